@@ -1,0 +1,97 @@
+//! Where workers run. A runtime knows how to start one; a fleet knows on which instance.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use crate::Region;
+use crate::artifact::ModelData;
+use crate::route::Instance;
+
+/// Holds groups of instances. Declarative and idempotent; no method waits until one is ready.
+#[async_trait]
+pub trait Fleet: Send + Sync + 'static {
+    /// Creates the group, or converges it to `spec`. A revision's containers never change in
+    /// place: another revision is another group.
+    async fn apply_group(&self, spec: GroupSpec) -> Result<(), FleetError>;
+
+    /// Removes the group: its instances finish what they have, at most for `drain`.
+    async fn delete_group(&self, group: &GroupKey, drain: Duration) -> Result<(), FleetError>;
+
+    /// What is there now; a new snapshot with each change.
+    fn watch(&self) -> watch::Receiver<Arc<FleetView>>;
+}
+
+/// All groups of a fleet with their instances.
+pub type FleetView = BTreeMap<GroupKey, Vec<InstanceState>>;
+
+/// The name of a group: one revision of one variant of one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupKey {
+    pub region: Region,
+    pub endpoint: String,
+    pub variant: String,
+    /// Changes with each deployment of the endpoint.
+    pub revision: String,
+}
+
+impl fmt::Display for GroupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { region, endpoint, variant, revision } = self;
+        write!(f, "{region}/{endpoint}/{variant}@{revision}")
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSpec {
+    pub key: GroupKey,
+    pub instance_count: u32,
+    /// One, or 2 to 15 in series.
+    pub containers: Vec<ContainerSpec>,
+    /// `ContainerStartupHealthCheckTimeoutInSeconds`.
+    pub startup_timeout: Duration,
+    /// `ModelDataDownloadTimeoutInSeconds`.
+    pub download_timeout: Duration,
+    pub network_isolation: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerSpec {
+    pub hostname: Option<String>,
+    pub image: String,
+    pub model_data: Option<ModelData>,
+    pub environment: BTreeMap<String, String>,
+}
+
+/// What became of one instance of a group.
+#[derive(Clone)]
+pub enum InstanceState {
+    Starting,
+    Ready(Arc<Instance>),
+    /// It did not start. `retrying`: the fleet tries again by itself.
+    Failed { reason: String, retrying: bool },
+    Draining,
+}
+
+impl fmt::Debug for InstanceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Starting => f.write_str("Starting"),
+            Self::Ready(instance) => write!(f, "Ready({})", instance.id),
+            Self::Failed { reason, retrying } => {
+                write!(f, "Failed({reason:?}, retrying: {retrying})")
+            }
+            Self::Draining => f.write_str("Draining"),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    #[error("the fleet is shutting down")]
+    ShuttingDown,
+}

@@ -1,0 +1,25 @@
+//! The words that two crates say, and the seams between them. No IO.
+//!
+//! - [`store`], [`resource`]: what is known about the world, as versioned rows.
+//! - [`objects`]: bytes in buckets, and the index over them.
+//! - [`artifact`]: a model's files, unpacked.
+//! - [`worker`], [`fleet`]: what answers calls, how one is launched, and where.
+//! - [`route`]: what the data plane reads.
+//! - [`clock`], [`task`], [`logs`]: time, tasks and log lines.
+
+pub mod arn;
+pub mod artifact;
+pub mod clock;
+pub mod fleet;
+pub mod logs;
+pub mod names;
+pub mod objects;
+pub mod resource;
+pub mod route;
+pub mod store;
+pub mod task;
+pub mod worker;
+
+pub use arn::{AccountId, Arn, Region};
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use names::{InvalidName, ResourceName};
