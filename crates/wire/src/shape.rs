@@ -35,8 +35,17 @@ pub struct Service {
 #[derive(Debug)]
 pub enum Shape {
     Structure(&'static [Member]),
-    List { member: &'static Shape, min: Option<u64>, max: Option<u64> },
-    Map { key: &'static Shape, value: &'static Shape, min: Option<u64>, max: Option<u64> },
+    List {
+        member: &'static Shape,
+        min: Option<u64>,
+        max: Option<u64>,
+    },
+    Map {
+        key: &'static Shape,
+        value: &'static Shape,
+        min: Option<u64>,
+        max: Option<u64>,
+    },
     /// A string; `values` is not empty for an enumeration.
     String {
         min: Option<u64>,
@@ -45,14 +54,23 @@ pub enum Shape {
         values: &'static [&'static str],
     },
     /// `integer` and `long`.
-    Integer { min: Option<i64>, max: Option<i64> },
+    Integer {
+        min: Option<i64>,
+        max: Option<i64>,
+    },
     /// `float` and `double`.
-    Float { min: Option<f64>, max: Option<f64> },
+    Float {
+        min: Option<f64>,
+        max: Option<f64>,
+    },
     Boolean,
     /// Seconds since the epoch in JSON, ISO 8601 in XML.
     Timestamp,
     /// Base64 in JSON.
-    Blob { min: Option<u64>, max: Option<u64> },
+    Blob {
+        min: Option<u64>,
+        max: Option<u64>,
+    },
 }
 
 /// A member of a structure.

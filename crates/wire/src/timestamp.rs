@@ -3,6 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 /// Seconds since the epoch, with milliseconds after the point, as AWS JSON writes it.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub f64);
