@@ -1,1 +1,93 @@
-//! Placeholder.
+//! The control plane: the SageMaker rooms, each with its API, its planner and its reconciler.
+//!
+//! A handler writes what is wanted, wakes the reconciler and returns. The reconciler reads what is
+//! wanted and what is seen, asks a pure planner for the next step, and takes it. All of it may be
+//! killed between any two steps: the rows say where to go on.
+//!
+//! Rooms: [`model`], [`endpoint_config`], [`endpoint`], [`instance`]; [`identity`] answers what
+//! the SDKs ask STS and IAM.
+
+mod list;
+mod operations;
+mod resources;
+mod tags;
+#[cfg(test)]
+mod testing;
+pub mod endpoint;
+pub mod endpoint_config;
+pub mod identity;
+pub mod instance;
+pub mod model;
+
+use std::sync::Arc;
+
+use sagebrush_aws::sigv4::TemporaryKeys;
+use sagebrush_core::fleet::Fleet;
+use sagebrush_core::resource::Table;
+use sagebrush_core::route::{RouteTable, Routes};
+use sagebrush_core::store::MetaStore;
+use sagebrush_core::{AccountId, Clock};
+use tokio::sync::{Notify, watch};
+
+use endpoint::{Endpoint, Reconciler};
+use endpoint_config::EndpointConfig;
+use model::Model;
+
+pub use operations::operations;
+
+/// The state that the handlers share.
+pub struct Control {
+    pub(crate) account: AccountId,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) temporary_keys: TemporaryKeys,
+    pub(crate) models: Table<Model>,
+    pub(crate) endpoint_configs: Table<EndpointConfig>,
+    pub(crate) endpoints: Table<Endpoint>,
+    wake: Arc<Notify>,
+    settled: watch::Receiver<u64>,
+}
+
+impl Control {
+    /// The handlers' state, the reconciler to run, and the table that the data plane reads.
+    #[must_use]
+    pub fn new(
+        account: AccountId,
+        temporary_keys: TemporaryKeys,
+        store: Arc<dyn MetaStore>,
+        fleet: Arc<dyn Fleet>,
+        clock: Arc<dyn Clock>,
+    ) -> (Arc<Self>, Reconciler, Routes) {
+        let endpoints = Table::new(store.clone(), clock.clone());
+        let wake = Arc::new(Notify::new());
+        let (settled_tx, settled) = watch::channel(0);
+        let (routes_tx, routes) = watch::channel(Arc::new(RouteTable::default()));
+        let reconciler = Reconciler {
+            endpoints: endpoints.clone(),
+            fleet,
+            routes: routes_tx,
+            wake: wake.clone(),
+            settled: settled_tx,
+        };
+        let control = Self {
+            account,
+            temporary_keys,
+            models: Table::new(store.clone(), clock.clone()),
+            endpoint_configs: Table::new(store, clock.clone()),
+            endpoints,
+            clock,
+            wake,
+            settled,
+        };
+        (Arc::new(control), reconciler, routes)
+    }
+
+    /// Has the reconciler look at the endpoints now.
+    pub(crate) fn wake_reconciler(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Follows the count of states that the reconciler wrote.
+    pub(crate) fn settled(&self) -> watch::Receiver<u64> {
+        self.settled.clone()
+    }
+}

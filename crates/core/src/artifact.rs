@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 /// Brings a model's files onto this machine, once per version of the object, shared by all.
 #[async_trait]
@@ -19,7 +20,7 @@ pub trait ArtifactLease: Send + Sync + 'static {
 }
 
 /// Where a model's files are and how they are packed.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ModelData {
     /// A `model.tar.gz` (`ModelDataUrl`, or `S3Object` with `Gzip`).
     Archive { uri: String },

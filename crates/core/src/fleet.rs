@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::Region;
@@ -17,7 +18,7 @@ use crate::route::Instance;
 pub trait Fleet: Send + Sync + 'static {
     /// Creates the group, or converges it to `spec`. A revision's containers never change in
     /// place: another revision is another group.
-    async fn apply_group(&self, spec: GroupSpec) -> Result<(), FleetError>;
+    async fn apply_group(&self, spec: &GroupSpec) -> Result<(), FleetError>;
 
     /// Removes the group: its instances finish what they have, at most for `drain`.
     async fn delete_group(&self, group: &GroupKey, drain: Duration) -> Result<(), FleetError>;
@@ -59,7 +60,7 @@ pub struct GroupSpec {
     pub network_isolation: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerSpec {
     pub hostname: Option<String>,
     pub image: String,
@@ -72,8 +73,8 @@ pub struct ContainerSpec {
 pub enum InstanceState {
     Starting,
     Ready(Arc<Instance>),
-    /// It did not start. `retrying`: the fleet tries again by itself.
-    Failed { reason: String, retrying: bool },
+    /// It did not start, `attempts` times in a row; the fleet tries again by itself.
+    Failed { reason: String, permanent: bool, attempts: u32 },
     Draining,
 }
 
@@ -82,8 +83,8 @@ impl fmt::Debug for InstanceState {
         match self {
             Self::Starting => f.write_str("Starting"),
             Self::Ready(instance) => write!(f, "Ready({})", instance.id),
-            Self::Failed { reason, retrying } => {
-                write!(f, "Failed({reason:?}, retrying: {retrying})")
+            Self::Failed { reason, permanent, attempts } => {
+                write!(f, "Failed({reason:?}, permanent: {permanent}, attempts: {attempts})")
             }
             Self::Draining => f.write_str("Draining"),
         }

@@ -12,6 +12,7 @@ pub mod artifact;
 pub mod clock;
 pub mod fleet;
 pub mod logs;
+pub mod metrics;
 pub mod names;
 pub mod objects;
 pub mod resource;

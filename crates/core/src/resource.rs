@@ -66,6 +66,18 @@ impl<R: Resource> Table<R> {
         self.store.get(&id::<R>(region, name)).await?.map(read).transpose()
     }
 
+    /// The resource whose name differs from `name` in its case at most, as ARNs name it.
+    pub async fn get_ignoring_case(
+        &self,
+        region: &Region,
+        name: &str,
+    ) -> Result<Option<Stored<R>>, StoreError> {
+        let region = Some(region.clone());
+        let query = Query { region, name_contains: Some(name.to_owned()), ..Query::default() };
+        let (alike, _) = self.list(&query).await?;
+        Ok(alike.into_iter().find(|stored| stored.name.eq_ignore_ascii_case(name)))
+    }
+
     /// Stores a new resource; `StoreError::Conflict` if its name is taken.
     pub async fn create(
         &self,
@@ -93,6 +105,11 @@ impl<R: Resource> Table<R> {
     /// `StoreError::Conflict` if somebody else changed or removed it in between.
     pub async fn update(&self, mut stored: Stored<R>) -> Result<Stored<R>, StoreError> {
         stored.modified_at = self.clock.now();
+        self.write(stored).await
+    }
+
+    /// Stores changed tags; they do not move the time of modification.
+    pub async fn retag(&self, stored: Stored<R>) -> Result<Stored<R>, StoreError> {
         self.write(stored).await
     }
 

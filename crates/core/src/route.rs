@@ -64,8 +64,21 @@ pub struct Instance {
     /// As many permits as the worker takes calls at once.
     pub slots: Semaphore,
     max_outstanding: usize,
+    /// The calls under way, and [`CLOSED`] once no more are admitted.
     outstanding: AtomicUsize,
     idle: Notify,
+}
+
+/// The bit of `Instance::outstanding` that says that no more calls are admitted.
+const CLOSED: usize = 1 << (usize::BITS - 1);
+
+/// Why an instance takes no call now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// It has as many as it may have.
+    Full,
+    /// It is on its way out; a newer route names another one.
+    Closed,
 }
 
 impl Instance {
@@ -80,19 +93,28 @@ impl Instance {
     /// How many calls wait or are being answered.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        self.outstanding.load(Ordering::Acquire)
+        self.outstanding.load(Ordering::Acquire) & !CLOSED
     }
 
-    /// Takes a place on this instance, or `None` when it is full.
-    #[must_use]
-    pub fn admit(self: &Arc<Self>) -> Option<Admitted> {
+    /// Takes a place on this instance.
+    ///
+    /// # Errors
+    /// When it is full or closed.
+    pub fn admit(self: &Arc<Self>) -> Result<Admitted, Refused> {
         let before = self.outstanding.fetch_add(1, Ordering::AcqRel);
         let admitted = Admitted(self.clone()); // Gives the place back when dropped.
-        (before < self.max_outstanding).then_some(admitted)
+        if before & CLOSED != 0 {
+            return Err(Refused::Closed);
+        }
+        if before >= self.max_outstanding {
+            return Err(Refused::Full);
+        }
+        Ok(admitted)
     }
 
-    /// Returns when no call is left.
-    pub async fn drained(&self) {
+    /// Admits no more calls, and returns when none is left.
+    pub async fn drain(&self) {
+        self.outstanding.fetch_or(CLOSED, Ordering::AcqRel);
         loop {
             let idle = self.idle.notified();
             if self.outstanding() == 0 {
@@ -115,7 +137,8 @@ impl Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        if self.0.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let left = self.0.outstanding.fetch_sub(1, Ordering::AcqRel) - 1;
+        if left == CLOSED {
             self.0.idle.notify_waiters();
         }
     }

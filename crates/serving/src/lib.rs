@@ -1,1 +1,26 @@
-//! Placeholder.
+//! The data plane: one call from the door to its reply.
+//!
+//! The way of a call, in order:
+//!
+//! 1. [`door`]: HTTP. The path names the endpoint; the body is read under its limit; SigV4.
+//! 2. [`headers`]: the API's headers, parsed and checked.
+//! 3. [`invoke`]: route, variant, instance, reply. One function tells the whole way.
+//! 4. `sagebrush_core::worker::Worker`: the seam to the engine.
+//! 5. [`reply`]: the reply, or the error as AWS words it, with its headers.
+//! 6. [`meter`]: counts and times, after the reply; never waits.
+//!
+//! Serving reads one `RouteTable` and never asks the store: it goes on when control is down.
+
+pub mod choose;
+pub mod door;
+pub mod error;
+pub mod headers;
+pub mod invoke;
+pub mod meter;
+pub mod reply;
+
+#[cfg(test)]
+mod tests;
+
+pub use door::{Door, Settings};
+pub use meter::Meters;

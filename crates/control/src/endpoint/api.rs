@@ -1,0 +1,193 @@
+//! `CreateEndpoint`, `UpdateEndpoint`, `DescribeEndpoint`, `ListEndpoints`, `DeleteEndpoint`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sagebrush_aws::{ApiError, Context};
+use sagebrush_core::resource::Stored;
+use sagebrush_core::store::{SortBy, StoreError};
+use sagebrush_wire::Empty;
+use sagebrush_wire::sagemaker as wire;
+
+use super::deploy::resolve;
+use super::{Endpoint, EndpointSpec, EndpointState, describe};
+use crate::Control;
+use crate::list::{self, from_wire, to_wire};
+use crate::resources::{arn, create_error, found, tag_map};
+
+const WHAT: &str = "endpoint";
+
+/// How long a Describe waits for an endpoint that is about to settle.
+///
+/// boto3's waiters sleep for 30 s after a first look that is not final: most endpoints settle
+/// within this time, so that the first look is.
+const SETTLE_WAIT: Duration = Duration::from_secs(3);
+
+pub(crate) async fn create(
+    control: Arc<Control>,
+    ctx: Context,
+    input: wire::CreateEndpointInput,
+) -> Result<wire::CreateEndpointOutput, ApiError> {
+    refuse_guardrails(input.deployment_config.as_ref())?;
+    let name = input.endpoint_name;
+    let tags = tag_map(input.tags.as_deref())?;
+    let endpoint_arn = arn::<Endpoint>(&ctx, &name);
+    if control.endpoints.get(&ctx.region, &name).await?.is_some() {
+        return Err(already_there(&endpoint_arn));
+    }
+    let wanted = resolve(&control, &ctx, &input.endpoint_config_name).await?;
+    let created = control.endpoints.create(&ctx.region, &name, EndpointSpec { wanted }, tags).await;
+    created.map_err(|error| create_error(error, WHAT, &endpoint_arn))?;
+    control.wake_reconciler();
+    Ok(wire::CreateEndpointOutput { endpoint_arn })
+}
+
+pub(crate) async fn update(
+    control: Arc<Control>,
+    ctx: Context,
+    input: wire::UpdateEndpointInput,
+) -> Result<wire::UpdateEndpointOutput, ApiError> {
+    refuse_guardrails(input.deployment_config.as_ref())?;
+    let mut endpoint = find(&control, &ctx, &input.endpoint_name).await?;
+    let endpoint_arn = arn::<Endpoint>(&ctx, &endpoint.name);
+    let EndpointState::InService { serving, .. } = endpoint.status else {
+        return Err(in_progress("update", &endpoint_arn));
+    };
+    let mut wanted = resolve(&control, &ctx, &input.endpoint_config_name).await?;
+    if input.retain_all_variant_properties == Some(true) {
+        let excluded = input.exclude_retained_variant_properties.unwrap_or_default();
+        wanted.retain_properties(&serving, &excluded);
+    }
+    endpoint.status = EndpointState::Updating { serving };
+    endpoint.spec.wanted = wanted;
+    write(&control, endpoint, "update", &endpoint_arn).await?;
+    Ok(wire::UpdateEndpointOutput { endpoint_arn })
+}
+
+pub(crate) async fn describe(
+    control: Arc<Control>,
+    ctx: Context,
+    input: wire::DescribeEndpointInput,
+) -> Result<wire::DescribeEndpointOutput, ApiError> {
+    let endpoint = settled(&control, &ctx, &input.endpoint_name).await?;
+    let deployed = endpoint.status.serving().unwrap_or(&endpoint.spec.wanted);
+    let config = control.endpoint_configs.get(&ctx.region, &deployed.config).await?;
+    describe::output(&ctx, &endpoint, config.as_ref())
+}
+
+pub(crate) async fn list(
+    control: Arc<Control>,
+    ctx: Context,
+    input: wire::ListEndpointsInput,
+) -> Result<wire::ListEndpointsOutput, ApiError> {
+    let token = input.next_token;
+    let wanted = list::Wanted {
+        sort_by: match input.sort_by {
+            Some(wire::EndpointSortKey::Name) => SortBy::Name,
+            Some(wire::EndpointSortKey::Status) => SortBy::Status,
+            Some(wire::EndpointSortKey::CreationTime) | None => SortBy::CreationTime,
+        },
+        order: input.sort_order,
+        max_results: input.max_results,
+        name_contains: input.name_contains,
+        created_before: input.creation_time_before,
+        created_after: input.creation_time_after,
+    };
+    let mut query = wanted.query(&ctx.region);
+    query.modified_before = input.last_modified_time_before.map(from_wire);
+    query.modified_after = input.last_modified_time_after.map(from_wire);
+    query.status = input.status_equals.map(|status| status.as_str().to_owned());
+    let query = list::after::<Endpoint>(query, token.as_deref())?;
+    let (endpoints, next) = control.endpoints.list(&query).await?;
+    Ok(wire::ListEndpointsOutput {
+        endpoints: endpoints.into_iter().map(|endpoint| describe::summary(&ctx, &endpoint)).collect(),
+        next_token: list::next_token::<Endpoint>(&query, next),
+    })
+}
+
+pub(crate) async fn delete(
+    control: Arc<Control>,
+    ctx: Context,
+    input: wire::DeleteEndpointInput,
+) -> Result<Empty, ApiError> {
+    let mut endpoint = find(&control, &ctx, &input.endpoint_name).await?;
+    let endpoint_arn = arn::<Endpoint>(&ctx, &endpoint.name);
+    match endpoint.status {
+        EndpointState::InService { .. } | EndpointState::Failed { .. } => {}
+        EndpointState::Creating | EndpointState::Updating { .. } | EndpointState::Deleting => {
+            return Err(in_progress("delete", &endpoint_arn));
+        }
+    }
+    endpoint.status = EndpointState::Deleting;
+    write(&control, endpoint, "delete", &endpoint_arn).await?;
+    Ok(Empty {})
+}
+
+async fn find(control: &Control, ctx: &Context, name: &str) -> Result<Stored<Endpoint>, ApiError> {
+    found(control.endpoints.get(&ctx.region, name).await?, WHAT, &arn::<Endpoint>(ctx, name))
+}
+
+/// The endpoint once it has settled, or as it is when that takes long.
+async fn settled(
+    control: &Control,
+    ctx: &Context,
+    name: &str,
+) -> Result<Stored<Endpoint>, ApiError> {
+    let mut changes = control.settled();
+    let deadline = tokio::time::Instant::now() + SETTLE_WAIT;
+    loop {
+        changes.borrow_and_update();
+        let endpoint = find(control, ctx, name).await?;
+        // What has been under way for long will not settle just now: nobody waits for it.
+        let is_young = control.clock.now().since(endpoint.modified_at) < SETTLE_WAIT;
+        if endpoint.status.is_settled() || !is_young {
+            return Ok(endpoint);
+        }
+        if tokio::time::timeout_at(deadline, changes.changed()).await.is_err() {
+            return find(control, ctx, name).await;
+        }
+    }
+}
+
+async fn write(
+    control: &Control,
+    endpoint: Stored<Endpoint>,
+    verb: &str,
+    arn: &str,
+) -> Result<(), ApiError> {
+    match control.endpoints.update(endpoint).await {
+        Ok(_) => {
+            control.wake_reconciler();
+            Ok(())
+        }
+        // Somebody else's change came in between: the endpoint is in progress now.
+        Err(StoreError::Conflict { .. }) => Err(in_progress(verb, arn)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn in_progress(verb: &str, arn: &str) -> ApiError {
+    ApiError::validation(format!("Cannot {verb} in-progress endpoint \"{arn}\"."))
+}
+
+fn already_there(arn: &str) -> ApiError {
+    ApiError::validation(format!("Cannot create already existing {WHAT} \"{arn}\"."))
+}
+
+/// Rollouts in steps are not served: to ignore them would be a fake success.
+fn refuse_guardrails(config: Option<&wire::DeploymentConfig>) -> Result<(), ApiError> {
+    let Some(config) = config else { return Ok(()) };
+    let all_at_once = config.blue_green_update_policy.as_ref().is_none_or(|policy| {
+        policy.traffic_routing_configuration.r#type == wire::TrafficRoutingConfigType::AllAtOnce
+    });
+    let plain = all_at_once
+        && config.rolling_update_policy.is_none()
+        && config.auto_rollback_configuration.is_none();
+    if plain {
+        return Ok(());
+    }
+    Err(ApiError::validation(
+        "DeploymentConfig is not served here beyond blue/green with ALL_AT_ONCE and without \
+         automatic rollback.",
+    ))
+}

@@ -1,0 +1,93 @@
+//! Resolves an endpoint configuration into a deployment: all that its fleet needs.
+
+use std::time::Duration;
+
+use sagebrush_aws::{ApiError, Context};
+use sagebrush_core::fleet::ContainerSpec;
+use uuid::Uuid;
+
+use super::{DeployedVariant, Deployment};
+use crate::endpoint_config::{EndpointConfigSpec, ProductionVariant};
+use crate::model::{Container, ModelSpec};
+use crate::{Control, endpoint_config, model};
+
+/// SageMaker: a container must pass its health check within 4 minutes unless told otherwise.
+const STARTUP_TIMEOUT: u64 = 240;
+/// SageMaker API: `ModelDataDownloadTimeoutInSeconds` is 60 to 3600; without it, the longest.
+const DOWNLOAD_TIMEOUT: u64 = 3600;
+
+/// A new deployment of the configuration `name` as it and its models are now.
+pub(super) async fn resolve(
+    control: &Control,
+    ctx: &Context,
+    name: &str,
+) -> Result<Deployment, ApiError> {
+    let config = endpoint_config::api::find(control, ctx, name).await?;
+    check_served(&config.spec)?;
+    let mut variants = Vec::with_capacity(config.spec.variants.len());
+    for variant in &config.spec.variants {
+        variants.push(resolve_variant(control, ctx, &config.spec, variant).await?);
+    }
+    let revision = Uuid::now_v7().simple().to_string();
+    Ok(Deployment { revision, config: config.name, variants })
+}
+
+async fn resolve_variant(
+    control: &Control,
+    ctx: &Context,
+    config: &EndpointConfigSpec,
+    variant: &ProductionVariant,
+) -> Result<DeployedVariant, ApiError> {
+    let Some(model) = &variant.model else {
+        return Err(ApiError::validation(format!(
+            "ProductionVariant {} has no ModelName: inference components are not served here.",
+            variant.name
+        )));
+    };
+    let model = model::api::find(control, ctx, model).await?;
+    check_containers(&model.name, &model.spec)?;
+    let seconds = |given: Option<u64>, default| Duration::from_secs(given.unwrap_or(default));
+    Ok(DeployedVariant {
+        name: variant.name.clone(),
+        weight: variant.weight,
+        instance_count: variant.instance_count,
+        containers: model.spec.containers.iter().map(container).collect(),
+        network_isolation: config.network_isolation || model.spec.network_isolation,
+        startup_timeout: seconds(variant.startup_timeout_s, STARTUP_TIMEOUT),
+        download_timeout: seconds(variant.download_timeout_s, DOWNLOAD_TIMEOUT),
+        resolved_at: control.clock.now(),
+    })
+}
+
+fn container(container: &Container) -> ContainerSpec {
+    ContainerSpec {
+        hostname: container.hostname.clone(),
+        image: container.image.clone(),
+        model_data: container.model_data.clone(),
+        environment: container.environment.clone(),
+    }
+}
+
+fn check_served(config: &EndpointConfigSpec) -> Result<(), ApiError> {
+    config.unserved.first().map_or(Ok(()), |member| {
+        Err(ApiError::validation(format!(
+            "{member} is not served here: the endpoint configuration can be stored and described, \
+             but no endpoint can be made of it."
+        )))
+    })
+}
+
+fn check_containers(name: &str, model: &ModelSpec) -> Result<(), ApiError> {
+    let [only] = model.containers.as_slice() else {
+        return Err(ApiError::validation(format!(
+            "Model {name} has {} containers: inference pipelines are not served here.",
+            model.containers.len()
+        )));
+    };
+    if only.multi_model {
+        return Err(ApiError::validation(format!(
+            "Model {name} has Mode MultiModel: multi-model endpoints are not served here."
+        )));
+    }
+    Ok(())
+}

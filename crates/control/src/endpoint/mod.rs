@@ -1,0 +1,158 @@
+//! An endpoint: a name under which variants of models answer calls.
+//!
+//! ```text
+//!            all ready                UpdateEndpoint
+//! Creating ------------> InService ------------------> Updating
+//!    |                       ^                            |
+//!    | cannot start          |  all ready, or the new     |
+//!    v                       |  fleet cannot start        |
+//! Failed                     +----------------------------+
+//!
+//! DeleteEndpoint leads from every settled state to Deleting, and from there to nothing.
+//! ```
+//!
+//! Invariants: a deployment carries all that its fleet needs, so that deleting its model or its
+//! configuration does not harm it, nor does a restart. The old fleet is drained only after the
+//! routes name the new one.
+
+pub(crate) mod api;
+mod deploy;
+mod describe;
+mod retain;
+mod plan;
+mod reconcile;
+mod routes;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use sagebrush_core::fleet::{ContainerSpec, GroupKey, GroupSpec};
+use sagebrush_core::resource::Resource;
+use sagebrush_core::{Region, Timestamp};
+use serde::{Deserialize, Serialize};
+
+pub use reconcile::Reconciler;
+
+/// SageMaker API: `CreateEndpoint`.
+#[derive(Debug, Clone, Copy)]
+pub struct Endpoint;
+
+impl Resource for Endpoint {
+    const KIND: &'static str = "endpoint";
+    type Spec = EndpointSpec;
+    type Status = EndpointState;
+
+    /// SageMaker tells endpoints apart without their case.
+    fn key(name: &str) -> String {
+        name.to_ascii_lowercase()
+    }
+
+    fn status_word(status: &EndpointState) -> &str {
+        status.word()
+    }
+}
+
+/// What the client asked for last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EndpointSpec {
+    /// What is to be deployed.
+    pub wanted: Deployment,
+}
+
+/// Where an endpoint stands. Each state holds what is deployed in it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub enum EndpointState {
+    /// The first fleet is being launched; nothing answers yet.
+    #[default]
+    Creating,
+    /// `note` says why the last update did not come about.
+    InService { serving: Deployment, note: Option<String> },
+    /// `serving` answers while the wanted deployment's fleet is launched.
+    Updating { serving: Deployment },
+    /// Only `DeleteEndpoint` leads out of it.
+    Failed { reason: String },
+    /// Calls are refused; the fleet finishes what it has.
+    Deleting,
+}
+
+impl EndpointState {
+    /// The word of `EndpointStatus`.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Creating => "Creating",
+            Self::InService { .. } => "InService",
+            Self::Updating { .. } => "Updating",
+            Self::Failed { .. } => "Failed",
+            Self::Deleting => "Deleting",
+        }
+    }
+
+    /// True when nothing changes any more without a new request.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        match self {
+            Self::InService { .. } | Self::Failed { .. } => true,
+            Self::Creating | Self::Updating { .. } | Self::Deleting => false,
+        }
+    }
+
+    /// The deployment that answers calls, if one does.
+    #[must_use]
+    pub fn serving(&self) -> Option<&Deployment> {
+        match self {
+            Self::InService { serving, .. } | Self::Updating { serving } => Some(serving),
+            Self::Creating | Self::Failed { .. } | Self::Deleting => None,
+        }
+    }
+}
+
+/// One revision of an endpoint's fleet, resolved from its configuration and models.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Never used twice by one endpoint.
+    pub revision: String,
+    pub config: String,
+    pub variants: Vec<DeployedVariant>,
+}
+
+/// A production variant with its model resolved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeployedVariant {
+    pub name: String,
+    pub weight: f32,
+    pub instance_count: u32,
+    pub containers: Vec<ContainerSpec>,
+    pub network_isolation: bool,
+    pub startup_timeout: Duration,
+    pub download_timeout: Duration,
+    pub resolved_at: Timestamp,
+}
+
+impl Deployment {
+    /// The groups of instances that make up this deployment of `endpoint`.
+    #[must_use]
+    pub fn groups(&self, region: &Region, endpoint: &str) -> Vec<GroupSpec> {
+        let group = |variant: &DeployedVariant| GroupSpec {
+            key: self.key(region, endpoint, &variant.name),
+            instance_count: variant.instance_count,
+            containers: variant.containers.clone(),
+            startup_timeout: variant.startup_timeout,
+            download_timeout: variant.download_timeout,
+            network_isolation: variant.network_isolation,
+        };
+        self.variants.iter().map(group).collect()
+    }
+
+    #[must_use]
+    pub fn key(&self, region: &Region, endpoint: &str, variant: &str) -> GroupKey {
+        GroupKey {
+            region: region.clone(),
+            endpoint: endpoint.to_owned(),
+            variant: variant.to_owned(),
+            revision: self.revision.clone(),
+        }
+    }
+}

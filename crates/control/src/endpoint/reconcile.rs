@@ -1,0 +1,168 @@
+//! Brings endpoints from what is seen to what is wanted: reads both, calls `plan`, carries out.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sagebrush_core::fleet::{Fleet, FleetError, FleetView, GroupKey, GroupSpec};
+use sagebrush_core::resource::{Stored, Table};
+use sagebrush_core::route::RouteTable;
+use sagebrush_core::store::StoreError;
+use tokio::sync::{Notify, watch};
+
+use super::plan::{Plan, Step, Wanted, plan};
+use super::routes::route_table;
+use super::{Endpoint, EndpointState};
+
+/// How long the instances of an old fleet may take over the calls that they have.
+const DRAIN: Duration = Duration::from_secs(60);
+
+/// When nothing wakes the reconciler it looks by itself: a failed write is tried again then.
+const LOOK_AFTER: Duration = Duration::from_secs(10);
+
+/// Settles endpoints. An activation takes no input and may be killed between any two steps.
+pub struct Reconciler {
+    pub(crate) endpoints: Table<Endpoint>,
+    pub(crate) fleet: Arc<dyn Fleet>,
+    pub(crate) routes: watch::Sender<Arc<RouteTable>>,
+    pub(crate) wake: Arc<Notify>,
+    /// Counts the states written; `DescribeEndpoint` waits on it.
+    pub(crate) settled: watch::Sender<u64>,
+}
+
+impl Reconciler {
+    /// Reconciles until the task is dropped.
+    pub async fn run(self) {
+        let mut fleet = self.fleet.watch();
+        loop {
+            let seen = fleet.borrow_and_update().clone();
+            if let Err(error) = self.activate(&seen).await {
+                tracing::warn!(%error, "settling endpoints failed"); // Tried again below.
+            }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                changed = fleet.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(LOOK_AFTER) => {}
+            }
+        }
+    }
+
+    /// Looks at every endpoint once and takes the next step of each.
+    pub(crate) async fn activate(&self, seen: &FleetView) -> Result<(), SettleError> {
+        let mut endpoints = Vec::new();
+        let mut groups = Vec::new();
+        for endpoint in self.endpoints.all().await? {
+            let plan = plan(&Wanted::of(&endpoint), seen);
+            groups.extend(plan.groups.iter().cloned());
+            endpoints.extend(self.take_step(endpoint, plan).await?);
+        }
+        // The routes name the new fleet before the old one is drained: no call is lost.
+        self.routes.send_replace(Arc::new(route_table(&endpoints, seen)));
+        self.settle_fleet(&endpoints, groups, seen).await
+    }
+
+    /// Writes the endpoint's next state. Returns it as it is now, or `None` if it is gone.
+    async fn take_step(
+        &self,
+        mut endpoint: Stored<Endpoint>,
+        plan: Plan,
+    ) -> Result<Option<Stored<Endpoint>>, StoreError> {
+        let before = endpoint.clone();
+        let outcome = match plan.step {
+            Step::Stay => return Ok(Some(endpoint)),
+            Step::Remove => self.endpoints.remove(&endpoint).await.map(|()| None),
+            Step::Become(state) => {
+                endpoint.status = state;
+                self.endpoints.update(endpoint).await.map(Some)
+            }
+        };
+        match outcome {
+            Err(StoreError::Conflict { .. }) => {
+                self.wake.notify_one(); // The client was quicker: look again.
+                Ok(Some(before))
+            }
+            Err(error) => Err(error),
+            Ok(after) => {
+                log_change(&before, after.as_ref());
+                self.settled.send_modify(|n_changes| *n_changes += 1);
+                self.wake.notify_one(); // The new state may have a next step.
+                Ok(after)
+            }
+        }
+    }
+
+    /// Applies the groups that are wanted, and drains those that no endpoint names.
+    async fn settle_fleet(
+        &self,
+        endpoints: &[Stored<Endpoint>],
+        groups: Vec<GroupSpec>,
+        seen: &FleetView,
+    ) -> Result<(), SettleError> {
+        let named = named_groups(endpoints);
+        for group in groups.iter().filter(|group| named.contains(&group.key)) {
+            self.fleet.apply_group(group).await?;
+        }
+        for key in seen.keys().filter(|key| !named.contains(key)) {
+            self.fleet.delete_group(key, DRAIN).await?;
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Wanted<'a> {
+    fn of(endpoint: &'a Stored<Endpoint>) -> Self {
+        Self {
+            region: &endpoint.region,
+            name: &endpoint.name,
+            deployment: &endpoint.spec.wanted,
+            state: &endpoint.status,
+        }
+    }
+}
+
+/// The groups that some endpoint needs in the state that it has now.
+fn named_groups(endpoints: &[Stored<Endpoint>]) -> BTreeSet<GroupKey> {
+    let mut named = BTreeSet::new();
+    for endpoint in endpoints {
+        let launching = match &endpoint.status {
+            EndpointState::Creating | EndpointState::Updating { .. } => Some(&endpoint.spec.wanted),
+            EndpointState::InService { .. }
+            | EndpointState::Failed { .. }
+            | EndpointState::Deleting => None,
+        };
+        for deployment in endpoint.status.serving().into_iter().chain(launching) {
+            let groups = deployment.groups(&endpoint.region, &endpoint.name);
+            named.extend(groups.into_iter().map(|group| group.key));
+        }
+    }
+    named
+}
+
+fn log_change(before: &Stored<Endpoint>, after: Option<&Stored<Endpoint>>) {
+    let endpoint = &before.name;
+    let from = before.status.word();
+    match after.map(|after| &after.status) {
+        None => tracing::info!(%endpoint, from, "endpoint deleted"),
+        Some(EndpointState::Failed { reason }) => {
+            tracing::error!(%endpoint, from, %reason, "endpoint failed");
+        }
+        Some(EndpointState::InService { note: Some(reason), .. }) => {
+            tracing::error!(%endpoint, from, %reason, "endpoint update failed, old fleet kept");
+        }
+        Some(
+            state @ (EndpointState::Creating
+            | EndpointState::InService { note: None, .. }
+            | EndpointState::Updating { .. }
+            | EndpointState::Deleting),
+        ) => tracing::info!(%endpoint, from, to = state.word(), "endpoint changed"),
+    }
+}
+
+/// Why an activation ended early; the next one tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum SettleError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+}

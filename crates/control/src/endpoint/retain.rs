@@ -1,0 +1,25 @@
+//! `RetainAllVariantProperties`: what an update keeps of the variants that serve now.
+
+use sagebrush_wire::sagemaker::VariantProperty;
+use sagebrush_wire::sagemaker::VariantPropertyType;
+
+use super::Deployment;
+
+impl Deployment {
+    /// Takes weights and instance counts over from `serving`, but for those excluded.
+    pub(super) fn retain_properties(&mut self, serving: &Self, excluded: &[VariantProperty]) {
+        let keeps = |property: VariantPropertyType| {
+            !excluded.iter().any(|excluded| excluded.variant_property_type == property)
+        };
+        for variant in &mut self.variants {
+            let before = serving.variants.iter().find(|before| before.name == variant.name);
+            let Some(before) = before else { continue };
+            if keeps(VariantPropertyType::DesiredInstanceCount) {
+                variant.instance_count = before.instance_count;
+            }
+            if keeps(VariantPropertyType::DesiredWeight) {
+                variant.weight = before.weight;
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Makes the data plane's table from the endpoints and the fleet. Pure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sagebrush_core::fleet::{FleetView, InstanceState};
+use sagebrush_core::resource::Stored;
+use sagebrush_core::route::{EndpointRoute, Instance, RouteTable, VariantRoute};
+
+use super::{DeployedVariant, Deployment, Endpoint};
+
+/// How long a container may take over one call.
+///
+/// SageMaker API: "your model container must respond to requests within 60 seconds".
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(super) fn route_table(endpoints: &[Stored<Endpoint>], seen: &FleetView) -> RouteTable {
+    let mut table = RouteTable::default();
+    for route in endpoints.iter().filter_map(|endpoint| route(endpoint, seen)) {
+        table.insert(Arc::new(route));
+    }
+    table
+}
+
+fn route(endpoint: &Stored<Endpoint>, seen: &FleetView) -> Option<EndpointRoute> {
+    let serving = endpoint.status.serving();
+    let variants = serving.map_or_else(Vec::new, |serving| variants(endpoint, serving, seen));
+    Some(EndpointRoute {
+        region: endpoint.region.clone(),
+        name: endpoint.name.parse().ok()?,
+        config: serving.map_or_else(String::new, |serving| serving.config.clone()),
+        closed: serving.is_none().then(|| endpoint.status.word()),
+        variants,
+        timeout: CALL_TIMEOUT,
+    })
+}
+
+fn variants(
+    endpoint: &Stored<Endpoint>,
+    serving: &Deployment,
+    seen: &FleetView,
+) -> Vec<VariantRoute> {
+    let route = |variant: &DeployedVariant| {
+        let key = serving.key(&endpoint.region, &endpoint.name, &variant.name);
+        let instances = seen.get(&key).map(|instances| instances.iter().filter_map(ready));
+        VariantRoute {
+            name: variant.name.clone(),
+            weight: variant.weight,
+            instances: instances.into_iter().flatten().collect(),
+        }
+    };
+    serving.variants.iter().map(route).collect()
+}
+
+fn ready(instance: &InstanceState) -> Option<Arc<Instance>> {
+    match instance {
+        InstanceState::Ready(instance) => Some(instance.clone()),
+        InstanceState::Starting | InstanceState::Failed { .. } | InstanceState::Draining => None,
+    }
+}

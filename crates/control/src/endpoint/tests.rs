@@ -1,0 +1,105 @@
+//! Tables over the planner: what is seen, and the step that follows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sagebrush_core::fleet::{FleetView, InstanceState};
+use sagebrush_core::{Region, Timestamp};
+
+use super::plan::{Step, Wanted, plan};
+use super::{DeployedVariant, Deployment, EndpointState};
+use crate::testing::ready_instance;
+
+fn deployment(revision: &str, instance_count: u32) -> Deployment {
+    let variant = DeployedVariant {
+        name: "v".to_owned(),
+        weight: 1.0,
+        instance_count,
+        containers: Vec::new(),
+        network_isolation: false,
+        startup_timeout: Duration::from_secs(240),
+        download_timeout: Duration::from_secs(3600),
+        resolved_at: Timestamp(0),
+    };
+    let (revision, config) = (revision.to_owned(), format!("config-{revision}"));
+    Deployment { revision, config, variants: vec![variant] }
+}
+
+fn seen(groups: &[(&Deployment, &[InstanceState])]) -> FleetView {
+    let key = |deployment: &Deployment| deployment.key(&Region::new("r"), "e", "v");
+    groups.iter().map(|(deployment, states)| (key(deployment), states.to_vec())).collect()
+}
+
+fn failed(permanent: bool, attempts: u32) -> InstanceState {
+    InstanceState::Failed { reason: "no room".to_owned(), permanent, attempts }
+}
+
+#[track_caller]
+fn check(state: &EndpointState, wanted: &Deployment, seen: &FleetView, revisions: &[&str], step: &Step) {
+    let region = Region::new("r");
+    let plan = plan(&Wanted { region: &region, name: "e", deployment: wanted, state }, seen);
+    assert_eq!(plan.step, *step);
+    let groups: Vec<_> = plan.groups.iter().map(|group| group.key.revision.as_str()).collect();
+    assert_eq!(groups, revisions);
+}
+
+#[test]
+fn creating_waits_for_all_instances() {
+    let new = deployment("new", 2);
+    let serving = EndpointState::InService { serving: new.clone(), note: None };
+    let failing = EndpointState::Failed { reason: "no room".to_owned() };
+    let (ready, starting) = (InstanceState::Ready(ready_instance()), InstanceState::Starting);
+    let state = EndpointState::Creating;
+    let table: Vec<(Vec<InstanceState>, Step)> = vec![
+        (vec![], Step::Stay),
+        (vec![starting.clone(), starting.clone()], Step::Stay),
+        (vec![ready.clone(), starting.clone()], Step::Stay),
+        (vec![ready.clone(), ready.clone()], Step::Become(serving)),
+        (vec![ready.clone(), failed(false, 1)], Step::Stay),
+        (vec![ready.clone(), failed(false, 3)], Step::Become(failing.clone())),
+        (vec![starting, failed(true, 1)], Step::Become(failing)),
+    ];
+    for (instances, step) in table {
+        check(&state, &new, &seen(&[(&new, &instances)]), &["new"], &step);
+    }
+    check(&state, &new, &BTreeMap::new(), &["new"], &Step::Stay);
+}
+
+#[test]
+fn updating_keeps_the_old_fleet_until_the_new_one_is_ready() {
+    let (old, new) = (deployment("old", 1), deployment("new", 1));
+    let ready = [InstanceState::Ready(ready_instance())];
+    let updating = EndpointState::Updating { serving: old.clone() };
+    let in_service = |serving: &Deployment, note: Option<&str>| {
+        let note = note.map(str::to_owned);
+        Step::Become(EndpointState::InService { serving: serving.clone(), note })
+    };
+    let both = ["old", "new"];
+    let starting = seen(&[(&old, &ready), (&new, &[InstanceState::Starting])]);
+    check(&updating, &new, &starting, &both, &Step::Stay);
+    let switched = seen(&[(&old, &ready), (&new, &ready)]);
+    check(&updating, &new, &switched, &both, &in_service(&new, None));
+    let refused = seen(&[(&old, &ready), (&new, &[failed(true, 1)])]);
+    check(&updating, &new, &refused, &both, &in_service(&old, Some("no room")));
+    // After a restart the old fleet comes back first, or with the new one.
+    check(&updating, &new, &BTreeMap::new(), &both, &Step::Stay);
+}
+
+#[test]
+fn settled_states_keep_what_they_have() {
+    let (old, new) = (deployment("old", 1), deployment("new", 1));
+    let in_service = EndpointState::InService { serving: old.clone(), note: None };
+    check(&in_service, &new, &BTreeMap::new(), &["old"], &Step::Stay);
+    let lost = seen(&[(&old, &[failed(true, 9)])]);
+    check(&in_service, &new, &lost, &["old"], &Step::Stay);
+    let failed = EndpointState::Failed { reason: "no room".to_owned() };
+    check(&failed, &new, &BTreeMap::new(), &[], &Step::Stay);
+}
+
+#[test]
+fn deleting_waits_until_nothing_is_left() {
+    let old = deployment("old", 1);
+    let draining = seen(&[(&old, &[InstanceState::Draining])]);
+    check(&EndpointState::Deleting, &old, &draining, &[], &Step::Stay);
+    check(&EndpointState::Deleting, &old, &BTreeMap::new(), &[], &Step::Remove);
+}

@@ -1,0 +1,45 @@
+//! An endpoint configuration: which variants an endpoint is made of. It never changes.
+
+pub(crate) mod api;
+
+use sagebrush_core::resource::Resource;
+use serde::{Deserialize, Serialize};
+
+/// SageMaker API: `CreateEndpointConfig`.
+#[derive(Debug, Clone, Copy)]
+pub struct EndpointConfig;
+
+impl Resource for EndpointConfig {
+    const KIND: &'static str = "endpoint-config";
+    type Spec = EndpointConfigSpec;
+    type Status = ();
+
+    fn status_word((): &()) -> &'static str {
+        ""
+    }
+}
+
+/// The client's half of an endpoint configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EndpointConfigSpec {
+    pub variants: Vec<ProductionVariant>,
+    pub network_isolation: bool,
+    /// What the configuration asks for that no endpoint here can do yet, by member name.
+    pub unserved: Vec<String>,
+    /// The request as it came, for `DescribeEndpointConfig`.
+    pub request: serde_json::Value,
+}
+
+/// What we act on of a `ProductionVariant`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProductionVariant {
+    pub name: String,
+    /// `None` for endpoints of inference components.
+    pub model: Option<String>,
+    pub instance_count: u32,
+    pub weight: f32,
+    /// `ContainerStartupHealthCheckTimeoutInSeconds`.
+    pub startup_timeout_s: Option<u64>,
+    /// `ModelDataDownloadTimeoutInSeconds`.
+    pub download_timeout_s: Option<u64>,
+}

@@ -1,0 +1,64 @@
+//! What all List operations share: filters, sorting, pages.
+
+use sagebrush_aws::{ApiError, page_token};
+use sagebrush_core::resource::Resource;
+use sagebrush_core::store::{Cursor, Query, SortBy};
+use sagebrush_core::{Region, Timestamp};
+use sagebrush_wire as wire;
+use sagebrush_wire::sagemaker::OrderKey;
+
+/// SageMaker API: "this value defaults to 10".
+const PAGE: i32 = 10;
+
+/// The members that List requests have in common.
+pub(crate) struct Wanted {
+    pub(crate) sort_by: SortBy,
+    pub(crate) order: Option<OrderKey>,
+    pub(crate) max_results: Option<i32>,
+    pub(crate) name_contains: Option<String>,
+    pub(crate) created_before: Option<wire::Timestamp>,
+    pub(crate) created_after: Option<wire::Timestamp>,
+}
+
+impl Wanted {
+    /// The query of one page in `region`.
+    pub(crate) fn query(self, region: &Region) -> Query {
+        let limit = self.max_results.unwrap_or(PAGE);
+        Query {
+            region: Some(region.clone()),
+            name_contains: self.name_contains,
+            created_before: self.created_before.map(from_wire),
+            created_after: self.created_after.map(from_wire),
+            sort_by: self.sort_by,
+            // SageMaker lists the newest first unless told otherwise.
+            descending: self.order != Some(OrderKey::Ascending),
+            limit: usize::try_from(limit).unwrap_or(0),
+            ..Query::default()
+        }
+    }
+}
+
+/// Puts the query behind the page that `token` ended.
+///
+/// All filters must be in the query by now: a token holds for one query only.
+pub(crate) fn after<R: Resource>(
+    mut query: Query,
+    token: Option<&str>,
+) -> Result<Query, ApiError> {
+    query.after = token.map(|token| page_token::decode(R::KIND, &query, token)).transpose()?;
+    Ok(query)
+}
+
+/// The token of the page behind `cursor`.
+pub(crate) fn next_token<R: Resource>(query: &Query, next: Option<Cursor>) -> Option<String> {
+    next.map(|next| page_token::encode(R::KIND, query, &next))
+}
+
+pub(crate) fn to_wire(time: Timestamp) -> wire::Timestamp {
+    wire::Timestamp(time.as_seconds())
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a time out of range saturates")]
+pub(crate) fn from_wire(time: wire::Timestamp) -> Timestamp {
+    Timestamp((time.0 * 1000.0).round() as i64)
+}

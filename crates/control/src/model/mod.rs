@@ -1,0 +1,43 @@
+//! A model: an image, the model's files and its environment. It has no life of its own.
+
+pub(crate) mod api;
+
+use std::collections::BTreeMap;
+
+use sagebrush_core::artifact::ModelData;
+use sagebrush_core::resource::Resource;
+use serde::{Deserialize, Serialize};
+
+/// SageMaker API: `CreateModel`.
+#[derive(Debug, Clone, Copy)]
+pub struct Model;
+
+impl Resource for Model {
+    const KIND: &'static str = "model";
+    type Spec = ModelSpec;
+    type Status = ();
+
+    fn status_word((): &()) -> &'static str {
+        ""
+    }
+}
+
+/// The client's half of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelSpec {
+    /// One container; or several, in series.
+    pub containers: Vec<Container>,
+    pub network_isolation: bool,
+    /// The request as it came, for `DescribeModel`.
+    pub request: serde_json::Value,
+}
+
+/// What we act on of a `ContainerDefinition`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Container {
+    pub hostname: Option<String>,
+    pub image: String,
+    pub model_data: Option<ModelData>,
+    pub environment: BTreeMap<String, String>,
+    pub multi_model: bool,
+}

@@ -1,0 +1,32 @@
+//! The list of all operations of the control plane, one line each.
+
+use sagebrush_aws::Dispatch;
+use sagebrush_wire::{iam, sagemaker, sts};
+
+use crate::{Control, endpoint, endpoint_config, identity, model, tags};
+
+/// What is not here answers `UnknownOperationException`; `unimplemented-operations.txt` names it.
+#[must_use]
+pub fn operations() -> Dispatch<Control> {
+    Dispatch::new()
+        .on::<sagemaker::CreateModel, _, _>(model::api::create)
+        .on::<sagemaker::DescribeModel, _, _>(model::api::describe)
+        .on::<sagemaker::ListModels, _, _>(model::api::list)
+        .on::<sagemaker::DeleteModel, _, _>(model::api::delete)
+        .on::<sagemaker::CreateEndpointConfig, _, _>(endpoint_config::api::create)
+        .on::<sagemaker::DescribeEndpointConfig, _, _>(endpoint_config::api::describe)
+        .on::<sagemaker::ListEndpointConfigs, _, _>(endpoint_config::api::list)
+        .on::<sagemaker::DeleteEndpointConfig, _, _>(endpoint_config::api::delete)
+        .on::<sagemaker::CreateEndpoint, _, _>(endpoint::api::create)
+        .on::<sagemaker::UpdateEndpoint, _, _>(endpoint::api::update)
+        .on::<sagemaker::DescribeEndpoint, _, _>(endpoint::api::describe)
+        .on::<sagemaker::ListEndpoints, _, _>(endpoint::api::list)
+        .on::<sagemaker::DeleteEndpoint, _, _>(endpoint::api::delete)
+        .on::<sagemaker::AddTags, _, _>(tags::api::add)
+        .on::<sagemaker::ListTags, _, _>(tags::api::list)
+        .on::<sagemaker::DeleteTags, _, _>(tags::api::delete)
+        .on::<sts::GetCallerIdentity, _, _>(identity::api::get_caller_identity)
+        .on::<sts::AssumeRole, _, _>(identity::api::assume_role)
+        .on::<iam::GetRole, _, _>(identity::api::get_role)
+        .on::<iam::SimulatePrincipalPolicy, _, _>(identity::api::simulate_principal_policy)
+}

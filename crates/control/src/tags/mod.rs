@@ -1,0 +1,3 @@
+//! Tags of resources, found by their ARN.
+
+pub(crate) mod api;

@@ -1,0 +1,91 @@
+//! Stand-ins for the seams, for the tests of this crate.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
+use sagebrush_core::route::Instance;
+use sagebrush_core::worker::{
+    Call, LaunchError, LaunchSpec, Payload, Reply, Runtime, Timings, Worker, WorkerError,
+};
+use tokio::time::Instant;
+
+/// A worker that answers with what it is asked.
+#[derive(Default)]
+pub(crate) struct EchoWorker {
+    pub(crate) stopped: AtomicBool,
+}
+
+#[async_trait]
+impl Worker for EchoWorker {
+    async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
+        let reply = |call: Call| {
+            let payload = Payload { content_type: None, body: call.payload.body };
+            Ok(Reply { payload, custom_attributes: None, timings: Timings::default() })
+        };
+        calls.into_iter().map(reply).collect()
+    }
+
+    async fn ping(&self) -> Result<(), WorkerError> {
+        Ok(())
+    }
+
+    fn concurrency(&self) -> usize {
+        2
+    }
+
+    async fn stop(&self, _deadline: Instant) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+}
+
+pub(crate) fn ready_instance() -> Arc<Instance> {
+    Instance::new("i-0".to_owned(), Arc::new(EchoWorker::default()), 16)
+}
+
+/// A runtime whose starts fail as `failures` says, by image and in order, and then succeed.
+#[derive(Default)]
+pub(crate) struct FakeRuntime {
+    pub(crate) failures: Mutex<BTreeMap<String, Vec<LaunchError>>>,
+    pub(crate) n_launches: AtomicUsize,
+    pub(crate) workers: Mutex<Vec<Arc<EchoWorker>>>,
+}
+
+#[async_trait]
+impl Runtime for FakeRuntime {
+    async fn launch(&self, spec: &LaunchSpec) -> Result<Arc<dyn Worker>, LaunchError> {
+        self.n_launches.fetch_add(1, Ordering::SeqCst);
+        let mut failures = self.failures.lock().unwrap();
+        let due = failures.get_mut(&spec.image).filter(|due| !due.is_empty());
+        if let Some(due) = due {
+            return Err(due.remove(0));
+        }
+        let worker = Arc::new(EchoWorker::default());
+        self.workers.lock().unwrap().push(worker.clone());
+        Ok(worker)
+    }
+}
+
+/// Has every artifact, but those whose URI ends in `missing`.
+pub(crate) struct FakeArtifacts;
+
+struct Lease;
+
+impl ArtifactLease for Lease {
+    fn dir(&self) -> PathBuf {
+        PathBuf::from("model")
+    }
+}
+
+#[async_trait]
+impl Artifacts for FakeArtifacts {
+    async fn fetch(&self, source: &ModelData) -> Result<Arc<dyn ArtifactLease>, ArtifactError> {
+        if source.uri().ends_with("missing") {
+            return Err(ArtifactError::Missing { uri: source.uri().to_owned() });
+        }
+        Ok(Arc::new(Lease))
+    }
+}

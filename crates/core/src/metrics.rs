@@ -1,0 +1,264 @@
+//! Counters, gauges and histograms, rendered as Prometheus text.
+//!
+//! A label set is resolved once to a handle; from then on a count costs an atomic add, and no
+//! allocation.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Upper bounds of latency histograms, in seconds.
+pub const LATENCY_BOUNDS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 30.0, 60.0,
+];
+
+/// All metrics of a server.
+#[derive(Clone, Default)]
+pub struct Registry(Arc<Mutex<BTreeMap<&'static str, Family>>>);
+
+/// Names and values, in the order in which they are written.
+pub type Labels = Vec<(&'static str, String)>;
+
+struct Family {
+    help: &'static str,
+    kind: &'static str,
+    series: BTreeMap<Labels, Series>,
+}
+
+enum Series {
+    Counter(Arc<Counter>),
+    Gauge(Arc<Gauge>),
+    Histogram(Arc<Histogram>),
+}
+
+/// A count that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A value that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+}
+
+/// Durations, counted by upper bound.
+#[derive(Debug)]
+pub struct Histogram {
+    bounds: &'static [f64],
+    /// One for each bound, and one for what is above the last.
+    buckets: Vec<AtomicU64>,
+    sum_nanos: AtomicU64,
+}
+
+impl Histogram {
+    fn new(bounds: &'static [f64]) -> Self {
+        let buckets = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
+        Self { bounds, buckets, sum_nanos: AtomicU64::new(0) }
+    }
+
+    pub fn observe(&self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let bucket = self.bounds.partition_point(|bound| *bound < seconds);
+        if let Some(bucket) = self.buckets.get(bucket) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+}
+
+impl Registry {
+    #[must_use]
+    pub fn counter(&self, name: &'static str, help: &'static str, labels: Labels) -> Arc<Counter> {
+        let new = || Series::Counter(Arc::default());
+        self.resolve(name, help, "counter", labels, new, |series| match series {
+            Series::Counter(counter) => Some(counter.clone()),
+            Series::Gauge(_) | Series::Histogram(_) => None,
+        })
+    }
+
+    #[must_use]
+    pub fn gauge(&self, name: &'static str, help: &'static str, labels: Labels) -> Arc<Gauge> {
+        let new = || Series::Gauge(Arc::default());
+        self.resolve(name, help, "gauge", labels, new, |series| match series {
+            Series::Gauge(gauge) => Some(gauge.clone()),
+            Series::Counter(_) | Series::Histogram(_) => None,
+        })
+    }
+
+    /// A histogram of durations with [`LATENCY_BOUNDS`].
+    #[must_use]
+    pub fn histogram(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        labels: Labels,
+    ) -> Arc<Histogram> {
+        let new = || Series::Histogram(Arc::new(Histogram::new(LATENCY_BOUNDS)));
+        self.resolve(name, help, "histogram", labels, new, |series| match series {
+            Series::Histogram(histogram) => Some(histogram.clone()),
+            Series::Counter(_) | Series::Gauge(_) => None,
+        })
+    }
+
+    /// Drops the series whose labels `keep` says no to: those of a deleted endpoint.
+    pub fn retain(&self, keep: impl Fn(&Labels) -> bool) {
+        let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for family in families.values_mut() {
+            family.series.retain(|labels, _| keep(labels));
+        }
+    }
+
+    /// All metrics in Prometheus' text format, version 0.0.4.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::new();
+        for (name, family) in families.iter().filter(|(_, family)| !family.series.is_empty()) {
+            let Family { help, kind, series } = family;
+            line(&mut text, &format!("# HELP {name} {help}"));
+            line(&mut text, &format!("# TYPE {name} {kind}"));
+            for (labels, series) in series {
+                render_series(&mut text, name, labels, series);
+            }
+        }
+        text
+    }
+
+    /// The series of these labels, made on the first use; a stray one if the name is taken by
+    /// another kind of metric.
+    fn resolve<T>(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        kind: &'static str,
+        labels: Labels,
+        new: impl Fn() -> Series,
+        pick: impl Fn(&Series) -> Option<Arc<T>>,
+    ) -> Arc<T>
+    where
+        T: Default,
+    {
+        let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let family =
+            families.entry(name).or_insert_with(|| Family { help, kind, series: BTreeMap::new() });
+        debug_assert_eq!(family.kind, kind, "`{name}` is one kind of metric");
+        pick(family.series.entry(labels).or_insert_with(new)).unwrap_or_default()
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self::new(LATENCY_BOUNDS)
+    }
+}
+
+fn render_series(text: &mut String, name: &str, labels: &Labels, series: &Series) {
+    match series {
+        Series::Counter(counter) => {
+            line(text, &format!("{name}{} {}", braced(labels, None), counter.get()));
+        }
+        Series::Gauge(gauge) => {
+            let value = gauge.0.load(Ordering::Relaxed);
+            line(text, &format!("{name}{} {value}", braced(labels, None)));
+        }
+        Series::Histogram(histogram) => render_histogram(text, name, labels, histogram),
+    }
+}
+
+fn render_histogram(text: &mut String, name: &str, labels: &Labels, histogram: &Histogram) {
+    let bounds = histogram.bounds.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
+    let mut n_calls = 0;
+    for (bound, bucket) in bounds.zip(&histogram.buckets) {
+        n_calls += bucket.load(Ordering::Relaxed);
+        line(text, &format!("{name}_bucket{} {n_calls}", braced(labels, Some(&bound))));
+    }
+    let sum = Duration::from_nanos(histogram.sum_nanos.load(Ordering::Relaxed)).as_secs_f64();
+    line(text, &format!("{name}_sum{} {sum}", braced(labels, None)));
+    line(text, &format!("{name}_count{} {n_calls}", braced(labels, None)));
+}
+
+fn line(text: &mut String, content: &str) {
+    text.push_str(content);
+    text.push('\n');
+}
+
+fn braced(labels: &Labels, bound: Option<&str>) -> String {
+    let bound = bound.map(|bound| ("le", bound));
+    let labels = labels.iter().map(|(name, value)| (*name, value.as_str())).chain(bound);
+    let mut text = String::new();
+    for (name, value) in labels {
+        let before = if text.is_empty() { '{' } else { ',' };
+        // Writing to a string cannot fail.
+        let _written = write!(text, "{before}{name}=\"{}\"", escaped(value));
+    }
+    if !text.is_empty() {
+        text.push('}');
+    }
+    text
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Registry;
+
+    #[test]
+    fn renders_prometheus_text() {
+        let registry = Registry::default();
+        registry.counter("b_total", "Bs.", vec![("e", "a\"b".to_owned())]).add(2);
+        registry.counter("b_total", "Bs.", vec![("e", "a\"b".to_owned())]).add(1);
+        registry.gauge("a", "As.", Vec::new()).set(-4);
+        assert_eq!(
+            registry.render(),
+            "# HELP a As.\n# TYPE a gauge\na -4\n\
+             # HELP b_total Bs.\n# TYPE b_total counter\nb_total{e=\"a\\\"b\"} 3\n"
+        );
+        registry.retain(|labels| labels.is_empty());
+        assert_eq!(registry.render(), "# HELP a As.\n# TYPE a gauge\na -4\n");
+    }
+
+    #[test]
+    fn a_histogram_counts_up_to_each_bound() {
+        let registry = Registry::default();
+        let histogram = registry.histogram("h_seconds", "Hs.", vec![("e", "x".to_owned())]);
+        histogram.observe(Duration::from_millis(1));
+        histogram.observe(Duration::from_millis(2));
+        histogram.observe(Duration::from_secs(90));
+        let text = registry.render();
+        for wanted in [
+            "h_seconds_bucket{e=\"x\",le=\"0.0005\"} 0\n",
+            "h_seconds_bucket{e=\"x\",le=\"0.001\"} 1\n",
+            "h_seconds_bucket{e=\"x\",le=\"0.0025\"} 2\n",
+            "h_seconds_bucket{e=\"x\",le=\"60\"} 2\n",
+            "h_seconds_bucket{e=\"x\",le=\"+Inf\"} 3\n",
+            "h_seconds_sum{e=\"x\"} 90.003\n",
+            "h_seconds_count{e=\"x\"} 3\n",
+        ] {
+            assert!(text.contains(wanted), "{wanted} in {text}");
+        }
+    }
+}

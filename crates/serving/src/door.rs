@@ -1,0 +1,182 @@
+//! The door of the data plane: HTTP in, HTTP out.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Body;
+use sagebrush_aws::sigv4::{Dialect, Verifier};
+use sagebrush_aws::{ApiError, BodyError, InvokeKind, read_body, request_id};
+use sagebrush_core::ResourceName;
+use sagebrush_core::worker::{Call, Payload};
+use tokio::time::Instant;
+
+use crate::error::InvokeError;
+use crate::headers::{self, CallHeaders};
+use crate::invoke::{Invoker, Target};
+use crate::meter::Meters;
+use crate::reply::{self, Spent};
+
+/// How long a call may take, from the door to the reply.
+///
+/// SageMaker API: "your model container must respond to requests within 60 seconds".
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What an operator may set of the data plane.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// The largest payload, in bytes.
+    pub max_payload: usize,
+}
+
+/// Lets calls in, and answers them.
+pub struct Door {
+    pub invoker: Invoker,
+    pub verifier: Arc<Verifier>,
+    pub meters: Meters,
+    pub settings: Settings,
+}
+
+/// What came of a call that was let in.
+type Answered = Result<Response<Full<Bytes>>, Refusal>;
+
+/// Why a call got no reply of a model.
+enum Refusal {
+    Door(ApiError),
+    Invoke(InvokeError),
+}
+
+impl Door {
+    /// Answers `POST /endpoints/{endpoint}/..`.
+    pub async fn answer<B>(
+        &self,
+        endpoint: &str,
+        kind: InvokeKind,
+        request: Request<B>,
+    ) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let arrived_at = Instant::now();
+        let id = request_id();
+        match self.handle(endpoint, kind, request, &id, arrived_at).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                let spent = Spent { total: arrived_at.elapsed(), ..Spent::default() };
+                match refusal {
+                    Refusal::Door(error) => reply::refusal(&error, &id, &spent),
+                    Refusal::Invoke(error) => reply::failure(&error, &id, &spent),
+                }
+            }
+        }
+    }
+
+    /// The way of a call: body, signature, headers, model, reply, meter.
+    async fn handle<B>(
+        &self,
+        endpoint: &str,
+        kind: InvokeKind,
+        request: Request<B>,
+        id: &Arc<str>,
+        arrived_at: Instant,
+    ) -> Answered
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let deadline = arrived_at + CALL_TIMEOUT;
+        let (parts, body) = request.into_parts();
+        let body = self.read(body, deadline).await?;
+        let caller = self.verifier.verify(&parts, &body, "sagemaker");
+        let caller = caller.map_err(|error| error.into_api_error(Dialect::Json))?;
+        check_served(kind)?;
+        let (target, call) = self.call(&parts, endpoint, caller.region, body, id, deadline)?;
+        let invoked = self.invoker.invoke(&target, call).await.inspect_err(|error| {
+            self.meters.refused(&target, error);
+        })?;
+        let total = arrived_at.elapsed();
+        let timings = invoked.outcome.as_ref().map(|reply| reply.timings).unwrap_or_default();
+        let (queued, model_latency) = (invoked.queued, invoked.model_latency);
+        let spent = Spent { total, queued, model_latency, timings };
+        self.meters.invoked(&target, &invoked, &spent);
+        Ok(match invoked.outcome {
+            Ok(model_reply) => reply::success(model_reply, &invoked.variant, id, &spent),
+            Err(error) => reply::failure(&error, id, &spent),
+        })
+    }
+
+    async fn read<B>(&self, body: B, deadline: Instant) -> Result<Bytes, Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let limit = self.settings.max_payload;
+        read_body(body, limit, deadline).await.map_err(|error| match error {
+            BodyError::TooLarge { .. } => Refusal::Invoke(InvokeError::Invalid(format!(
+                "1 validation error detected: Value at 'body' failed to satisfy constraint: \
+                 Member must have length less than or equal to {limit}"
+            ))),
+            error @ (BodyError::TimedOut | BodyError::Broken(_)) => Refusal::Door(error.into()),
+        })
+    }
+
+    fn call(
+        &self,
+        parts: &Parts,
+        endpoint: &str,
+        region: sagebrush_core::Region,
+        body: Bytes,
+        request_id: &Arc<str>,
+        deadline: Instant,
+    ) -> Result<(Target, Call), InvokeError> {
+        let CallHeaders { content_type, accept, target_variant, forwarded } =
+            headers::read(&parts.headers)?;
+        let target = Target { region, endpoint: name(endpoint)?, variant: target_variant };
+        let payload = Payload { content_type, body };
+        let request_id = request_id.clone();
+        Ok((target, Call { payload, accept, headers: forwarded, request_id, deadline }))
+    }
+}
+
+fn check_served(kind: InvokeKind) -> Result<(), ApiError> {
+    match kind {
+        InvokeKind::RealTime => Ok(()),
+        InvokeKind::Async => Err(ApiError::unknown_operation("InvokeEndpointAsync")),
+        InvokeKind::Stream => {
+            Err(ApiError::unknown_operation("InvokeEndpointWithResponseStream"))
+        }
+    }
+}
+
+/// The endpoint's name, or the constraint that it breaks.
+fn name(endpoint: &str) -> Result<ResourceName, InvokeError> {
+    endpoint.parse().map_err(|_| {
+        let constraint = if endpoint.chars().count() > 63 {
+            "Member must have length less than or equal to 63"
+        } else {
+            "Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*"
+        };
+        let shown: String = endpoint.chars().take(256).collect();
+        InvokeError::Invalid(format!(
+            "1 validation error detected: Value '{shown}' at 'endpointName' failed to satisfy \
+             constraint: {constraint}"
+        ))
+    })
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self::Door(error)
+    }
+}
+
+impl From<InvokeError> for Refusal {
+    fn from(error: InvokeError) -> Self {
+        Self::Invoke(error)
+    }
+}

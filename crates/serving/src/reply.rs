@@ -1,0 +1,149 @@
+//! The reply, or the error in AWS's words, as HTTP. SageMaker Runtime API: `InvokeEndpoint`.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use sagebrush_aws::ApiError;
+use sagebrush_core::worker::{Reply, Timings};
+use serde_json::json;
+
+use crate::error::InvokeError;
+use crate::headers::{CUSTOM_ATTRIBUTES, INVOKED_VARIANT};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// Where the time of a call went.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spent {
+    pub total: Duration,
+    pub queued: Duration,
+    /// How long the worker took: SageMaker's `ModelLatency`.
+    pub model_latency: Duration,
+    pub timings: Timings,
+}
+
+impl Spent {
+    /// All that is not the model's: SageMaker's `OverheadLatency`.
+    #[must_use]
+    pub fn overhead(&self) -> Duration {
+        self.total.saturating_sub(self.model_latency)
+    }
+}
+
+/// The model's reply.
+#[must_use]
+pub fn success(reply: Reply, variant: &str, request_id: &Arc<str>, spent: &Spent) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(reply.payload.body));
+    let headers = response.headers_mut();
+    let content_type = reply.payload.content_type.as_deref().unwrap_or("application/octet-stream");
+    set(headers, CONTENT_TYPE, content_type);
+    set(headers, HeaderName::from_static(INVOKED_VARIANT), variant);
+    if let Some(attributes) = &reply.custom_attributes {
+        set(headers, HeaderName::from_static(CUSTOM_ATTRIBUTES), attributes);
+    }
+    set(headers, REQUEST_ID, request_id);
+    set(headers, SERVER_TIMING, &server_timing(spent));
+    response
+}
+
+/// An error of the data plane.
+#[must_use]
+pub fn failure(error: &InvokeError, request_id: &Arc<str>, spent: &Spent) -> Response<Full<Bytes>> {
+    let (code, status) = error.code();
+    let body = match error {
+        InvokeError::Model { message, original_status, original_message, log_group } => json!({
+            "Message": message,
+            "OriginalStatusCode": original_status,
+            "OriginalMessage": original_message,
+            "LogStreamArn": log_group,
+        }),
+        InvokeError::NoEndpoint { .. }
+        | InvokeError::NotInService { .. }
+        | InvokeError::NoVariant { .. }
+        | InvokeError::Invalid(_)
+        | InvokeError::NoCapacity { .. }
+        | InvokeError::Overloaded { .. }
+        | InvokeError::Internal => json!({"Message": error.to_string()}),
+    };
+    let mut response = error_response(code, status, &body, request_id, spent);
+    if matches!(error, InvokeError::NoCapacity { .. } | InvokeError::Overloaded { .. }) {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// An error of the door: a signature that does not fit, a body that is too long.
+#[must_use]
+pub fn refusal(error: &ApiError, request_id: &Arc<str>, spent: &Spent) -> Response<Full<Bytes>> {
+    let body = json!({"message": error.message});
+    error_response(&error.code, error.status, &body, request_id, spent)
+}
+
+fn error_response(
+    code: &str,
+    status: StatusCode,
+    body: &serde_json::Value,
+    request_id: &Arc<str>,
+    spent: &Spent,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    set(headers, CONTENT_TYPE, "application/json");
+    set(headers, ERROR_TYPE, code);
+    set(headers, REQUEST_ID, request_id);
+    set(headers, SERVER_TIMING, &server_timing(spent));
+    response
+}
+
+/// A value that is not fit for a header is left out: a model must not break the answer.
+fn set(headers: &mut http::HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// Milliseconds, as `Server-Timing` has them.
+fn server_timing(spent: &Spent) -> String {
+    let parts = [
+        ("queue", spent.queued),
+        ("pre", spent.timings.pre),
+        ("model", spent.timings.model),
+        ("post", spent.timings.post),
+        ("overhead", spent.overhead()),
+        ("total", spent.total),
+    ];
+    let mut text = String::with_capacity(128);
+    for (name, took) in parts {
+        let comma = if text.is_empty() { "" } else { ", " };
+        let micros = took.as_micros();
+        // Writing to a string cannot fail.
+        let _written = write!(text, "{comma}{name};dur={}.{:03}", micros / 1000, micros % 1000);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Spent, server_timing};
+    use std::time::Duration;
+
+    #[test]
+    fn milliseconds_with_three_digits() {
+        let spent = Spent {
+            total: Duration::from_micros(12_345),
+            model_latency: Duration::from_millis(12),
+            ..Spent::default()
+        };
+        let text = server_timing(&spent);
+        assert!(text.starts_with("queue;dur=0.000, pre;dur=0.000"), "{text}");
+        assert!(text.ends_with("overhead;dur=0.345, total;dur=12.345"), "{text}");
+    }
+}

@@ -1,0 +1,218 @@
+//! Calls through the invoker, over workers that do as they are told. Time stands still unless
+//! awaited.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use proptest::prelude::*;
+use sagebrush_core::route::{EndpointRoute, Instance, RouteTable, VariantRoute};
+use sagebrush_core::worker::{Call, Payload, Reply, Timings, Worker, WorkerError};
+use sagebrush_core::{AccountId, Region, ResourceName, task};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::choose::choose_variant;
+use crate::error::InvokeError;
+use crate::invoke::{Invoked, Invoker, Target};
+
+/// What a worker does with each call.
+#[derive(Clone)]
+enum Does {
+    Echo,
+    Fail(WorkerError),
+    Take(Duration),
+}
+
+struct Fake(Does);
+
+#[async_trait]
+impl Worker for Fake {
+    async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
+        match &self.0 {
+            Does::Echo => {}
+            Does::Fail(error) => return calls.iter().map(|_| Err(error.clone())).collect(),
+            Does::Take(time) => tokio::time::sleep(*time).await,
+        }
+        let reply = |call: Call| Reply {
+            payload: call.payload,
+            custom_attributes: None,
+            timings: Timings::default(),
+        };
+        calls.into_iter().map(|call| Ok(reply(call))).collect()
+    }
+
+    async fn ping(&self) -> Result<(), WorkerError> {
+        Ok(())
+    }
+
+    fn concurrency(&self) -> usize {
+        1
+    }
+
+    async fn stop(&self, _deadline: Instant) {}
+}
+
+fn instance(does: Does, max_outstanding: usize) -> Arc<Instance> {
+    Instance::new("i-0".to_owned(), Arc::new(Fake(does)), max_outstanding)
+}
+
+fn table(variants: Vec<(&str, f32, Vec<Arc<Instance>>)>, closed: Option<&'static str>) -> Arc<RouteTable> {
+    let variant = |(name, weight, instances): (&str, f32, Vec<Arc<Instance>>)| VariantRoute {
+        name: name.to_owned(),
+        weight,
+        instances,
+    };
+    let route = EndpointRoute {
+        region: Region::new("r"),
+        name: "e".parse().unwrap(),
+        config: "c".to_owned(),
+        closed,
+        variants: variants.into_iter().map(variant).collect(),
+        timeout: Duration::from_secs(60),
+    };
+    let mut table = RouteTable::default();
+    table.insert(Arc::new(route));
+    Arc::new(table)
+}
+
+fn one(instance: &Arc<Instance>) -> Arc<RouteTable> {
+    table(vec![("v", 1.0, vec![instance.clone()])], None)
+}
+
+/// An invoker over `first`, and the sender of newer tables.
+fn invoker(first: Arc<RouteTable>) -> (Invoker, watch::Sender<Arc<RouteTable>>) {
+    let (sender, routes) = watch::channel(first);
+    (Invoker { routes, account: AccountId("1".into()), chance: || 0.0 }, sender)
+}
+
+fn target(endpoint: &str, variant: Option<&str>) -> Target {
+    let endpoint: ResourceName = endpoint.parse().unwrap();
+    Target { region: Region::new("r"), endpoint, variant: variant.map(str::to_owned) }
+}
+
+fn call() -> Call {
+    Call {
+        payload: Payload { content_type: None, body: Bytes::from_static(b"x") },
+        accept: None,
+        headers: Vec::new(),
+        request_id: "id".into(),
+        deadline: Instant::now() + Duration::from_secs(60),
+    }
+}
+
+async fn ask(invoker: &Invoker) -> Result<Invoked, InvokeError> {
+    invoker.invoke(&target("e", None), call()).await
+}
+
+async fn model_error(error: WorkerError) -> (String, u16) {
+    let (invoker, _routes) = invoker(one(&instance(Does::Fail(error), 8)));
+    match ask(&invoker).await.unwrap().outcome {
+        Err(InvokeError::Model { message, original_status, .. }) => (message, original_status),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_gets_its_reply() {
+    let (invoker, _routes) = invoker(one(&instance(Does::Echo, 8)));
+    let invoked = ask(&invoker).await.unwrap();
+    assert_eq!(invoked.variant, "v");
+    assert_eq!(invoked.outcome.unwrap().payload.body, "x");
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_that_are_not_there() {
+    let (invoker, routes) = invoker(one(&instance(Does::Echo, 8)));
+    let unknown = invoker.invoke(&target("other", None), call()).await.unwrap_err();
+    assert_eq!(unknown.to_string(), "Endpoint other of account 1 not found.");
+    let variant = invoker.invoke(&target("e", Some("w")), call()).await.unwrap_err();
+    assert_eq!(variant.to_string(), "Variant w of endpoint e not found.");
+    routes.send_replace(table(Vec::new(), Some("Creating")));
+    let closed = ask(&invoker).await.unwrap_err();
+    assert!(closed.to_string().contains("its status is Creating"), "{closed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_models_errors_in_sagemakers_words() {
+    let (message, status) = model_error(WorkerError::bad_input("no number")).await;
+    assert!(message.starts_with("Received client error (400) from primary with message \"no number\"."));
+    assert_eq!(status, 400);
+    let own = WorkerError::Model { status: 500, message: "oh".to_owned(), content_type: None };
+    assert!(model_error(own).await.0.starts_with("Received server error (500) from primary"));
+    let (message, status) = model_error(WorkerError::TimedOut).await;
+    assert!(message.contains("Your invocation timed out while waiting for a response"), "{message}");
+    assert_eq!(status, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_past_its_deadline_times_out() {
+    let (invoker, _routes) = invoker(one(&instance(Does::Take(Duration::from_secs(100)), 8)));
+    let started_at = Instant::now();
+    let error = ask(&invoker).await.unwrap().outcome.unwrap_err();
+    assert!(error.to_string().contains("Received server error (0)"), "{error}");
+    assert_eq!(started_at.elapsed().as_secs(), 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_instance_refuses_at_once() {
+    let busy = instance(Does::Take(Duration::from_secs(1)), 1);
+    let (invoker, _routes) = invoker(one(&busy));
+    let other = invoker.clone();
+    let first = task::spawn("first", async move { ask(&other).await });
+    while busy.outstanding() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(ask(&invoker).await, Err(InvokeError::Overloaded { .. })));
+    assert!(first.await.unwrap().unwrap().outcome.is_ok());
+    assert!(ask(&invoker).await.is_ok(), "the place is free again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_meets_a_closing_instance_goes_to_the_next() {
+    let (old, new) = (instance(Does::Echo, 8), instance(Does::Echo, 8));
+    old.drain().await;
+    let (invoker, routes) = invoker(one(&old));
+    let held = task::spawn("held", async move { ask(&invoker).await });
+    tokio::task::yield_now().await;
+    routes.send_replace(one(&new));
+    assert!(held.await.unwrap().unwrap().outcome.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_held_while_there_is_no_instance_but_not_for_ever() {
+    let (invoker, _routes) = invoker(table(vec![("v", 1.0, Vec::new())], None));
+    let started_at = Instant::now();
+    assert!(matches!(ask(&invoker).await, Err(InvokeError::NoCapacity { .. })));
+    assert_eq!(started_at.elapsed().as_secs(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_stays_gone_is_given_up() {
+    let gone = WorkerError::Gone { reason: "exit 137".to_owned() };
+    let (message, status) = model_error(gone).await;
+    assert!(message.contains("exit 137"), "{message}");
+    assert_eq!(status, 500);
+}
+
+proptest! {
+    #[test]
+    fn variants_are_chosen_by_weight(weights in proptest::collection::vec(0.0f32..10.0, 1..6), chance in 0.0f32..1.0) {
+        let names = ["a", "b", "c", "d", "e", "f"];
+        let variants = names.iter().zip(&weights).map(|(name, weight)| (*name, *weight, Vec::new()));
+        let table = table(variants.collect(), None);
+        let route = table.iter().next().unwrap();
+        let total: f32 = weights.iter().sum();
+        match choose_variant(route, None, chance) {
+            Ok(chosen) => {
+                let at = names.iter().position(|name| *name == chosen.name).unwrap();
+                let below: f32 = weights[..at].iter().sum();
+                prop_assert!(chosen.weight > 0.0);
+                prop_assert!(below <= chance * total + 1e-3);
+                prop_assert!(chance * total <= below + chosen.weight + 1e-3);
+            }
+            Err(_) => prop_assert!(total <= 0.0),
+        }
+    }
+}
