@@ -22,11 +22,11 @@ pub mod model;
 use std::sync::Arc;
 
 use sagebrush_aws::sigv4::TemporaryKeys;
+use sagebrush_core::Clock;
 use sagebrush_core::fleet::Fleet;
 use sagebrush_core::resource::Table;
 use sagebrush_core::route::{RouteTable, Routes};
 use sagebrush_core::store::MetaStore;
-use sagebrush_core::{AccountId, Clock};
 use tokio::sync::{Notify, watch};
 
 use endpoint::{Endpoint, Reconciler};
@@ -37,7 +37,6 @@ pub use operations::operations;
 
 /// The state that the handlers share.
 pub struct Control {
-    pub(crate) account: AccountId,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) temporary_keys: TemporaryKeys,
     pub(crate) models: Table<Model>,
@@ -51,7 +50,6 @@ impl Control {
     /// The handlers' state, the reconciler to run, and the table that the data plane reads.
     #[must_use]
     pub fn new(
-        account: AccountId,
         temporary_keys: TemporaryKeys,
         store: Arc<dyn MetaStore>,
         fleet: Arc<dyn Fleet>,
@@ -69,7 +67,6 @@ impl Control {
             settled: settled_tx,
         };
         let control = Self {
-            account,
             temporary_keys,
             models: Table::new(store.clone(), clock.clone()),
             endpoint_configs: Table::new(store, clock.clone()),

@@ -41,10 +41,7 @@ impl Wanted {
 /// Puts the query behind the page that `token` ended.
 ///
 /// All filters must be in the query by now: a token holds for one query only.
-pub(crate) fn after<R: Resource>(
-    mut query: Query,
-    token: Option<&str>,
-) -> Result<Query, ApiError> {
+pub(crate) fn after<R: Resource>(mut query: Query, token: Option<&str>) -> Result<Query, ApiError> {
     query.after = token.map(|token| page_token::decode(R::KIND, &query, token)).transpose()?;
     Ok(query)
 }

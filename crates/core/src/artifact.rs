@@ -42,7 +42,9 @@ impl ModelData {
 /// Why a model's files are not to be had. Display is fit for a `FailureReason`.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ArtifactError {
-    #[error("Could not find model data at {uri}. Upload the artifact and create the endpoint again.")]
+    #[error(
+        "Could not find model data at {uri}. Upload the artifact and create the endpoint again."
+    )]
     Missing { uri: String },
     #[error("The model data URL {uri} is not an S3 location of the form s3://bucket/key.")]
     BadUri { uri: String },

@@ -74,7 +74,11 @@ pub enum InstanceState {
     Starting,
     Ready(Arc<Instance>),
     /// It did not start, `attempts` times in a row; the fleet tries again by itself.
-    Failed { reason: String, permanent: bool, attempts: u32 },
+    Failed {
+        reason: String,
+        permanent: bool,
+        attempts: u32,
+    },
     Draining,
 }
 

@@ -89,7 +89,7 @@ impl Registry {
     #[must_use]
     pub fn counter(&self, name: &'static str, help: &'static str, labels: Labels) -> Arc<Counter> {
         let new = || Series::Counter(Arc::default());
-        self.resolve(name, help, "counter", labels, new, |series| match series {
+        self.resolve((name, help, "counter"), labels, new, |series| match series {
             Series::Counter(counter) => Some(counter.clone()),
             Series::Gauge(_) | Series::Histogram(_) => None,
         })
@@ -98,7 +98,7 @@ impl Registry {
     #[must_use]
     pub fn gauge(&self, name: &'static str, help: &'static str, labels: Labels) -> Arc<Gauge> {
         let new = || Series::Gauge(Arc::default());
-        self.resolve(name, help, "gauge", labels, new, |series| match series {
+        self.resolve((name, help, "gauge"), labels, new, |series| match series {
             Series::Gauge(gauge) => Some(gauge.clone()),
             Series::Counter(_) | Series::Histogram(_) => None,
         })
@@ -113,7 +113,7 @@ impl Registry {
         labels: Labels,
     ) -> Arc<Histogram> {
         let new = || Series::Histogram(Arc::new(Histogram::new(LATENCY_BOUNDS)));
-        self.resolve(name, help, "histogram", labels, new, |series| match series {
+        self.resolve((name, help, "histogram"), labels, new, |series| match series {
             Series::Histogram(histogram) => Some(histogram.clone()),
             Series::Counter(_) | Series::Gauge(_) => None,
         })
@@ -147,9 +147,7 @@ impl Registry {
     /// another kind of metric.
     fn resolve<T>(
         &self,
-        name: &'static str,
-        help: &'static str,
-        kind: &'static str,
+        (name, help, kind): (&'static str, &'static str, &'static str),
         labels: Labels,
         new: impl Fn() -> Series,
         pick: impl Fn(&Series) -> Option<Arc<T>>,

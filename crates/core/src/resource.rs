@@ -145,7 +145,8 @@ fn id<R: Resource>(region: &Region, name: &str) -> RecordId {
 fn record<R: Resource>(stored: &Stored<R>) -> Result<Record, StoreError> {
     let id = id::<R>(&stored.region, &stored.name);
     let spec = serde_json::to_string(&stored.spec).map_err(|source| corrupt(&id, source))?;
-    let status_doc = serde_json::to_string(&stored.status).map_err(|source| corrupt(&id, source))?;
+    let status_doc =
+        serde_json::to_string(&stored.status).map_err(|source| corrupt(&id, source))?;
     Ok(Record {
         id,
         name: stored.name.clone(),

@@ -126,7 +126,12 @@ pub enum StoreError {
     #[error("`{kind}/{key}` is at version {stored}, not {expected}")]
     Conflict { kind: String, key: String, expected: u64, stored: u64 },
     #[error("`{kind}/{key}` holds a document that cannot be read")]
-    Corrupt { kind: String, key: String, #[source] source: serde_json::Error },
+    Corrupt {
+        kind: String,
+        key: String,
+        #[source]
+        source: serde_json::Error,
+    },
     #[error("the store is full")]
     Full,
     #[error("the store failed")]

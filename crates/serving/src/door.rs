@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Body;
@@ -16,7 +15,7 @@ use sagebrush_core::worker::{Call, Payload};
 use tokio::time::Instant;
 
 use crate::error::InvokeError;
-use crate::headers::{self, CallHeaders};
+use crate::headers;
 use crate::invoke::{Invoker, Target};
 use crate::meter::Meters;
 use crate::reply::{self, Spent};
@@ -37,7 +36,7 @@ pub struct Settings {
 pub struct Door {
     pub invoker: Invoker,
     pub verifier: Arc<Verifier>,
-    pub meters: Meters,
+    pub meters: Arc<Meters>,
     pub settings: Settings,
 }
 
@@ -95,7 +94,16 @@ impl Door {
         let caller = self.verifier.verify(&parts, &body, "sagemaker");
         let caller = caller.map_err(|error| error.into_api_error(Dialect::Json))?;
         check_served(kind)?;
-        let (target, call) = self.call(&parts, endpoint, caller.region, body, id, deadline)?;
+        let headers = headers::read(&parts.headers)?;
+        let variant = headers.target_variant;
+        let target = Target { region: caller.region, endpoint: name(endpoint)?, variant };
+        let call = Call {
+            payload: Payload { content_type: headers.content_type, body },
+            accept: headers.accept,
+            headers: headers.forwarded,
+            request_id: id.clone(),
+            deadline,
+        };
         let invoked = self.invoker.invoke(&target, call).await.inspect_err(|error| {
             self.meters.refused(&target, error);
         })?;
@@ -124,32 +132,13 @@ impl Door {
             error @ (BodyError::TimedOut | BodyError::Broken(_)) => Refusal::Door(error.into()),
         })
     }
-
-    fn call(
-        &self,
-        parts: &Parts,
-        endpoint: &str,
-        region: sagebrush_core::Region,
-        body: Bytes,
-        request_id: &Arc<str>,
-        deadline: Instant,
-    ) -> Result<(Target, Call), InvokeError> {
-        let CallHeaders { content_type, accept, target_variant, forwarded } =
-            headers::read(&parts.headers)?;
-        let target = Target { region, endpoint: name(endpoint)?, variant: target_variant };
-        let payload = Payload { content_type, body };
-        let request_id = request_id.clone();
-        Ok((target, Call { payload, accept, headers: forwarded, request_id, deadline }))
-    }
 }
 
 fn check_served(kind: InvokeKind) -> Result<(), ApiError> {
     match kind {
         InvokeKind::RealTime => Ok(()),
         InvokeKind::Async => Err(ApiError::unknown_operation("InvokeEndpointAsync")),
-        InvokeKind::Stream => {
-            Err(ApiError::unknown_operation("InvokeEndpointWithResponseStream"))
-        }
+        InvokeKind::Stream => Err(ApiError::unknown_operation("InvokeEndpointWithResponseStream")),
     }
 }
 

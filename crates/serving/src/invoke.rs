@@ -159,8 +159,8 @@ async fn ask(instance: &Instance, call: Call) -> Result<Reply, WorkerError> {
     let mut replies = answer.map_err(|_| WorkerError::TimedOut)?;
     match (replies.pop(), replies.is_empty()) {
         (Some(reply), true) => reply,
-        (Some(_), false) | (None, _) => Err(WorkerError::Gone {
-            reason: "the worker did not answer each call once".to_owned(),
-        }),
+        (Some(_), false) | (None, _) => {
+            Err(WorkerError::Gone { reason: "the worker did not answer each call once".to_owned() })
+        }
     }
 }

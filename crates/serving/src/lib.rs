@@ -2,7 +2,8 @@
 //!
 //! The way of a call, in order:
 //!
-//! 1. [`door`]: HTTP. The path names the endpoint; the body is read under its limit; SigV4.
+//! 1. [`door`]: HTTP. The path names the endpoint; the body is read under its limit; the signature is
+//!    checked.
 //! 2. [`headers`]: the API's headers, parsed and checked.
 //! 3. [`invoke`]: route, variant, instance, reply. One function tells the whole way.
 //! 4. `sagebrush_core::worker::Worker`: the seam to the engine.

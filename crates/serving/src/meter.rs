@@ -66,9 +66,11 @@ impl Meters {
         let mut known: Vec<(&str, &str)> =
             table.iter().map(|route| (route.region.as_str(), route.name.as_str())).collect();
         known.sort_unstable();
-        let is_known = |region: &str, endpoint: &str| known.binary_search(&(region, endpoint)).is_ok();
+        let is_known =
+            |region: &str, endpoint: &str| known.binary_search(&(region, endpoint)).is_ok();
         self.by_variant.rcu(|meters| {
-            let kept = meters.iter().filter(|((region, endpoint, _), _)| is_known(region, endpoint));
+            let kept =
+                meters.iter().filter(|((region, endpoint, _), _)| is_known(region, endpoint));
             kept.map(|(key, meter)| (key.clone(), meter.clone())).collect::<HashMap<_, _>>()
         });
         self.registry.retain(|labels| match labels.as_slice() {
@@ -78,8 +80,7 @@ impl Meters {
     }
 
     fn meter(&self, target: &Target, variant: &str) -> Arc<Meter> {
-        let key: Key =
-            (target.region.to_string(), target.endpoint.to_string(), variant.to_owned());
+        let key: Key = (target.region.to_string(), target.endpoint.to_string(), variant.to_owned());
         if let Some(meter) = self.by_variant.load().get(&key) {
             return meter.clone();
         }

@@ -39,7 +39,12 @@ impl Spent {
 
 /// The model's reply.
 #[must_use]
-pub fn success(reply: Reply, variant: &str, request_id: &Arc<str>, spent: &Spent) -> Response<Full<Bytes>> {
+pub fn success(
+    reply: Reply,
+    variant: &str,
+    request_id: &Arc<str>,
+    spent: &Spent,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(reply.payload.body));
     let headers = response.headers_mut();
     let content_type = reply.payload.content_type.as_deref().unwrap_or("application/octet-stream");

@@ -58,7 +58,10 @@ fn instance(does: Does, max_outstanding: usize) -> Arc<Instance> {
     Instance::new("i-0".to_owned(), Arc::new(Fake(does)), max_outstanding)
 }
 
-fn table(variants: Vec<(&str, f32, Vec<Arc<Instance>>)>, closed: Option<&'static str>) -> Arc<RouteTable> {
+fn table(
+    variants: Vec<(&str, f32, Vec<Arc<Instance>>)>,
+    closed: Option<&'static str>,
+) -> Arc<RouteTable> {
     let variant = |(name, weight, instances): (&str, f32, Vec<Arc<Instance>>)| VariantRoute {
         name: name.to_owned(),
         weight,
@@ -137,12 +140,17 @@ async fn targets_that_are_not_there() {
 #[tokio::test(start_paused = true)]
 async fn the_models_errors_in_sagemakers_words() {
     let (message, status) = model_error(WorkerError::bad_input("no number")).await;
-    assert!(message.starts_with("Received client error (400) from primary with message \"no number\"."));
+    assert!(
+        message.starts_with("Received client error (400) from primary with message \"no number\".")
+    );
     assert_eq!(status, 400);
     let own = WorkerError::Model { status: 500, message: "oh".to_owned(), content_type: None };
     assert!(model_error(own).await.0.starts_with("Received server error (500) from primary"));
     let (message, status) = model_error(WorkerError::TimedOut).await;
-    assert!(message.contains("Your invocation timed out while waiting for a response"), "{message}");
+    assert!(
+        message.contains("Your invocation timed out while waiting for a response"),
+        "{message}"
+    );
     assert_eq!(status, 0);
 }
 

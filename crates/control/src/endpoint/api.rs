@@ -12,7 +12,7 @@ use sagebrush_wire::sagemaker as wire;
 use super::deploy::resolve;
 use super::{Endpoint, EndpointSpec, EndpointState, describe};
 use crate::Control;
-use crate::list::{self, from_wire, to_wire};
+use crate::list::{self, from_wire};
 use crate::resources::{arn, create_error, found, tag_map};
 
 const WHAT: &str = "endpoint";
@@ -100,7 +100,10 @@ pub(crate) async fn list(
     let query = list::after::<Endpoint>(query, token.as_deref())?;
     let (endpoints, next) = control.endpoints.list(&query).await?;
     Ok(wire::ListEndpointsOutput {
-        endpoints: endpoints.into_iter().map(|endpoint| describe::summary(&ctx, &endpoint)).collect(),
+        endpoints: endpoints
+            .into_iter()
+            .map(|endpoint| describe::summary(&ctx, &endpoint))
+            .collect(),
         next_token: list::next_token::<Endpoint>(&query, next),
     })
 }

@@ -83,7 +83,8 @@ fn variants(
             desired_weight: Some(variant.weight),
             current_instance_count: count,
             desired_instance_count: count,
-            managed_instance_scaling: given.and_then(|given| given.managed_instance_scaling.clone()),
+            managed_instance_scaling: given
+                .and_then(|given| given.managed_instance_scaling.clone()),
             routing_config: given.and_then(|given| given.routing_config.clone()),
             ..wire::ProductionVariantSummary::default()
         }
@@ -115,16 +116,14 @@ fn capture(config: Option<wire::DataCaptureConfig>) -> Option<wire::DataCaptureC
 fn pending(endpoint: &Stored<Endpoint>) -> Option<wire::PendingDeploymentSummary> {
     let is_updating = matches!(endpoint.status, EndpointState::Updating { .. });
     let wanted = &endpoint.spec.wanted;
-    let summary = |variant: &DeployedVariant| {
-        wire::PendingProductionVariantSummary {
-            variant_name: variant.name.clone(),
-            deployed_images: Some(images(variant)),
-            current_weight: Some(0.0),
-            desired_weight: Some(variant.weight),
-            current_instance_count: Some(0),
-            desired_instance_count: i32::try_from(variant.instance_count).ok(),
-            ..wire::PendingProductionVariantSummary::default()
-        }
+    let summary = |variant: &DeployedVariant| wire::PendingProductionVariantSummary {
+        variant_name: variant.name.clone(),
+        deployed_images: Some(images(variant)),
+        current_weight: Some(0.0),
+        desired_weight: Some(variant.weight),
+        current_instance_count: Some(0),
+        desired_instance_count: i32::try_from(variant.instance_count).ok(),
+        ..wire::PendingProductionVariantSummary::default()
     };
     is_updating.then(|| wire::PendingDeploymentSummary {
         endpoint_config_name: wanted.config.clone(),

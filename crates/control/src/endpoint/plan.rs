@@ -59,8 +59,7 @@ fn creating(wanted: &Wanted<'_>, seen: &FleetView) -> Plan {
 
 fn updating(wanted: &Wanted<'_>, serving: &Deployment, seen: &FleetView) -> Plan {
     let new = wanted.groups(wanted.deployment);
-    let in_service =
-        |serving, note| Step::Become(EndpointState::InService { serving, note });
+    let in_service = |serving, note| Step::Become(EndpointState::InService { serving, note });
     let step = match progress(&new, seen) {
         Progress::Starting => Step::Stay,
         Progress::Ready => in_service(wanted.deployment.clone(), None),

@@ -160,7 +160,7 @@ fn log_change(before: &Stored<Endpoint>, after: Option<&Stored<Endpoint>>) {
 
 /// Why an activation ended early; the next one tries again.
 #[derive(Debug, thiserror::Error)]
-pub enum SettleError {
+pub(crate) enum SettleError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

@@ -35,7 +35,13 @@ fn failed(permanent: bool, attempts: u32) -> InstanceState {
 }
 
 #[track_caller]
-fn check(state: &EndpointState, wanted: &Deployment, seen: &FleetView, revisions: &[&str], step: &Step) {
+fn check(
+    state: &EndpointState,
+    wanted: &Deployment,
+    seen: &FleetView,
+    revisions: &[&str],
+    step: &Step,
+) {
     let region = Region::new("r");
     let plan = plan(&Wanted { region: &region, name: "e", deployment: wanted, state }, seen);
     assert_eq!(plan.step, *step);

@@ -36,10 +36,7 @@ impl Catalogue {
     fn unknown(&self, image: &str) -> LaunchError {
         let known: Vec<&str> = self.entries.iter().map(|(repository, _)| *repository).collect();
         LaunchError::Permanent {
-            reason: format!(
-                "The image {image} is not known. Use one of: {}.",
-                known.join(", ")
-            ),
+            reason: format!("The image {image} is not known. Use one of: {}.", known.join(", ")),
         }
     }
 }

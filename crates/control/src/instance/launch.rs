@@ -64,7 +64,8 @@ impl Launcher {
     ) -> Result<Option<Arc<dyn ArtifactLease>>, Failure> {
         let Some(data) = &container.model_data else { return Ok(None) };
         let fetch = tokio::time::timeout(group.download_timeout, self.artifacts.fetch(data));
-        let fetched = fetch.await.map_err(|_| too_slow("download its model", group.download_timeout))?;
+        let fetched =
+            fetch.await.map_err(|_| too_slow("download its model", group.download_timeout))?;
         Ok(Some(fetched?))
     }
 }

@@ -14,6 +14,7 @@ mod launch;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -72,8 +73,8 @@ impl Fleet for LocalFleet {
         let group = groups.entry(spec.key.clone()).or_default();
         let mut changed = false;
         for ordinal in 0..spec.instance_count {
-            if !group.members.contains_key(&ordinal) {
-                group.members.insert(ordinal, self.start(spec.clone(), ordinal));
+            if let Entry::Vacant(place) = group.members.entry(ordinal) {
+                place.insert(self.start(spec.clone(), ordinal));
                 changed = true;
             }
         }

@@ -82,7 +82,9 @@ async fn a_failed_start_is_tried_again_and_told() {
     fleet.apply_group(&group("fake:1", 1)).await.unwrap();
     let second_failure = |view: &Arc<FleetView>| {
         let mut states = view.values().flatten();
-        states.any(|state| matches!(state, InstanceState::Failed { attempts: 2, permanent: false, .. }))
+        states.any(|state| {
+            matches!(state, InstanceState::Failed { attempts: 2, permanent: false, .. })
+        })
     };
     until(&fleet, second_failure).await;
     until(&fleet, |view| n_ready(view) == 1).await;

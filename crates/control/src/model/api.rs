@@ -11,9 +11,9 @@ use sagebrush_wire::Empty;
 use sagebrush_wire::sagemaker as wire;
 
 use super::{Container, Model, ModelSpec};
+use crate::Control;
 use crate::list::{self, to_wire};
 use crate::resources::{arn, create_error, described, found, stored_request, tag_map};
-use crate::Control;
 
 pub(crate) async fn create(
     control: Arc<Control>,

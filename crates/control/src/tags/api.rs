@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use sagebrush_aws::{ApiError, Context};
 use sagebrush_core::Arn;
+use sagebrush_core::Region;
 use sagebrush_core::resource::{Resource, Stored, Table};
 use sagebrush_core::store::StoreError;
-use sagebrush_core::Region;
 use sagebrush_wire::sagemaker as wire;
 
 use crate::Control;

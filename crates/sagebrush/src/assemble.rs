@@ -1,0 +1,257 @@
+//! Joins the crates into one server. The order is that of the layers: store, objects, artifacts,
+//! runtimes, fleet, control, serving, doors.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use sagebrush_artifacts::ArtifactCache;
+use sagebrush_aws::demux::OperationsPage;
+use sagebrush_aws::sigv4::{Credentials as _, Keys, StaticKeys, TemporaryKeys, Verifier};
+use sagebrush_aws::{InvokeKind, Target};
+use sagebrush_control::Control;
+use sagebrush_control::instance::{Catalogue, Launcher, LocalFleet};
+use sagebrush_core::fleet::Fleet;
+use sagebrush_core::metrics::Registry;
+use sagebrush_core::objects::{Bucket, IndexError, ObjectIndex, Versioning};
+use sagebrush_core::route::Routes;
+use sagebrush_core::{AccountId, Clock, SystemClock, task};
+use sagebrush_objects::{DoorConfig, Objects, S3Door};
+use sagebrush_onnx::OnnxRuntime;
+use sagebrush_serving::invoke::Invoker;
+use sagebrush_serving::{Meters, Settings};
+use sagebrush_store::SqliteStore;
+use sagebrush_telemetry::logs::{self, LogStore};
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::secrets::master_secret;
+
+/// The repositories of images that the ONNX runtime serves.
+const ONNX_IMAGES: &[&str] = &["sagebrush/onnx", "sagebrush-onnx", "onnx"];
+
+/// Names that stand for this server in virtual-host requests.
+const S3_DOMAINS: &[&str] = &["localhost", "s3.localhost"];
+
+/// How long the end of the server waits for its instances and its store.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A response of any door.
+pub type Answer = Response<http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A running server, but for its listener.
+pub struct App {
+    aws: sagebrush_aws::Door,
+    serving: sagebrush_serving::Door,
+    s3: S3Door,
+    metrics: Registry,
+    store: Arc<SqliteStore>,
+    fleet: Arc<LocalFleet>,
+    background: Vec<JoinHandle<()>>,
+    stopping: AtomicBool,
+}
+
+impl App {
+    /// Opens the data directory and starts everything; endpoints come back by themselves.
+    ///
+    /// # Errors
+    /// When the data directory cannot be used.
+    pub async fn start(config: &Config) -> Result<Arc<Self>, Failure> {
+        let data = config.data_dir.as_path();
+        std::fs::create_dir_all(data).map_err(|error| unusable(data, &error))?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let account = AccountId(config.account_id.as_str().into());
+        let store = SqliteStore::open(&data.join("sagebrush.db")).await;
+        let store = Arc::new(store.map_err(|error| unusable(data, &error))?);
+        let logs = LogStore::open(&data.join("logs"), clock.clone(), logs::Limits::default());
+        let logs = Arc::new(logs.map_err(|error| unusable(data, &error))?);
+        let index: Arc<dyn ObjectIndex> = store.clone();
+        make_default_bucket(&*index, config, &*clock).await?;
+        let objects = Objects::open(data, index, clock.clone());
+        let objects = objects.map_err(|error| unusable(data, &error))?;
+
+        let fleet = Arc::new(LocalFleet::new(launcher(config, &objects, &logs)?));
+        let master = master_secret(data).map_err(|error| unusable(data, &error))?;
+        let (control, reconciler, routes) =
+            Control::new(TemporaryKeys::new(master), store.clone(), fleet.clone(), clock.clone());
+        let keys = Arc::new(Keys {
+            fixed: StaticKeys::default().with(&config.access_key, &config.secret_key),
+            temporary: TemporaryKeys::new(master),
+        });
+        let verifier = Arc::new(Verifier::new(keys.clone(), clock.clone()));
+        let api = sagebrush_control::operations().serve(control);
+        let api = api.and(logs::operations().serve(logs));
+        let metrics = Registry::default();
+        let meters = Arc::new(Meters::new(metrics.clone()));
+        let background = vec![
+            task::spawn("endpoint-reconciler", reconciler.run()),
+            task::spawn("meter-cleaner", forget_deleted(routes.clone(), meters.clone())),
+            task::spawn("blob-sweep", sweep(objects.clone())),
+        ];
+        Ok(Arc::new(Self {
+            aws: sagebrush_aws::Door::new(api, verifier.clone(), account.clone()),
+            serving: serving_door(config, routes, account, verifier, meters),
+            s3: s3_door(config, objects, keys, clock),
+            metrics,
+            store,
+            fleet,
+            background,
+            stopping: AtomicBool::new(false),
+        }))
+    }
+
+    /// Answers one request: tells the doors apart and knocks at the right one.
+    pub async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let (parts, body) = request.into_parts();
+        let target = sagebrush_aws::route(&parts);
+        let request = Request::from_parts(parts, body);
+        match target {
+            Target::Invoke { endpoint, kind } => self.invoke(&endpoint, kind, request).await,
+            Target::S3 => self.s3.call(request).await.map(|body| body.boxed_unsync()),
+            Target::Operations(page) => boxed(self.page(page, request.method())),
+            target @ (Target::Json { .. } | Target::Query { .. } | Target::Unknown { .. }) => {
+                boxed(self.aws.answer(target, request).await)
+            }
+        }
+    }
+
+    async fn invoke(&self, endpoint: &str, kind: InvokeKind, request: Request<Incoming>) -> Answer {
+        boxed(self.serving.answer(endpoint, kind, request).await)
+    }
+
+    fn page(&self, page: OperationsPage, method: &Method) -> Response<Full<Bytes>> {
+        let (status, text) = match page {
+            OperationsPage::Health => (StatusCode::OK, "ok\n".to_owned()),
+            OperationsPage::Ready if self.stopping.load(Ordering::Relaxed) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned())
+            }
+            OperationsPage::Ready => (StatusCode::OK, "ready\n".to_owned()),
+            OperationsPage::Metrics => (StatusCode::OK, self.metrics.render()),
+        };
+        let body = if *method == Method::HEAD { String::new() } else { text };
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = status;
+        let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, text);
+        response
+    }
+
+    /// From now on `/readyz` says no.
+    pub fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends the instances and closes the store. What is wanted stays in the store.
+    pub async fn stop(&self) {
+        for task in &self.background {
+            task.abort();
+        }
+        let groups: Vec<_> = self.fleet.watch().borrow().keys().cloned().collect();
+        for group in &groups {
+            if let Err(error) = self.fleet.delete_group(group, STOP_TIMEOUT).await {
+                tracing::warn!(%error, %group, "a group could not be stopped");
+            }
+        }
+        let mut view = self.fleet.watch();
+        let gone = view.wait_for(|view| view.is_empty());
+        if tokio::time::timeout(STOP_TIMEOUT, gone).await.is_err() {
+            tracing::warn!("some instances were cut off");
+        }
+        if tokio::time::timeout(STOP_TIMEOUT, self.store.close()).await.is_err() {
+            tracing::warn!("the store did not close in time; it recovers at the next start");
+        }
+    }
+}
+
+fn launcher(config: &Config, objects: &Objects, logs: &Arc<LogStore>) -> Result<Launcher, Failure> {
+    let data = config.data_dir.as_path();
+    let objects = Arc::new(objects.clone());
+    let limits = sagebrush_artifacts::Limits::default();
+    let artifacts = ArtifactCache::open(objects, data.join("artifacts"), limits);
+    let artifacts = artifacts.map_err(|error| unusable(data, &error))?;
+    let settings = sagebrush_onnx::Settings::default();
+    let onnx = Arc::new(OnnxRuntime::new(config.onnxruntime.clone(), settings));
+    let with = |catalogue: Catalogue, image: &&'static str| catalogue.with(image, onnx.clone());
+    let catalogue = ONNX_IMAGES.iter().fold(Catalogue::new(), with);
+    Ok(Launcher { artifacts: Arc::new(artifacts), catalogue, log: logs.clone() })
+}
+
+fn serving_door(
+    config: &Config,
+    routes: Routes,
+    account: AccountId,
+    verifier: Arc<Verifier>,
+    meters: Arc<Meters>,
+) -> sagebrush_serving::Door {
+    let max_payload = usize::try_from(config.max_payload_bytes).unwrap_or(usize::MAX);
+    sagebrush_serving::Door {
+        invoker: Invoker { routes, account, chance: rand::random::<f32> },
+        verifier,
+        meters,
+        settings: Settings { max_payload },
+    }
+}
+
+fn s3_door(config: &Config, objects: Objects, keys: Arc<Keys>, clock: Arc<dyn Clock>) -> S3Door {
+    let door = DoorConfig {
+        account: config.account_id.clone(),
+        region: config.region.clone(),
+        domains: S3_DOMAINS.iter().map(|domain| (*domain).to_owned()).collect(),
+    };
+    let secret_of = move |access_key: &str| {
+        keys.secret(access_key, None, clock.now()).ok().map(|grant| grant.secret.to_string())
+    };
+    S3Door::new(objects, door, Arc::new(secret_of))
+}
+
+/// The bucket that SageMaker's SDKs expect to have.
+async fn make_default_bucket(
+    index: &dyn ObjectIndex,
+    config: &Config,
+    clock: &dyn Clock,
+) -> Result<(), Failure> {
+    let bucket = Bucket {
+        name: config.default_bucket(),
+        region: config.region.clone(),
+        created_at: clock.now(),
+        versioning: Versioning::Off,
+        documents: std::collections::BTreeMap::new(),
+    };
+    match index.create_bucket(bucket).await {
+        Ok(()) | Err(IndexError::BucketExists(_)) => Ok(()),
+        Err(error) => Err(unusable(&config.data_dir, &error)),
+    }
+}
+
+/// Drops the metrics of endpoints that are gone.
+async fn forget_deleted(mut routes: Routes, meters: Arc<Meters>) {
+    while routes.changed().await.is_ok() {
+        let table = routes.borrow_and_update().clone();
+        meters.retain(&table);
+    }
+}
+
+/// Removes what a crash left behind.
+async fn sweep(objects: Objects) {
+    match objects.sweep().await {
+        Ok(0) => {}
+        Ok(n_blobs) => tracing::info!(n_blobs, "swept up after a crash"),
+        Err(error) => tracing::warn!(%error, "sweeping up failed"),
+    }
+}
+
+fn boxed(response: Response<Full<Bytes>>) -> Answer {
+    response.map(|body| body.map_err(|never| match never {}).boxed_unsync())
+}
+
+fn unusable(data: &Path, reason: &dyn std::fmt::Display) -> Failure {
+    Failure::Other(format!("cannot use the data directory {}: {reason}", data.display()))
+}

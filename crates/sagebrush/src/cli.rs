@@ -1,0 +1,114 @@
+//! The command line: `sagebrush serve | env | setup | deploy | invoke | ...`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Options;
+
+/// SageMaker on your own machines: one binary that unmodified AWS clients talk to.
+///
+/// Exit codes: 0 it went well; 1 the server refused or something failed; 2 bad usage;
+/// 64 bad configuration; 69 the server cannot be reached.
+#[derive(Debug, Parser)]
+#[command(name = "sagebrush", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// The config file [default: ./sagebrush.toml if it is there].
+    #[arg(long, global = true, env = "SAGEBRUSH_CONFIG")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub options: Options,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the server until SIGTERM or Ctrl-C.
+    Serve,
+    /// Prints what unmodified AWS clients need: `eval "$(sagebrush env)"`.
+    Env(EnvArgs),
+    /// Fetches ONNX Runtime through the machine's own pip.
+    Setup,
+    /// Puts a model behind an endpoint: a folder, a .onnx file or a model.tar.gz.
+    Deploy(DeployArgs),
+    /// Sends a file to an endpoint and prints the answer.
+    Invoke(InvokeArgs),
+    /// Lists the endpoints.
+    Endpoints(JsonArg),
+    /// Shows an endpoint.
+    Describe(NameArgs),
+    /// Deletes an endpoint, with the configuration and the model that `deploy` made for it.
+    Delete(NameArgs),
+    /// Prints the log of an endpoint.
+    Logs(LogsArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct EnvArgs {
+    /// Also writes the endpoint URL, region and keys into ~/.aws/config.
+    #[arg(long)]
+    pub write_config: bool,
+    #[command(flatten)]
+    pub json: JsonArg,
+}
+
+#[derive(Debug, Args)]
+pub struct DeployArgs {
+    /// A folder with model.onnx in it, a .onnx file, or a model.tar.gz.
+    pub path: PathBuf,
+    /// The name of the endpoint; one that exists is updated.
+    #[arg(long)]
+    pub name: String,
+    /// How many instances answer calls.
+    #[arg(long, default_value_t = 1)]
+    pub instances: u32,
+    /// The image that serves the model.
+    #[arg(long, default_value = "sagebrush/onnx")]
+    pub image: String,
+    #[command(flatten)]
+    pub json: JsonArg,
+}
+
+#[derive(Debug, Args)]
+pub struct InvokeArgs {
+    /// The name of the endpoint.
+    pub name: String,
+    /// The payload; `-` reads standard input.
+    pub file: PathBuf,
+    /// The content type [default: by the file's extension].
+    #[arg(long)]
+    pub content_type: Option<String>,
+    /// The content type of the answer [default: the model's own].
+    #[arg(long)]
+    pub accept: Option<String>,
+    /// Also prints the times to standard error.
+    #[arg(long)]
+    pub timing: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct NameArgs {
+    /// The name of the endpoint.
+    pub name: String,
+    #[command(flatten)]
+    pub json: JsonArg,
+}
+
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The name of the endpoint.
+    pub name: String,
+    /// Goes on printing what comes.
+    #[arg(long, short)]
+    pub follow: bool,
+    #[command(flatten)]
+    pub json: JsonArg,
+}
+
+#[derive(Debug, Args)]
+pub struct JsonArg {
+    /// Prints JSON for scripts instead of tables for people.
+    #[arg(long = "json")]
+    pub on: bool,
+}

@@ -1,0 +1,266 @@
+//! The settings: flags over `SAGEBRUSH_*` over `sagebrush.toml` over defaults.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+
+/// The account that resources live in unless told otherwise.
+const ACCOUNT: &str = "123456789012";
+const REGION: &str = "us-east-1";
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4577);
+/// The key pair of the first minute; only for loopback addresses.
+const DEFAULT_KEY: &str = "sagebrush";
+/// SageMaker Runtime API: `BodyBlob` has at most 6,291,456 bytes.
+const MAX_PAYLOAD: u64 = 6_291_456;
+/// The file that is read when none is named and it is there.
+const FILE: &str = "sagebrush.toml";
+
+/// What a person may set; the same names in the file, in the environment and as flags.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Options {
+    /// The address to listen on [default: 127.0.0.1:4577].
+    #[arg(long, global = true, env = "SAGEBRUSH_LISTEN")]
+    pub listen: Option<String>,
+    /// Where everything is kept [default: ./.sagebrush].
+    #[arg(long, global = true, env = "SAGEBRUSH_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The access key that clients sign with [default: sagebrush, on loopback only].
+    #[arg(long, global = true, env = "SAGEBRUSH_ACCESS_KEY")]
+    pub access_key: Option<String>,
+    /// Its secret [default: sagebrush, on loopback only].
+    #[arg(long, global = true, env = "SAGEBRUSH_SECRET_KEY", hide_env_values = true)]
+    pub secret_key: Option<String>,
+    /// The account id in ARNs [default: 123456789012].
+    #[arg(long, global = true, env = "SAGEBRUSH_ACCOUNT_ID")]
+    pub account_id: Option<String>,
+    /// The region of buckets and of `sagebrush env` [default: us-east-1].
+    #[arg(long, global = true, env = "SAGEBRUSH_REGION")]
+    pub region: Option<String>,
+    /// The ONNX Runtime library [default: the one that `sagebrush setup` fetched].
+    #[arg(long, global = true, env = "SAGEBRUSH_ONNXRUNTIME")]
+    pub onnxruntime: Option<PathBuf>,
+    /// The largest payload of a real-time call, in bytes [default: 6291456].
+    #[arg(long, global = true, env = "SAGEBRUSH_MAX_PAYLOAD_BYTES")]
+    pub max_payload_bytes: Option<u64>,
+    /// What to log: error, warn, info, debug, or a `tracing` filter [default: info].
+    #[arg(long, global = true, env = "SAGEBRUSH_LOG")]
+    pub log: Option<String>,
+    /// How to log: `text` or `json` [default: text].
+    #[arg(long, global = true, env = "SAGEBRUSH_LOG_FORMAT")]
+    pub log_format: Option<String>,
+}
+
+/// The settings, whole and checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub data_dir: PathBuf,
+    pub access_key: String,
+    pub secret_key: String,
+    pub account_id: String,
+    pub region: String,
+    pub onnxruntime: PathBuf,
+    pub max_payload_bytes: u64,
+    pub log: String,
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// A setting that cannot be used, in one line that says which and why.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the config file {path}: {reason}")]
+    File { path: String, reason: String },
+    #[error("{name} is `{value}`: {reason}")]
+    Value { name: &'static str, value: String, reason: &'static str },
+    #[error(
+        "listen is {0}, which others can reach: set access-key and secret-key of your own first"
+    )]
+    NoKeys(SocketAddr),
+}
+
+impl Options {
+    /// The settings: these options, the file's where these say nothing, and defaults.
+    ///
+    /// # Errors
+    /// For a file that cannot be read or a value that cannot be used.
+    pub fn resolve(self, file: Option<&Path>) -> Result<Config, ConfigError> {
+        let options = self.or(read_file(file)?);
+        let listen = parse_listen(options.listen.as_deref())?;
+        let keys_are_own = options.access_key.is_some() && options.secret_key.is_some();
+        if !listen.ip().is_loopback() && !keys_are_own {
+            return Err(ConfigError::NoKeys(listen));
+        }
+        let key = |given: Option<String>| given.unwrap_or_else(|| DEFAULT_KEY.to_owned());
+        let config = Config {
+            listen,
+            data_dir: options.data_dir.unwrap_or_else(|| PathBuf::from(".sagebrush")),
+            access_key: key(options.access_key),
+            secret_key: key(options.secret_key),
+            account_id: options.account_id.unwrap_or_else(|| ACCOUNT.to_owned()),
+            region: options.region.unwrap_or_else(|| REGION.to_owned()),
+            onnxruntime: options.onnxruntime.unwrap_or_else(crate::setup::library_path),
+            max_payload_bytes: options.max_payload_bytes.unwrap_or(MAX_PAYLOAD),
+            log: options.log.unwrap_or_else(|| "info".to_owned()),
+            log_format: parse_format(options.log_format.as_deref())?,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn or(self, file: Self) -> Self {
+        Self {
+            listen: self.listen.or(file.listen),
+            data_dir: self.data_dir.or(file.data_dir),
+            access_key: self.access_key.or(file.access_key),
+            secret_key: self.secret_key.or(file.secret_key),
+            account_id: self.account_id.or(file.account_id),
+            region: self.region.or(file.region),
+            onnxruntime: self.onnxruntime.or(file.onnxruntime),
+            max_payload_bytes: self.max_payload_bytes.or(file.max_payload_bytes),
+            log: self.log.or(file.log),
+            log_format: self.log_format.or(file.log_format),
+        }
+    }
+}
+
+impl Config {
+    fn check(&self) -> Result<(), ConfigError> {
+        let is_account =
+            self.account_id.len() == 12 && self.account_id.bytes().all(|b| b.is_ascii_digit());
+        let is_region = !self.region.is_empty()
+            && self.region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let checks = [
+            ("account-id", &self.account_id, is_account, "an account id has 12 digits"),
+            ("region", &self.region, is_region, "a region is like us-east-1"),
+            ("access-key", &self.access_key, !self.access_key.is_empty(), "it must not be empty"),
+        ];
+        for (name, value, holds, reason) in checks {
+            if !holds {
+                return Err(ConfigError::Value { name, value: value.clone(), reason });
+            }
+        }
+        if self.secret_key.is_empty() {
+            let reason = "it must not be empty";
+            return Err(ConfigError::Value { name: "secret-key", value: String::new(), reason });
+        }
+        Ok(())
+    }
+
+    /// The bucket that SageMaker's SDKs use when none is named; there from the first start on.
+    #[must_use]
+    pub fn default_bucket(&self) -> String {
+        format!("sagemaker-{}-{}", self.region, self.account_id)
+    }
+
+    /// The role that SDKs are told to run in.
+    #[must_use]
+    pub fn role_arn(&self) -> String {
+        format!("arn:aws:iam::{}:role/SageMakerRole", self.account_id)
+    }
+
+    /// The URL that clients set as `AWS_ENDPOINT_URL`.
+    #[must_use]
+    pub fn endpoint_url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+}
+
+fn parse_listen(given: Option<&str>) -> Result<SocketAddr, ConfigError> {
+    let Some(given) = given else { return Ok(LISTEN) };
+    let with_host = given.replace("localhost:", "127.0.0.1:");
+    with_host.parse().map_err(|_| ConfigError::Value {
+        name: "listen",
+        value: given.to_owned(),
+        reason: "an address is like 127.0.0.1:4577",
+    })
+}
+
+fn parse_format(given: Option<&str>) -> Result<LogFormat, ConfigError> {
+    match given {
+        None | Some("text") => Ok(LogFormat::Text),
+        Some("json") => Ok(LogFormat::Json),
+        Some(other) => Err(ConfigError::Value {
+            name: "log-format",
+            value: other.to_owned(),
+            reason: "it is text or json",
+        }),
+    }
+}
+
+fn read_file(named: Option<&Path>) -> Result<Options, ConfigError> {
+    let path = named.unwrap_or(Path::new(FILE));
+    let error = |reason: String| {
+        let reason = reason.split_whitespace().collect::<Vec<_>>().join(" "); // One line.
+        ConfigError::File { path: path.display().to_string(), reason }
+    };
+    match std::fs::read_to_string(path) {
+        Ok(text) => toml::from_str(&text).map_err(|reason| error(reason.to_string())),
+        Err(missing) if missing.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
+            Ok(Options::default())
+        }
+        Err(reason) => Err(error(reason.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, ConfigError, Options};
+
+    fn resolve(toml: &str) -> Result<Config, ConfigError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), toml).unwrap();
+        Options::default().resolve(Some(file.path()))
+    }
+
+    fn check_error(toml: &str, wanted: &str) {
+        let error = resolve(toml).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn defaults_hold_on_loopback() {
+        let config = resolve("").unwrap();
+        assert_eq!(config.endpoint_url(), "http://127.0.0.1:4577");
+        assert_eq!(
+            (config.access_key.as_str(), config.account_id.as_str()),
+            ("sagebrush", "123456789012")
+        );
+    }
+
+    #[test]
+    fn another_address_wants_keys() {
+        check_error("listen = \"0.0.0.0:80\"", "set access-key and secret-key");
+        check_error("listen = \"0.0.0.0:80\"\naccess-key = \"a\"", "set access-key and secret-key");
+        resolve("listen = \"0.0.0.0:80\"\naccess-key = \"a\"\nsecret-key = \"b\"").unwrap();
+    }
+
+    #[test]
+    fn bad_values_are_one_line() {
+        check_error("listen = \"here\"", "listen is `here`");
+        check_error("account-id = \"12\"", "12 digits");
+        check_error("region = \"a/b\"", "like us-east-1");
+        check_error("secret-key = \"\"", "must not be empty");
+        check_error("log-format = \"xml\"", "text or json");
+        check_error("lissten = \"x\"", "unknown field `lissten`");
+        check_error("listen = ", "cannot read the config file");
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "region = \"eu-west-1\"\nlog = \"debug\"").unwrap();
+        let flags = Options { region: Some("us-west-2".to_owned()), ..Options::default() };
+        let config = flags.resolve(Some(file.path())).unwrap();
+        assert_eq!((config.region.as_str(), config.log.as_str()), ("us-west-2", "debug"));
+    }
+}
