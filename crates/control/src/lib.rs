@@ -13,6 +13,8 @@ mod resources;
 mod tags;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 pub mod endpoint;
 pub mod endpoint_config;
 pub mod identity;
