@@ -1,0 +1,156 @@
+//! The door of everything but S3 and the runtime: one function from request to answer.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HOST, USER_AGENT};
+use http::request::Parts;
+use http::{HeaderName, Request, Response};
+use http_body_util::Full;
+use hyper::body::Body;
+use sagebrush_core::{AccountId, task};
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use crate::demux::signing_service;
+use crate::dispatch::{Api, Input};
+use crate::query::Form;
+use crate::sigv4::{Caller, Dialect, Verifier};
+use crate::{ApiError, Context, Target, json, query, read_body, request_id};
+
+/// The longest input of the control plane: SageMaker's own limits stay far below.
+const MAX_BODY: usize = 1 << 20;
+
+/// How long a client may take to send its megabyte.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Lets calls in, and answers them.
+pub struct Door {
+    api: Arc<Api>,
+    verifier: Arc<Verifier>,
+    account: AccountId,
+}
+
+/// Which operation a request names, and for which service it must be signed.
+struct Call {
+    service: String,
+    operation: String,
+    input: Input,
+}
+
+impl Door {
+    #[must_use]
+    pub fn new(api: Api, verifier: Arc<Verifier>, account: AccountId) -> Self {
+        Self { api: Arc::new(api), verifier, account }
+    }
+
+    /// Answers a request whose [`Target`] is `Json`, `Query` or `Unknown`.
+    pub async fn answer<B>(&self, target: Target, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let dialect = target.dialect();
+        let id = request_id();
+        let span = tracing::info_span!("call", request_id = &*id);
+        let outcome = self.handle(target, request, id.clone()).instrument(span.clone()).await;
+        match (outcome, dialect) {
+            (Ok(body), Dialect::Json) => json::success(body, &id),
+            (Ok(body), Dialect::Query) => query::success(body, &id),
+            (Err(error), dialect) => {
+                span.in_scope(|| log(&error));
+                match dialect {
+                    Dialect::Json => json::failure(&error, &id),
+                    Dialect::Query => query::failure(&error, &id),
+                }
+            }
+        }
+    }
+
+    /// The way of a call.
+    async fn handle<B>(
+        &self,
+        target: Target,
+        request: Request<B>,
+        request_id: Arc<str>,
+    ) -> Result<Vec<u8>, ApiError>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let dialect = target.dialect();
+        let (parts, body) = request.into_parts();
+        let body = read_body(body, MAX_BODY, Instant::now() + BODY_TIMEOUT).await?;
+        let call = self.read(target, &parts, &body)?;
+        let caller = self
+            .verifier
+            .verify(&parts, &body, &call.service)
+            .map_err(|error| error.into_api_error(dialect))?;
+        let context = self.context(&parts, caller, request_id);
+        self.call(call, context).await
+    }
+
+    fn read(&self, target: Target, parts: &Parts, body: &Bytes) -> Result<Call, ApiError> {
+        match target {
+            Target::Json { prefix, operation } => {
+                let served = self.api.service_of_target(&prefix).map(str::to_owned);
+                // Of a service that is not served, only the client knows what it signs with.
+                let service = served.or_else(|| signing_service(parts)).unwrap_or_default();
+                Ok(Call { service, operation, input: Input::Json(body.clone()) })
+            }
+            Target::Query { service } => {
+                // A presigned URL carries it all, and is posted without a body.
+                let url = parts.uri.query().unwrap_or_default().as_bytes();
+                let text: &[u8] = if body.is_empty() { url } else { body };
+                let form = Form::parse(text)
+                    .map_err(|error| ApiError::serialization(error.to_string()))?;
+                let operation = form.get("Action").unwrap_or_default().to_owned();
+                Ok(Call { service, operation, input: Input::Form(form) })
+            }
+            Target::Unknown { service, operation } => {
+                Ok(Call { service, operation, input: Input::Json(Bytes::new()) })
+            }
+            Target::Operations(_) | Target::Invoke { .. } | Target::S3 => {
+                Err(ApiError::unknown_operation(parts.uri.path()))
+            }
+        }
+    }
+
+    fn context(&self, parts: &Parts, caller: Caller, request_id: Arc<str>) -> Context {
+        let header = |name: HeaderName| {
+            parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+        };
+        let authority = || parts.uri.authority().map(ToString::to_string);
+        Context {
+            region: caller.region,
+            account: self.account.clone(),
+            request_id,
+            access_key: caller.access_key,
+            session: caller.session,
+            user_agent: header(USER_AGENT),
+            host: header(HOST).or_else(authority),
+        }
+    }
+
+    /// Calls in a task of its own: a client that hangs up must not stop a call half way, and a
+    /// panic must not take the connection down.
+    async fn call(&self, call: Call, context: Context) -> Result<Vec<u8>, ApiError> {
+        let api = self.api.clone();
+        let Call { service, operation, input } = call;
+        tracing::debug!(service, operation, region = %context.region, "called");
+        let work = async move { api.call(&service, &operation, context, input).await };
+        task::spawn("call", work.in_current_span()).await.map_err(ApiError::internal)?
+    }
+}
+
+fn log(error: &ApiError) {
+    let code = &*error.code;
+    if error.status.is_server_error() {
+        let cause = error.source().map(tracing::field::display);
+        tracing::error!(code, cause, "a call failed");
+    } else {
+        tracing::debug!(code, message = error.message, "a call was refused");
+    }
+}

@@ -1,0 +1,11 @@
+//! The query protocol of STS and IAM: forms in, XML out.
+
+mod form;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use form::{Form, TooManyFields};
+pub use read::read;
+pub use write::{failure, success, write};

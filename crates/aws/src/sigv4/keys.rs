@@ -1,0 +1,88 @@
+//! Signing keys, derived from secrets, and a cache of them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sagebrush_core::Region;
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+
+use super::canonical::Hex;
+use super::claim::Scope;
+
+/// A key that signs for one day, region and service.
+#[derive(Clone)]
+pub(super) struct SigningKey(Hmac<Sha256>);
+
+impl SigningKey {
+    pub(super) fn derive(secret: &str, date: &str, region: &str, service: &str) -> Self {
+        let mut key = keyed(&["AWS4".as_bytes(), secret.as_bytes()].concat());
+        for step in [date, region, service, "aws4_request"] {
+            key = keyed(&mac(key, step.as_bytes()));
+        }
+        Self(key)
+    }
+
+    pub(super) fn sign(self, text: &str) -> Hex {
+        Hex::of(&mac(self.0, text.as_bytes()))
+    }
+}
+
+/// HMAC-SHA-256 keyed with `key`, of any length.
+pub(super) fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+    Hmac::new_from_slice(key).expect("any length")
+}
+
+pub(super) fn mac(mut key: Hmac<Sha256>, text: &[u8]) -> [u8; 32] {
+    key.update(text);
+    key.finalize().into_bytes().into()
+}
+
+/// What is remembered of a credential that has signed well.
+#[derive(Clone)]
+pub(super) struct Known {
+    pub(super) key: SigningKey,
+    pub(super) access_key: Arc<str>,
+    pub(super) region: Region,
+    secret: Arc<str>,
+}
+
+impl Known {
+    pub(super) fn derive(scope: &Scope<'_>, secret: &Arc<str>) -> Self {
+        Self {
+            key: SigningKey::derive(secret, scope.date, scope.region, scope.service),
+            access_key: scope.access_key.into(),
+            region: Region::new(scope.region),
+            secret: secret.clone(),
+        }
+    }
+}
+
+/// Signing keys by credential: deriving one costs four HMACs, and each call needs one.
+///
+/// Only credentials that have signed well get in, so that nobody else can fill it.
+#[derive(Default)]
+pub(super) struct KeyCache(Mutex<HashMap<String, Known>>);
+
+/// Some hundred clients, each with a few regions and services.
+const MAX_KEYS: usize = 4096;
+
+impl KeyCache {
+    /// The key of `credential`, if it was derived from this very `secret`.
+    pub(super) fn get(&self, credential: &str, secret: &str) -> Option<Known> {
+        let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = cache.get(credential)?;
+        let unchanged: bool = known.secret.as_bytes().ct_eq(secret.as_bytes()).into();
+        unchanged.then(|| known.clone())
+    }
+
+    pub(super) fn put(&self, credential: &str, known: Known) {
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= MAX_KEYS {
+            cache.clear(); // Yesterday's keys go too.
+        }
+        cache.insert(credential.to_owned(), known);
+    }
+}

@@ -1,0 +1,234 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use sagebrush_aws::sigv4::{Signer, StaticKeys, Verifier};
+use sagebrush_aws::{ApiError, Context, Dispatch, Door, route};
+use sagebrush_core::clock::FakeClock;
+use sagebrush_core::{AccountId, Timestamp};
+use sagebrush_wire::{Empty, sagemaker, sts};
+
+const NOW: Timestamp = Timestamp(1_440_938_160_000);
+const SIGNER: Signer<'_> = Signer {
+    access_key: "AKID",
+    secret: "secret",
+    token: None,
+    region: "eu-west-1",
+    service: "sagemaker",
+};
+
+/// A state of the made-up service.
+struct Rooms {
+    suffix: &'static str,
+}
+
+async fn delete_model(
+    rooms: Arc<Rooms>,
+    context: Context,
+    input: sagemaker::DeleteModelInput,
+) -> Result<Empty, ApiError> {
+    tokio::task::yield_now().await;
+    match input.model_name.as_str() {
+        "panic" => panic!("a bug"),
+        "broken" => Err(ApiError::internal("cannot open /secret/path")),
+        name => Err(ApiError::validation(format!(
+            "Could not find model \"{}/{name}{}\".",
+            context.region, rooms.suffix
+        ))),
+    }
+}
+
+async fn delete_endpoint(
+    _: Arc<Rooms>,
+    _: Context,
+    _: sagemaker::DeleteEndpointInput,
+) -> Result<Empty, ApiError> {
+    Ok(Empty {})
+}
+
+async fn identity(
+    _: Arc<()>,
+    context: Context,
+    _: sts::GetCallerIdentityRequest,
+) -> Result<sts::GetCallerIdentityResponse, ApiError> {
+    Ok(sts::GetCallerIdentityResponse {
+        account: Some(context.account.to_string()),
+        arn: Some(format!("arn:aws:iam::{}:user/<{}>", context.account, context.access_key)),
+        ..sts::GetCallerIdentityResponse::default()
+    })
+}
+
+fn door() -> Door {
+    let rooms = Dispatch::new()
+        .on::<sagemaker::DeleteModel, _, _>(delete_model)
+        .on::<sagemaker::DeleteEndpoint, _, _>(delete_endpoint);
+    assert_eq!(rooms.operations(), ["DeleteEndpoint", "DeleteModel"]);
+    let identities = Dispatch::new().on::<sts::GetCallerIdentity, _, _>(identity);
+    let api = rooms.serve(Arc::new(Rooms { suffix: "!" })).and(identities.serve(Arc::new(())));
+    let keys = StaticKeys::default().with("AKID", "secret");
+    let verifier = Verifier::new(Arc::new(keys), Arc::new(FakeClock::at(NOW)));
+    Door::new(api, Arc::new(verifier), AccountId("123456789012".into()))
+}
+
+struct Answer {
+    status: StatusCode,
+    content_type: String,
+    id: String,
+    body: String,
+}
+
+async fn send(request: Request<String>, signer: Option<Signer<'_>>) -> Answer {
+    let (mut parts, body) = request.into_parts();
+    if let Some(signer) = signer {
+        signer.sign(&mut parts, body.as_bytes(), NOW).unwrap();
+    }
+    let target = route(&parts);
+    let request = Request::from_parts(parts, Full::new(Bytes::from(body)));
+    let (parts, body) = door().answer(target, request).await.into_parts();
+    let header = |name: &str| parts.headers[name].to_str().unwrap().to_owned();
+    let body = body.collect().await.unwrap().to_bytes();
+    Answer {
+        status: parts.status,
+        content_type: header("content-type"),
+        id: header("x-amzn-requestid"),
+        body: String::from_utf8(body.to_vec()).unwrap(),
+    }
+}
+
+fn json(target: &str, body: &str) -> Request<String> {
+    let request = Request::post("http://127.0.0.1:8080/").header("x-amz-target", target);
+    request.body(body.to_owned()).unwrap()
+}
+
+fn form(body: &str) -> Request<String> {
+    Request::post("http://127.0.0.1:8080/")
+        .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
+        .body(body.to_owned())
+        .unwrap()
+}
+
+async fn check_json(target: &str, body: &str, status: u16, expected: &str) {
+    let answer = send(json(target, body), Some(SIGNER)).await;
+    assert_eq!((answer.status.as_u16(), &*answer.body), (status, expected), "{target} {body:.60}");
+    assert_eq!(answer.content_type, "application/x-amz-json-1.1");
+    assert_eq!(answer.id.len(), 36);
+}
+
+#[tokio::test]
+async fn json_calls() {
+    check_json("SageMaker.DeleteEndpoint", r#"{"EndpointName":"e"}"#, 200, "{}").await;
+    check_json(
+        "SageMaker.DeleteModel",
+        r#"{"ModelName":"m"}"#,
+        400,
+        r#"{"__type":"ValidationException","message":"Could not find model \"eu-west-1/m!\"."}"#,
+    )
+    .await;
+    check_json(
+        "SageMaker.DeleteModel",
+        "{}",
+        400,
+        r#"{"__type":"ValidationException","message":"1 validation error detected: Value null at 'modelName' failed to satisfy constraint: Member must not be null"}"#,
+    )
+    .await;
+    check_json(
+        "SageMaker.DeleteModel",
+        r#"{"ModelName":1}"#,
+        400,
+        r#"{"__type":"SerializationException","message":"NUMBER_VALUE can not be converted to a String"}"#,
+    )
+    .await;
+    check_json(
+        "SageMaker.CreateHub",
+        "{}",
+        400,
+        r#"{"__type":"UnknownOperationException","message":"The operation sagemaker:CreateHub is not known here"}"#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn our_faults_tell_nothing() {
+    let internal = r#"{"__type":"InternalFailure","message":"The request processing has failed because of an internal error."}"#;
+    check_json("SageMaker.DeleteModel", r#"{"ModelName":"broken"}"#, 500, internal).await;
+    check_json("SageMaker.DeleteModel", r#"{"ModelName":"panic"}"#, 500, internal).await;
+}
+
+#[tokio::test]
+async fn long_bodies_are_not_read() {
+    let body = format!(r#"{{"ModelName":"{}"}}"#, "m".repeat(1 << 20));
+    let answer = send(json("SageMaker.DeleteModel", &body), Some(SIGNER)).await;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(answer.body.contains("RequestEntityTooLargeException"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn nobody_gets_in_unsigned() {
+    let other_service = Signer { service: "sts", ..SIGNER };
+    for (request, signer, code) in [
+        (json("SageMaker.DeleteEndpoint", "{}"), None, "MissingAuthenticationTokenException"),
+        (json("SageMaker.NoSuchThing", "{}"), None, "MissingAuthenticationTokenException"),
+        (json("SageMaker.DeleteEndpoint", "{}"), Some(other_service), "InvalidSignatureException"),
+        (form("Action=GetCallerIdentity"), None, "<Code>MissingAuthenticationToken</Code>"),
+        (
+            form("Action=GetCallerIdentity"),
+            Some(Signer { secret: "x", service: "sts", ..SIGNER }),
+            "<Code>SignatureDoesNotMatch</Code>",
+        ),
+        (
+            form("Action=GetCallerIdentity"),
+            Some(Signer { access_key: "x", service: "sts", ..SIGNER }),
+            "<Code>InvalidClientTokenId</Code>",
+        ),
+    ] {
+        let answer = send(request, signer).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+        assert!(answer.body.contains(code), "{code}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn query_calls() {
+    let sts = Signer { service: "sts", ..SIGNER };
+    let answer = send(form("Action=GetCallerIdentity&Version=2011-06-15"), Some(sts)).await;
+    assert_eq!((answer.status, &*answer.content_type), (StatusCode::OK, "text/xml"));
+    let expected = format!(
+        r#"<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult><Account>123456789012</Account><Arn>arn:aws:iam::123456789012:user/&lt;AKID&gt;</Arn></GetCallerIdentityResult><ResponseMetadata><RequestId>{}</RequestId></ResponseMetadata></GetCallerIdentityResponse>"#,
+        answer.id
+    );
+    assert_eq!(answer.body, expected);
+    let answer = send(form("Action=AssumeRoot&Version=2011-06-15"), Some(sts)).await;
+    assert!(answer.body.contains("<Code>InvalidAction</Code>"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn query_calls_in_a_presigned_url() {
+    // botocore presigns a POST unless it is told to take GET.
+    for method in ["GET", "POST"] {
+        let url = "http://sts.localhost:8080/?Action=GetCallerIdentity&Version=2011-06-15";
+        let request = Request::builder().method(method).uri(url);
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        let sts = Signer { service: "sts", ..SIGNER };
+        sts.presign(&mut parts, Duration::from_secs(60), NOW).unwrap();
+        let answer = send(Request::from_parts(parts, String::new()), None).await;
+        assert_eq!(answer.status, StatusCode::OK, "{method} {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn services_that_are_not_served() {
+    let monitoring = Signer { service: "monitoring", ..SIGNER };
+    let answer =
+        send(json("GraniteServiceVersion20100801.ListMetrics", "{}"), Some(monitoring)).await;
+    assert_eq!(
+        answer.body,
+        r#"{"__type":"UnknownOperationException","message":"The operation monitoring:ListMetrics is not known here"}"#
+    );
+    let request =
+        Request::get("http://127.0.0.1/2015-03-31/functions").body(String::new()).unwrap();
+    let answer = send(request, Some(Signer { service: "lambda", ..SIGNER })).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(answer.body.contains("lambda:GET /2015-03-31/functions"), "{}", answer.body);
+}
