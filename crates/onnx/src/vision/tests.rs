@@ -1,0 +1,472 @@
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
+use image::codecs::webp::WebPEncoder;
+use image::{DynamicImage, ExtendedColorType, GrayImage, ImageEncoder, RgbImage};
+use proptest::prelude::*;
+
+use super::*;
+use crate::serving_json::{Channels, Dtype, Filter, Layout, Resize};
+
+/// A model's input that takes pixels as they are.
+fn spec(width: u32, height: u32, resize: Resize) -> ImageInput {
+    ImageInput {
+        tensor: None,
+        width,
+        height,
+        resize,
+        filter: Filter::Bilinear,
+        channels: Channels::Rgb,
+        layout: Layout::Nchw,
+        dtype: Dtype::Float32,
+        pad: [114; 3],
+        scale: 1.0,
+        mean: [0.0; 3],
+        std: [1.0; 3],
+    }
+}
+
+/// A smooth picture without any symmetry.
+fn scene(width: u32, height: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        let byte = |part: u32, of: u32| u8::try_from(part * 255 / of.max(1)).unwrap();
+        image::Rgb([byte(x, width), byte(y, height), byte(x * y, width * height)])
+    })
+}
+
+fn png(picture: &RgbImage) -> Vec<u8> {
+    encoded_png(&DynamicImage::from(picture.clone()))
+}
+
+fn encoded_png(picture: &DynamicImage) -> Vec<u8> {
+    let mut body = Vec::new();
+    picture.write_with_encoder(PngEncoder::new(&mut body)).unwrap();
+    body
+}
+
+fn jpeg(picture: &RgbImage) -> Vec<u8> {
+    let mut body = Vec::new();
+    picture.write_with_encoder(JpegEncoder::new_with_quality(&mut body, 95)).unwrap();
+    body
+}
+
+fn webp(picture: &RgbImage) -> Vec<u8> {
+    let mut body = Vec::new();
+    picture.write_with_encoder(WebPEncoder::new_lossless(&mut body)).unwrap();
+    body
+}
+
+fn prepared(spec: &ImageInput, body: &[u8]) -> Prepared {
+    prepare(spec, "image/jpeg", body).unwrap()
+}
+
+fn refused(body: &[u8]) -> (u16, String) {
+    let error = prepare(&spec(8, 8, Resize::Stretch), "image/png", body).unwrap_err();
+    (error.status(), error.to_string())
+}
+
+fn furthest(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// An EXIF block that says nothing but the orientation.
+fn exif(orientation: u8) -> Vec<u8> {
+    let mut block = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+    block.extend([orientation, 0, 0, 0, 0, 0, 0]);
+    block
+}
+
+/// The picture as a camera would store it that wants it turned by `orientation` to be upright.
+fn stored(upright: &RgbImage, orientation: u8) -> RgbImage {
+    let inverse = match orientation {
+        6 => 8,
+        8 => 6,
+        other => other, // The rest are their own inverses.
+    };
+    let mut picture = DynamicImage::from(upright.clone());
+    picture.apply_orientation(Orientation::from_exif(inverse).unwrap());
+    picture.into_rgb8()
+}
+
+#[test]
+fn each_orientation_gives_the_same_tensor() {
+    let upright = scene(90, 40);
+    for resize in [Resize::Letterbox, Resize::Stretch, Resize::Cover] {
+        let spec = spec(32, 24, resize);
+        let expected = prepared(&spec, &png(&upright));
+        for orientation in 1..=8 {
+            let picture = stored(&upright, orientation);
+            for body in with_exif(&picture, orientation) {
+                let turned = prepared(&spec, &body);
+                assert_eq!(turned.geometry, expected.geometry, "{orientation} {resize:?}");
+                let most = furthest(&turned.tensor, &expected.tensor);
+                assert!(most <= 4.0, "orientation {orientation}, {resize:?}: {most}");
+            }
+        }
+    }
+}
+
+/// The picture in each format.
+fn with_exif(picture: &RgbImage, orientation: u8) -> [Vec<u8>; 3] {
+    let (width, height) = picture.dimensions();
+    let mut bodies = [Vec::new(), Vec::new(), Vec::new()];
+    let [jpeg, png, webp] = &mut bodies;
+    let mut encoder = JpegEncoder::new_with_quality(jpeg, 100);
+    encoder.set_exif_metadata(exif(orientation)).unwrap();
+    encoder.write_image(picture, width, height, ExtendedColorType::Rgb8).unwrap();
+    let mut encoder = PngEncoder::new(png);
+    encoder.set_exif_metadata(exif(orientation)).unwrap();
+    encoder.write_image(picture, width, height, ExtendedColorType::Rgb8).unwrap();
+    let mut encoder = WebPEncoder::new_lossless(webp);
+    encoder.set_exif_metadata(exif(orientation)).unwrap();
+    encoder.write_image(picture, width, height, ExtendedColorType::Rgb8).unwrap();
+    bodies
+}
+
+#[test]
+fn letterbox_of_hd() {
+    let plan = Plan::new(&spec(640, 640, Resize::Letterbox), (1280, 720));
+    assert_eq!((plan.size, plan.at), ((640, 360), (0, 140)));
+    let geometry = plan.geometry;
+    assert_eq!((geometry.scale_x, geometry.scale_y), (0.5, 0.5));
+    assert_eq!((geometry.left, geometry.top), (0.0, 140.0));
+    assert_eq!(geometry.to_picture([100.0, 240.0, 200.0, 340.0]), [200.0, 200.0, 400.0, 400.0]);
+    assert_eq!(geometry.to_picture([-5.0, 0.0, 900.0, 640.0]), [0.0, 0.0, 1280.0, 720.0]);
+}
+
+#[test]
+fn sizes_and_places() {
+    let check = |resize, picture, size, at, crop: [f64; 4]| {
+        let plan = Plan::new(&spec(100, 60, resize), picture);
+        assert_eq!((plan.size, plan.at), (size, at), "{resize:?} {picture:?}");
+        let most = plan.crop.iter().zip(crop).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(most < 1e-6, "{resize:?} {picture:?}: {:?}", plan.crop);
+    };
+    let whole = |width, height| [0.0, 0.0, width, height];
+    check(Resize::Letterbox, (100, 60), (100, 60), (0, 0), whole(100.0, 60.0));
+    check(Resize::Letterbox, (50, 60), (50, 60), (25, 0), whole(50.0, 60.0));
+    check(Resize::Letterbox, (51, 60), (51, 60), (24, 0), whole(51.0, 60.0));
+    check(Resize::Letterbox, (10, 1), (100, 10), (0, 25), whole(10.0, 1.0));
+    check(Resize::Letterbox, (10_000, 1), (100, 1), (0, 29), whole(10_000.0, 1.0));
+    check(Resize::Letterbox, (200, 101), (100, 50), (0, 5), whole(200.0, 101.0)); // 50.5, to even.
+    check(Resize::Stretch, (7, 900), (100, 60), (0, 0), whole(7.0, 900.0));
+    check(Resize::Cover, (200, 60), (100, 60), (0, 0), [50.0, 0.0, 100.0, 60.0]);
+    check(Resize::Cover, (200, 200), (100, 60), (0, 0), [0.0, 40.0, 200.0, 120.0]);
+}
+
+#[test]
+fn cover_leads_back_to_the_picture() {
+    let geometry = Plan::new(&spec(100, 60, Resize::Cover), (400, 120)).geometry;
+    let close = geometry.to_picture([0.0, 0.0, 100.0, 60.0]).map(|side| (side * 1e6).round() / 1e6);
+    assert_eq!(close, [100.0, 0.0, 300.0, 120.0]);
+}
+
+#[test]
+fn bars_are_padding() {
+    let spec = ImageInput { pad: [1, 2, 3], ..spec(4, 4, Resize::Letterbox) };
+    let white = RgbImage::from_pixel(4, 2, image::Rgb([255; 3]));
+    let plane = |pad: f32| {
+        let mut plane = vec![pad; 4];
+        plane.extend([255.0; 8]);
+        plane.extend([pad; 4]);
+        plane
+    };
+    let expected = [plane(1.0), plane(2.0), plane(3.0)].concat();
+    assert_eq!(prepared(&spec, &png(&white)).tensor, expected);
+}
+
+#[test]
+fn values_and_their_order() {
+    let picture = RgbImage::from_pixel(1, 1, image::Rgb([10, 20, 30]));
+    let body = png(&picture);
+    let plain = spec(1, 1, Resize::Stretch);
+    let check = |spec: ImageInput, shape: &[usize], values: &[f32]| {
+        let prepared = prepared(&spec, &body);
+        assert_eq!((prepared.shape.as_slice(), prepared.tensor.as_slice()), (shape, values));
+    };
+    check(plain.clone(), &[1, 3, 1, 1], &[10.0, 20.0, 30.0]);
+    let bgr = ImageInput { channels: Channels::Bgr, ..plain.clone() };
+    check(bgr.clone(), &[1, 3, 1, 1], &[30.0, 20.0, 10.0]);
+    check(ImageInput { layout: Layout::Nhwc, ..bgr }, &[1, 1, 1, 3], &[30.0, 20.0, 10.0]);
+    let gray = ImageInput { channels: Channels::Gray, ..plain.clone() };
+    check(gray.clone(), &[1, 1, 1, 1], &[18.0]); // 2.99 + 11.74 + 3.42
+    check(ImageInput { layout: Layout::Nhwc, ..gray }, &[1, 1, 1, 1], &[18.0]);
+    let normalised =
+        ImageInput { scale: 0.1, mean: [1.0, 1.0, 2.0], std: [1.0, 0.5, 0.25], ..plain.clone() };
+    check(normalised, &[1, 3, 1, 1], &[0.0, 2.0, 4.0]);
+    check(ImageInput { dtype: Dtype::Uint8, ..plain }, &[1, 3, 1, 1], &[10.0, 20.0, 30.0]);
+}
+
+#[test]
+fn layouts_agree_with_bars() {
+    let (width, height) = (8, 6);
+    let body = png(&scene(9, 3));
+    let nchw = prepared(&spec(width, height, Resize::Letterbox), &body).tensor;
+    let nhwc = ImageInput { layout: Layout::Nhwc, ..spec(width, height, Resize::Letterbox) };
+    let nhwc = prepared(&nhwc, &body).tensor;
+    for (index, pixel) in nhwc.chunks_exact(3).enumerate() {
+        let planes = [0, 1, 2].map(|channel| nchw[channel * 48 + index]);
+        assert_eq!(pixel, planes, "pixel {index}");
+    }
+}
+
+#[test]
+fn formats_agree() {
+    let picture = scene(200, 120);
+    let spec = spec(64, 64, Resize::Letterbox);
+    let exact = prepared(&spec, &png(&picture)).tensor;
+    assert_eq!(prepared(&spec, &webp(&picture)).tensor, exact);
+    let most = furthest(&prepared(&spec, &jpeg(&picture)).tensor, &exact);
+    assert!(most <= 6.0, "{most}");
+}
+
+#[test]
+fn kinds_of_pixels_agree() {
+    let picture = DynamicImage::from(scene(40, 30));
+    let spec = spec(20, 15, Resize::Stretch);
+    let exact = prepared(&spec, &encoded_png(&picture)).tensor;
+    let kinds = [DynamicImage::from(picture.to_rgba8()), picture.to_rgb16().into()];
+    for kind in kinds.into_iter().chain([picture.to_rgba16().into()]) {
+        let color = kind.color();
+        assert_eq!(prepared(&spec, &encoded_png(&kind)).tensor, exact, "{color:?}");
+    }
+    let gray = DynamicImage::from(picture.to_luma8());
+    let exact = prepared(&spec, &encoded_png(&gray)).tensor;
+    assert_eq!(exact[..300], exact[300..600]);
+    for kind in [gray.to_luma_alpha8().into(), gray.to_luma16().into()] {
+        let kind: DynamicImage = kind;
+        let color = kind.color();
+        assert_eq!(prepared(&spec, &encoded_png(&kind)).tensor, exact, "{color:?}");
+    }
+}
+
+#[test]
+fn transparency_is_dropped() {
+    let clear = image::RgbaImage::from_pixel(3, 3, image::Rgba([9, 8, 7, 0]));
+    let tensor = prepared(&spec(1, 1, Resize::Stretch), &encoded_png(&clear.into())).tensor;
+    assert_eq!(tensor, [9.0, 8.0, 7.0]);
+}
+
+#[test]
+fn gray_jpeg() {
+    let mut body = Vec::new();
+    let gray = GrayImage::from_pixel(16, 16, image::Luma([77]));
+    gray.write_with_encoder(JpegEncoder::new(&mut body)).unwrap();
+    assert_eq!(prepared(&spec(1, 1, Resize::Stretch), &body).tensor, [77.0; 3]);
+    let gray = ImageInput { channels: Channels::Gray, ..spec(1, 1, Resize::Stretch) };
+    assert_eq!(prepared(&gray, &body).tensor, [77.0]);
+}
+
+/// Files that `image` cannot make; `testdata/make.py` did, with Pillow.
+#[test]
+fn files_of_others() {
+    let check = |name: &str, body: &[u8], expected: [f32; 3], slack: f32| {
+        let tensor = prepared(&spec(1, 1, Resize::Stretch), body).tensor;
+        let most = furthest(&tensor, &expected);
+        assert!(most <= slack, "{name}: {tensor:?}");
+    };
+    check("palette", include_bytes!("testdata/palette.png"), [200.0, 100.0, 50.0], 0.0);
+    check("1 bit", include_bytes!("testdata/one_bit.png"), [255.0; 3], 0.0);
+    check(
+        "palette, alpha",
+        include_bytes!("testdata/palette_alpha.png"),
+        [200.0, 100.0, 50.0],
+        0.0,
+    );
+    check("interlaced", include_bytes!("testdata/interlaced.png"), [200.0, 100.0, 50.0], 0.0);
+    check("CMYK", include_bytes!("testdata/cmyk.jpg"), [200.0, 100.0, 50.0], 3.0);
+    check("progressive", include_bytes!("testdata/progressive.jpg"), [200.0, 100.0, 50.0], 3.0);
+    check("lossy", include_bytes!("testdata/lossy.webp"), [200.0, 100.0, 50.0], 4.0);
+    check("lossy, alpha", include_bytes!("testdata/lossy_alpha.webp"), [200.0, 100.0, 50.0], 4.0);
+    check("animated", include_bytes!("testdata/animated.webp"), [200.0, 100.0, 50.0], 4.0);
+}
+
+/// What Pillow 13 makes of `testdata/scene.png`. The two round differently here and there.
+#[test]
+fn resampling_is_pillows() {
+    let body = include_bytes!("testdata/scene.png");
+    let check = |filter, expected: &[u8], slack: f32| {
+        let spec = ImageInput { filter, layout: Layout::Nhwc, ..spec(16, 9, Resize::Stretch) };
+        let expected: Vec<f32> = expected.iter().copied().map(f32::from).collect();
+        let most = furthest(&prepared(&spec, body).tensor, &expected);
+        assert!(most <= slack, "{filter:?}: {most}");
+    };
+    check(Filter::Nearest, include_bytes!("testdata/scene_nearest.rgb"), 0.0);
+    check(Filter::Bilinear, include_bytes!("testdata/scene_bilinear.rgb"), 1.0);
+    check(Filter::Bicubic, include_bytes!("testdata/scene_bicubic.rgb"), 1.0);
+    check(Filter::Lanczos, include_bytes!("testdata/scene_lanczos.rgb"), 1.0);
+}
+
+#[test]
+fn types() {
+    for yes in ["image/jpeg", "IMAGE/JPG", "image/png; q=1", " image/webp", "application/x-image"] {
+        assert!(accepts(yes), "{yes}");
+    }
+    for no in ["", "image/gif", "application/json", "image/*", "image/jpegx"] {
+        assert!(!accepts(no), "{no}");
+    }
+    let error = prepare(&spec(1, 1, Resize::Stretch), "image/gif", b"GIF89a").unwrap_err();
+    assert_eq!(error.status(), 415);
+}
+
+/// A PNG of which only the header is there.
+fn claims(width: u32, height: u32) -> Vec<u8> {
+    let mut ihdr = b"IHDR".to_vec();
+    ihdr.extend(width.to_be_bytes());
+    ihdr.extend(height.to_be_bytes());
+    ihdr.extend([8, 6, 0, 0, 0]);
+    let mut body = b"\x89PNG\r\n\x1A\n\0\0\0\x0D".to_vec();
+    body.extend(&ihdr);
+    body.extend(crc(&ihdr).to_be_bytes());
+    body.extend(b"\0\0\0\0IDAT\x35\xAF\x06\x1E");
+    body
+}
+
+fn crc(bytes: &[u8]) -> u32 {
+    let step = |crc: u32| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
+    let byte = |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc));
+    !bytes.iter().fold(!0, byte)
+}
+
+#[test]
+fn bombs_are_refused_by_their_header() {
+    for (width, height) in [(100_000, 100_000), (65_535, 65_535), (8193, 8192), (70_000, 1)] {
+        let (status, why) = refused(&claims(width, height));
+        assert_eq!(status, 413, "{width} x {height}: {why}");
+    }
+    for (width, height) in [(0, 0), (0, 5), (5, 0), (u32::MAX, 1)] {
+        let (status, why) = refused(&claims(width, height));
+        assert!([400, 413].contains(&status), "{width} x {height}: {status} {why}");
+    }
+    assert_eq!(refused(&vec![0xFF; MAX_BYTES + 1]).0, 413);
+}
+
+#[test]
+fn jpeg_bombs_are_refused_by_their_header() {
+    let body = jpeg(&scene(16, 16));
+    let frame = body.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+    let claim = |marker: u8, width: u16, height: u16| {
+        let mut body = body.clone();
+        body[frame + 1] = marker;
+        body[frame + 5..frame + 7].copy_from_slice(&height.to_be_bytes());
+        body[frame + 7..frame + 9].copy_from_slice(&width.to_be_bytes());
+        refused(&body)
+    };
+    assert_eq!(claim(0xC0, 65_535, 65_535).0, 413);
+    assert_eq!(claim(0xC0, 8192, 8193).0, 413);
+    let (status, why) = claim(0xC2, 8192, 8192); // Held as coefficients, which takes more.
+    assert_eq!(status, 413);
+    assert!(why.contains("bytes of memory"), "{why}");
+    assert_eq!(claim(0xC0, 0, 16).0, 400);
+}
+
+#[test]
+fn webp_bombs_are_refused_by_their_header() {
+    let mut body = include_bytes!("testdata/lossy.webp").to_vec();
+    let frame = body.windows(3).position(|start| start == [0x9D, 0x01, 0x2A]).unwrap();
+    body[frame + 3..frame + 7].copy_from_slice(&[0xFF, 0x3F, 0xFF, 0x3F]);
+    assert_eq!(refused(&body).0, 413);
+    let mut body = include_bytes!("testdata/animated.webp").to_vec();
+    let frame = body.windows(3).position(|start| start == [0x9D, 0x01, 0x2A]).unwrap();
+    body[frame + 3..frame + 7].copy_from_slice(&[0xFF, 0x3F, 0xFF, 0x3F]);
+    assert_eq!(refused(&body).0, 413);
+}
+
+#[test]
+fn cut_files_are_refused() {
+    let picture = scene(160, 90);
+    let progressive = include_bytes!("testdata/progressive.jpg").to_vec();
+    let lossy = include_bytes!("testdata/lossy.webp").to_vec();
+    for body in [jpeg(&picture), png(&picture), webp(&picture), progressive, lossy] {
+        for sixteenth in 0..16 {
+            let (status, why) = refused(&body[..body.len() * sixteenth / 16]);
+            assert_eq!(status, 400, "{sixteenth}/16: {why}");
+        }
+    }
+    let body = jpeg(&picture);
+    assert_eq!(refused(&body[..body.len() - 1]).0, 400);
+    assert_eq!(refused(&body[..body.len() / 2]).1, "the body is not a JPEG: it is cut short");
+}
+
+#[test]
+fn what_follows_a_jpeg_does_no_harm() {
+    let mut body = jpeg(&scene(32, 32));
+    let spec = spec(8, 8, Resize::Stretch);
+    let expected = prepared(&spec, &body);
+    body.extend([0; 100]);
+    assert_eq!(prepared(&spec, &body), expected);
+}
+
+#[test]
+fn complaints() {
+    assert_eq!(refused(b"").1, "the body is not a picture: it is empty");
+    assert_eq!(
+        refused(b"<html>\xFFetc").1,
+        "the body is not a picture: it starts with \"<html>\\xffe\", as no JPEG, PNG or WebP does"
+    );
+    assert_eq!(
+        refused(&claims(9000, 9000)).1,
+        "the picture is too large: 9000 x 9000 pixels, of at most 67108864 in all"
+    );
+}
+
+fn beginnings() -> impl Strategy<Value = Vec<u8>> {
+    let picture = scene(24, 16);
+    prop::sample::select(vec![
+        Vec::new(),
+        b"\xFF\xD8\xFF".to_vec(),
+        b"\x89PNG\r\n\x1A\n".to_vec(),
+        b"RIFF\x40\0\0\0WEBPVP8 ".to_vec(),
+        b"RIFF\x40\0\0\0WEBPVP8L".to_vec(),
+        b"RIFF\x40\0\0\0WEBPVP8X".to_vec(),
+        jpeg(&picture),
+        png(&picture),
+        webp(&picture),
+        include_bytes!("testdata/progressive.jpg").to_vec(),
+        include_bytes!("testdata/cmyk.jpg").to_vec(),
+        include_bytes!("testdata/lossy_alpha.webp").to_vec(),
+        include_bytes!("testdata/animated.webp").to_vec(),
+    ])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn random_bytes_never_panic(
+        mut body in beginnings(),
+        tail in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        body.extend(tail);
+        drop(prepare(&spec(8, 8, Resize::Letterbox), "image/png", &body));
+    }
+
+    #[test]
+    fn damaged_files_never_panic(
+        mut body in beginnings(),
+        hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        for (place, byte) in hits {
+            if !body.is_empty() {
+                let place = place.index(body.len());
+                body[place] = byte;
+            }
+        }
+        drop(prepare(&spec(8, 8, Resize::Cover), "image/png", &body));
+    }
+
+    #[test]
+    fn boxes_come_back(
+        picture in (1u32..5000, 1u32..5000),
+        resize in prop::sample::select(vec![Resize::Letterbox, Resize::Stretch, Resize::Cover]),
+    ) {
+        let plan = Plan::new(&spec(640, 480, resize), picture);
+        let [x, y, width, height] = plan.crop;
+        let (left, top) = (f64::from(plan.at.0), f64::from(plan.at.1));
+        let (right, bottom) = (left + f64::from(plan.size.0), top + f64::from(plan.size.1));
+        let back = plan.geometry.to_picture([left, top, right, bottom]);
+        for (got, wanted) in back.into_iter().zip([x, y, x + width, y + height]) {
+            prop_assert!((got - wanted).abs() < 1e-6, "{back:?}");
+        }
+    }
+}
