@@ -1,0 +1,47 @@
+//! One copy of a model in memory for all workers that serve it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use ort::environment::Environment;
+
+use crate::model::{Model, ModelError, Options};
+
+/// The models that some worker holds, by folder and options. Holds none of them itself.
+#[derive(Debug, Default)]
+pub(crate) struct Cache(Mutex<HashMap<Key, Slot>>);
+
+type Key = (PathBuf, Options);
+/// Its lock is held while the model is loaded, so that two launches do not load it twice.
+type Slot = Arc<Mutex<Weak<Model>>>;
+
+impl Cache {
+    /// Returns the model in `dir`, loaded now if no worker holds it. Takes long: call it where
+    /// blocking is fine.
+    pub(crate) fn load(
+        &self,
+        env: &Environment,
+        dir: &Path,
+        options: Options,
+    ) -> Result<Arc<Model>, ModelError> {
+        let slot = self.slot((dir.to_owned(), options));
+        let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(model) = held.upgrade() {
+            return Ok(model);
+        }
+        let model = Arc::new(Model::load(env, dir, options)?);
+        *held = Arc::downgrade(&model);
+        Ok(model)
+    }
+
+    fn slot(&self, key: Key) -> Slot {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|_, slot| Arc::strong_count(slot) > 1 || is_held(slot));
+        Arc::clone(slots.entry(key).or_default())
+    }
+}
+
+fn is_held(slot: &Slot) -> bool {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).strong_count() > 0
+}

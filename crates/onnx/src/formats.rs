@@ -1,0 +1,195 @@
+//! Payloads to tensors, and tensors to payloads.
+//!
+//! | content type | in | out |
+//! |---|---|---|
+//! | `text/csv` | rows without a header; the columns are the inputs' values, in the order of the inputs | a line a row; the columns of all outputs, in their order |
+//! | `application/json` | `{"instances": rows}`, a bare list of rows, or `{"inputs": ..}` | `{"predictions": rows}`, or `{"outputs": {name: array}}` to `inputs` |
+//! | `application/json`, Open Inference Protocol | `{"inputs": [{"name", "shape", "datatype", "data"}]}` | `{"model_name", "id", "outputs": [..]}` |
+//! | `application/x-npy` | one array, for models of one input | the first output |
+//!
+//! No number of a payload becomes another one in silence: what is missing, not a number or out of
+//! range is refused with its place. In answers NaN and the infinities are `null` in JSON, which
+//! has no words for them, and `nan`, `inf`, `-inf` in CSV.
+
+pub(crate) mod accept;
+mod csv;
+mod json;
+mod nested;
+mod npy;
+mod oip;
+
+use bytes::Bytes;
+use sagebrush_core::worker::Payload;
+
+use crate::model::{Model, Output};
+use crate::port::{Mismatch, Port};
+use crate::tensor::{Scalar, Tensor};
+
+/// What the formats can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Csv,
+    Json,
+    Npy,
+}
+
+/// A call's tensors, and the form that its answer takes in JSON.
+#[derive(Debug)]
+pub struct Request {
+    /// One for each input of the model, in its order.
+    pub inputs: Vec<Tensor>,
+    pub form: Form,
+}
+
+/// How an answer is laid out in JSON; it mirrors the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Form {
+    /// `{"predictions": [..]}`, row by row.
+    Rows,
+    /// `{"outputs": {name: array}}`.
+    Columns,
+    OpenInference(oip::Wanted),
+}
+
+/// Why a payload is not taken, or cannot be answered as wished.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    #[error("{0}")]
+    Bad(String),
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    #[error(
+        "content type {0} is not supported; send text/csv, application/json or application/x-npy"
+    )]
+    UnsupportedType(String),
+    #[error("{0}")]
+    NotAcceptable(String),
+}
+
+impl FormatError {
+    /// The status of the answer that tells of it.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Bad(_) | Self::Mismatch(_) => 400,
+            Self::NotAcceptable(_) => 406,
+            Self::UnsupportedType(_) => 415,
+        }
+    }
+}
+
+impl Format {
+    /// The format of a content type, whatever its parameters.
+    #[must_use]
+    pub fn of(content_type: &str) -> Option<Self> {
+        match media_type(content_type).as_str() {
+            "text/csv" => Some(Self::Csv),
+            "application/json" => Some(Self::Json),
+            "application/x-npy" => Some(Self::Npy),
+            _ => None,
+        }
+    }
+
+    /// The content type of an answer.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::Json => "application/json",
+            Self::Npy => "application/x-npy",
+        }
+    }
+}
+
+/// A header's media type without its parameters, in lower case.
+pub(crate) fn media_type(header: &str) -> String {
+    header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Reads a payload as tensors, one for each of `inputs`.
+///
+/// # Errors
+/// When the payload is not of its type, or does not fit the inputs.
+pub fn decode(format: Format, inputs: &[Port], body: &[u8]) -> Result<Request, FormatError> {
+    match format {
+        Format::Csv => Ok(Request { inputs: csv::decode(inputs, body)?, form: Form::Rows }),
+        Format::Json => json::decode(inputs, body),
+        Format::Npy => Ok(Request { inputs: npy::decode(inputs, body)?, form: Form::Rows }),
+    }
+}
+
+/// Writes what the model answered.
+///
+/// # Errors
+/// When the format cannot hold it.
+pub fn encode(
+    format: Format,
+    form: &Form,
+    model: &Model,
+    outputs: &[Output],
+) -> Result<Payload, FormatError> {
+    let body = match (format, form) {
+        (Format::Csv, _) => csv::encode(outputs)?,
+        (Format::Npy, _) => npy::encode(outputs)?,
+        (Format::Json, Form::Rows) => json::encode_rows(outputs),
+        (Format::Json, Form::Columns) => json::encode_columns(outputs),
+        (Format::Json, Form::OpenInference(wanted)) => oip::encode(wanted, &model.name, outputs)?,
+    };
+    let content_type = Some(format.content_type().to_owned());
+    Ok(Payload { content_type, body: Bytes::from(body) })
+}
+
+/// The body as text, without a byte order mark.
+fn text(body: &[u8]) -> Result<&str, FormatError> {
+    let text = std::str::from_utf8(body)
+        .map_err(|error| FormatError::Bad(format!("the body is not UTF-8: {error}")))?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+/// The names of ports, for a message.
+fn names(ports: &[Port]) -> String {
+    ports.iter().map(|port| format!("\"{}\"", port.name)).collect::<Vec<_>>().join(", ")
+}
+
+/// Appends a value as JSON; NaN and the infinities as `null`.
+fn put_json(out: &mut Vec<u8>, scalar: Scalar<'_>) {
+    let put = match scalar {
+        Scalar::Int(value) => serde_json::to_writer(out, &value),
+        Scalar::Uint(value) => serde_json::to_writer(out, &value),
+        Scalar::Single(value) => serde_json::to_writer(out, &value),
+        Scalar::Double(value) => serde_json::to_writer(out, &value),
+        Scalar::Bool(value) => serde_json::to_writer(out, &value),
+        Scalar::Str(value) => serde_json::to_writer(out, &value),
+    };
+    put.expect("a vector takes all that is written to it");
+}
+
+/// How many rows the outputs have, if they all have equally many.
+fn n_rows(outputs: &[Output]) -> Option<usize> {
+    let rows = |output: &Output| output.tensor.shape.first().copied();
+    let n = outputs.first().and_then(rows)?;
+    outputs.iter().all(|output| rows(output) == Some(n)).then_some(n)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::port::{Dim, Kind, Port};
+    use crate::tensor::{Data, Dtype, Tensor};
+
+    pub(super) fn port(name: &str, dtype: Dtype, dims: &[Dim]) -> Port {
+        let kind = Kind::Tensor { dtype, dims: dims.to_vec() };
+        Port { name: name.to_owned(), kind }
+    }
+
+    pub(super) fn batch() -> Dim {
+        Dim::Named("batch".to_owned())
+    }
+
+    pub(super) fn fixed(size: usize) -> Dim {
+        Dim::Fixed(size)
+    }
+
+    pub(super) fn tensor(name: &str, shape: &[usize], data: Data) -> Tensor {
+        Tensor { name: name.to_owned(), shape: shape.to_vec(), data }
+    }
+}

@@ -1,0 +1,216 @@
+//! `application/json` in the forms of TensorFlow Serving, which SageMaker's containers took over.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use super::nested::Nested;
+use super::{Form, FormatError, Request, n_rows, names, oip, put_json, text};
+use crate::model::Output;
+use crate::port::Port;
+use crate::tensor::{Element, Scalar, Tensor, with_values};
+
+type Object<'a> = BTreeMap<String, &'a RawValue>;
+
+/// Reads one of:
+/// - rows: `{"instances": [..]}` or the list alone; a row is the value of the only input, or an
+///   object of values by input;
+/// - columns: `{"inputs": array}` for the only input, or `{"inputs": {name: array}}`;
+/// - the Open Inference Protocol: `{"inputs": [{"name", "shape", "datatype", "data"}]}`.
+pub(crate) fn decode(ports: &[Port], body: &[u8]) -> Result<Request, FormatError> {
+    let text = text(body)?.trim();
+    if text.starts_with('[') {
+        let whole: &RawValue = serde_json::from_str(text).map_err(|error| not_json(&error))?;
+        return Ok(Request { inputs: rows(ports, whole, true)?, form: Form::Rows });
+    }
+    let fields: Object<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
+    if let Some(instances) = fields.get("instances") {
+        return Ok(Request { inputs: rows(ports, instances, false)?, form: Form::Rows });
+    }
+    let Some(inputs) = fields.get("inputs") else {
+        let why = "expected {\"instances\": [..]}, {\"inputs\": ..} or a list of rows";
+        return Err(FormatError::Bad(why.to_owned()));
+    };
+    if is_list_of_objects(inputs) {
+        return oip::decode(ports, text);
+    }
+    Ok(Request { inputs: columns(ports, inputs)?, form: Form::Columns })
+}
+
+fn not_json(error: &serde_json::Error) -> FormatError {
+    FormatError::Bad(format!("the body is not a JSON object or list: {error}"))
+}
+
+/// Reads a list of rows. A row alone may stand for a list of one where `one_may_come_bare`.
+fn rows(
+    ports: &[Port],
+    list: &RawValue,
+    one_may_come_bare: bool,
+) -> Result<Vec<Tensor>, FormatError> {
+    if is_list_of_objects(list) {
+        return rows_by_name(ports, list);
+    }
+    let [port] = ports else { return Err(needs_names(ports)) };
+    let tensor = Nested::read(port, list.get())?;
+    let fitted = if one_may_come_bare { port.fit_row(tensor)? } else { port.fit(tensor)? };
+    Ok(vec![fitted])
+}
+
+/// True if the first element of the list is an object.
+fn is_list_of_objects(list: &RawValue) -> bool {
+    let inner = list.get().strip_prefix('[');
+    inner.is_some_and(|inner| inner.trim_start().starts_with('{'))
+}
+
+fn rows_by_name(ports: &[Port], list: &RawValue) -> Result<Vec<Tensor>, FormatError> {
+    let rows: Vec<Object<'_>> =
+        serde_json::from_str(list.get()).map_err(|error| not_json(&error))?;
+    let mut inputs: Vec<Nested<'_>> = ports.iter().map(Nested::new).collect();
+    for (index, row) in rows.iter().enumerate() {
+        let place = format!("row {}", index + 1);
+        refuse_strangers(ports, row, &place)?;
+        for (port, input) in ports.iter().zip(&mut inputs) {
+            input.append(named(ports, row, port, &place)?.get(), 1)?;
+        }
+    }
+    let tensors = ports.iter().zip(inputs);
+    tensors.map(|(port, input)| Ok(port.fit(input.finish_rows(rows.len()))?)).collect()
+}
+
+/// Reads whole arrays: of the only input, or by name.
+fn columns(ports: &[Port], inputs: &RawValue) -> Result<Vec<Tensor>, FormatError> {
+    if inputs.get().starts_with('{') {
+        let by_name: Object<'_> =
+            serde_json::from_str(inputs.get()).map_err(|error| not_json(&error))?;
+        let place = "\"inputs\"";
+        refuse_strangers(ports, &by_name, place)?;
+        let read = |port| {
+            let array = named(ports, &by_name, port, place)?;
+            Ok(port.fit_row(Nested::read(port, array.get())?)?)
+        };
+        return ports.iter().map(read).collect();
+    }
+    let [port] = ports else { return Err(needs_names(ports)) };
+    Ok(vec![port.fit_row(Nested::read(port, inputs.get())?)?])
+}
+
+fn named<'a>(
+    ports: &[Port],
+    object: &Object<'a>,
+    port: &Port,
+    place: &str,
+) -> Result<&'a RawValue, FormatError> {
+    object.get(&port.name).copied().ok_or_else(|| {
+        FormatError::Bad(format!(
+            "{place} lacks the input \"{}\"; the model's inputs are {}",
+            port.name,
+            names(ports)
+        ))
+    })
+}
+
+fn refuse_strangers(ports: &[Port], object: &Object<'_>, place: &str) -> Result<(), FormatError> {
+    match object.keys().find(|&key| ports.iter().all(|port| port.name != *key)) {
+        None => Ok(()),
+        Some(stranger) => Err(FormatError::Bad(format!(
+            "{place} names {stranger:?}, which is no input; the model's inputs are {}",
+            names(ports)
+        ))),
+    }
+}
+
+fn needs_names(ports: &[Port]) -> FormatError {
+    FormatError::Bad(format!("the model has several inputs; name them: {}", names(ports)))
+}
+
+/// `{"predictions": [..]}`: the rows of the only output, or objects of values by output. Outputs
+/// without common rows are given as columns.
+pub(crate) fn encode_rows(outputs: &[Output]) -> Vec<u8> {
+    let mut out = b"{\"predictions\":".to_vec();
+    match (outputs, n_rows(outputs)) {
+        ([output], _) => whole(&mut out, output),
+        (_, Some(n_rows)) => list(&mut out, n_rows, |out, row| {
+            object(out, outputs, |output| &output.tensor.name, |out, o| one_row(out, o, row));
+        }),
+        (_, None) => return encode_columns(outputs),
+    }
+    out.push(b'}');
+    out
+}
+
+/// `{"outputs": {name: array}}`.
+pub(crate) fn encode_columns(outputs: &[Output]) -> Vec<u8> {
+    let mut out = b"{\"outputs\":".to_vec();
+    object(&mut out, outputs, |output| &output.tensor.name, whole);
+    out.push(b'}');
+    out
+}
+
+fn whole(out: &mut Vec<u8>, output: &Output) {
+    match output.classes {
+        Some(_) => list(out, output.tensor.shape[0], |out, row| one_row(out, output, row)),
+        None => with_values!(&output.tensor.data, values => {
+            nested(out, &output.tensor.shape, values);
+        }),
+    }
+}
+
+fn one_row(out: &mut Vec<u8>, output: &Output, row: usize) {
+    let shape = &output.tensor.shape[1..];
+    let width: usize = shape.iter().product();
+    with_values!(&output.tensor.data, values => {
+        let values = &values[row * width..(row + 1) * width];
+        match &output.classes {
+            None => nested(out, shape, values),
+            Some(classes) => {
+                let scores: Vec<_> = classes.iter().zip(values).collect();
+                object(out, &scores, |(class, _)| class, |out, (_, score)| {
+                    put_json(out, score.as_scalar());
+                });
+            }
+        }
+    });
+}
+
+fn nested<T: Element>(out: &mut Vec<u8>, shape: &[usize], values: &[T]) {
+    let Some((n, inner)) = shape.split_first() else {
+        return values.iter().for_each(|value| put_json(out, value.as_scalar()));
+    };
+    let width: usize = inner.iter().product();
+    list(out, *n, |out, index| nested(out, inner, &values[index * width..(index + 1) * width]));
+}
+
+/// Writes a list of `n` elements.
+pub(super) fn list(out: &mut Vec<u8>, n: usize, mut element: impl FnMut(&mut Vec<u8>, usize)) {
+    out.push(b'[');
+    for index in 0..n {
+        if index > 0 {
+            out.push(b',');
+        }
+        element(out, index);
+    }
+    out.push(b']');
+}
+
+/// Writes an object with a field for each of `entries`.
+fn object<'a, E>(
+    out: &mut Vec<u8>,
+    entries: &'a [E],
+    name: impl Fn(&'a E) -> &'a str,
+    mut value: impl FnMut(&mut Vec<u8>, &'a E),
+) {
+    out.push(b'{');
+    for (index, entry) in entries.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        put_json(out, Scalar::Str(name(entry)));
+        out.push(b':');
+        value(out, entry);
+    }
+    out.push(b'}');
+}
+
+#[cfg(test)]
+#[path = "json_tests.rs"]
+mod tests;

@@ -1,0 +1,171 @@
+//! `application/x-npy`: one array as `numpy.save` writes it.
+
+use half::f16;
+
+use super::FormatError;
+use crate::model::Output;
+use crate::port::Port;
+use crate::tensor::{Data, Dtype, Tensor, volume};
+
+const MAGIC: &[u8] = b"\x93NUMPY";
+
+/// Reads an array for the only input, converted to its type where nothing but digits are lost.
+pub(crate) fn decode(ports: &[Port], body: &[u8]) -> Result<Vec<Tensor>, FormatError> {
+    let [port] = ports else {
+        let why = "the model has several inputs and .npy holds one array; send JSON";
+        return Err(FormatError::Bad(why.to_owned()));
+    };
+    let (shape, data) = read(body).map_err(|why| FormatError::Bad(why.to_owned()))?;
+    let from = data.dtype();
+    let data = data
+        .convert(port.dtype())
+        .map_err(|why| port.refuse(format!("{from} {shape:?}, where a value {why}")))?;
+    Ok(vec![port.fit(Tensor { name: port.name.clone(), shape, data })?])
+}
+
+/// Writes the first output.
+pub(crate) fn encode(outputs: &[Output]) -> Result<Vec<u8>, FormatError> {
+    let Some(Output { tensor, .. }) = outputs.first() else {
+        return Err(FormatError::NotAcceptable("the model has no output".to_owned()));
+    };
+    write(&tensor.shape, &tensor.data).ok_or_else(|| {
+        FormatError::NotAcceptable(format!(
+            "the output \"{}\" holds strings, which .npy does not; accept application/json",
+            tensor.name
+        ))
+    })
+}
+
+fn read(body: &[u8]) -> Result<(Vec<usize>, Data), &'static str> {
+    const NOT_NPY: &str = "the body is not an .npy file";
+    let rest = body.strip_prefix(MAGIC).ok_or(NOT_NPY)?;
+    let (version, rest) = rest.split_first_chunk::<2>().ok_or(NOT_NPY)?;
+    let (length, rest) = match version[0] {
+        1 => {
+            let (length, rest) = rest.split_first_chunk().ok_or(NOT_NPY)?;
+            (usize::from(u16::from_le_bytes(*length)), rest)
+        }
+        2 | 3 => {
+            let (length, rest) = rest.split_first_chunk().ok_or(NOT_NPY)?;
+            (usize::try_from(u32::from_le_bytes(*length)).or(Err(NOT_NPY))?, rest)
+        }
+        _ => return Err("the .npy file is of an unknown version"),
+    };
+    let (header, values) = rest.split_at_checked(length).ok_or(NOT_NPY)?;
+    let header = std::str::from_utf8(header).or(Err(NOT_NPY))?;
+    let header = Header::parse(header).ok_or("the header of the .npy file is not understood")?;
+    if header.fortran_order {
+        return Err("the array is in Fortran order; save numpy.ascontiguousarray(array)");
+    }
+    let data = data(header.descr, values)?;
+    if volume(&header.shape) != Some(data.len()) {
+        return Err("the .npy file does not hold as many values as its shape says");
+    }
+    Ok((header.shape, data))
+}
+
+/// The dictionary at the start of a file: `{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}`.
+struct Header<'a> {
+    descr: &'a str,
+    fortran_order: bool,
+    shape: Vec<usize>,
+}
+
+impl<'a> Header<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let descr = field(text, "descr")?.strip_prefix('\'')?.split('\'').next()?;
+        let order = field(text, "fortran_order")?;
+        let fortran_order = order.starts_with("True");
+        if !fortran_order && !order.starts_with("False") {
+            return None;
+        }
+        let shape = field(text, "shape")?.strip_prefix('(')?.split(')').next()?;
+        let sizes = shape.split(',').map(str::trim).filter(|size| !size.is_empty());
+        let shape = sizes.map(|size| size.parse().ok()).collect::<Option<_>>()?;
+        Some(Self { descr, fortran_order, shape })
+    }
+}
+
+/// What stands behind `'key':`.
+fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let at = text.find(&format!("'{key}'"))?;
+    let behind = text.get(at + key.len() + 2..)?;
+    Some(behind.trim_start().strip_prefix(':')?.trim_start())
+}
+
+/// Types with a fixed number of bytes, little end first.
+macro_rules! types {
+    ($($descr:literal, $variant:ident, $type:ty;)*) => {
+        fn data(descr: &str, bytes: &[u8]) -> Result<Data, &'static str> {
+            match descr {
+                $($descr => values(bytes, <$type>::from_le_bytes).map(Data::$variant),)*
+                "|b1" => Ok(Data::Bool(bytes.iter().map(|byte| *byte != 0).collect())),
+                big if big.starts_with('>') => {
+                    Err("the array is big-endian; save array.astype(array.dtype.newbyteorder('<'))")
+                }
+                _ => Err("the array's type is not a number or bool"),
+            }
+        }
+
+        fn bytes(data: &Data) -> Option<Vec<u8>> {
+            match data {
+                $(Data::$variant(values) => {
+                    Some(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+                })*
+                Data::Bool(values) => Some(values.iter().map(|value| u8::from(*value)).collect()),
+                Data::Str(_) => None,
+            }
+        }
+
+        fn descr(dtype: Dtype) -> Option<&'static str> {
+            match dtype {
+                $(Dtype::$variant => Some($descr),)*
+                Dtype::Bool => Some("|b1"),
+                Dtype::Str => None,
+            }
+        }
+    };
+}
+types! {
+    "<f2", F16, f16;
+    "<f4", F32, f32;
+    "<f8", F64, f64;
+    "|i1", I8, i8;
+    "<i2", I16, i16;
+    "<i4", I32, i32;
+    "<i8", I64, i64;
+    "|u1", U8, u8;
+    "<u2", U16, u16;
+    "<u4", U32, u32;
+    "<u8", U64, u64;
+}
+
+fn values<T, const N: usize>(
+    bytes: &[u8],
+    value: impl Fn([u8; N]) -> T,
+) -> Result<Vec<T>, &'static str> {
+    let (chunks, rest) = bytes.as_chunks::<N>();
+    if !rest.is_empty() {
+        return Err("the .npy file ends within a value");
+    }
+    Ok(chunks.iter().map(|chunk| value(*chunk)).collect())
+}
+
+fn write(shape: &[usize], data: &Data) -> Option<Vec<u8>> {
+    const ALIGNMENT: usize = 64;
+    let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
+    let descr = descr(data.dtype())?;
+    let mut header = format!(
+        "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}",
+        sizes.trim_end()
+    );
+    let unpadded = MAGIC.len() + 4 + header.len() + 1; // The version, the length, the line's end.
+    header.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(ALIGNMENT) - unpadded));
+    header.push('\n');
+    let length = u16::try_from(header.len()).ok()?; // 65,535 bytes: thousands of dimensions.
+    Some([MAGIC, &[1, 0], &length.to_le_bytes(), header.as_bytes(), &bytes(data)?].concat())
+}
+
+#[cfg(test)]
+#[path = "npy_tests.rs"]
+mod tests;

@@ -1,0 +1,160 @@
+//! Launches workers in process. The first launch opens ONNX Runtime; the start of the server
+//! does not wait for it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use async_trait::async_trait;
+use ort::environment::Environment;
+use sagebrush_core::artifact::ArtifactLease;
+use sagebrush_core::task;
+use sagebrush_core::worker::{LaunchError, LaunchSpec, Runtime, Worker};
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout};
+
+use crate::cache::Cache;
+use crate::library::{self, LoadError};
+use crate::model::Options;
+use crate::pool::Pool;
+use crate::predict::Served;
+use crate::worker::OnnxWorker;
+
+/// Threads that one run of a model may use; a variable of the container's environment.
+pub const INTRA_OP_THREADS: &str = "SAGEBRUSH_INTRA_OP_THREADS";
+
+/// Serves ONNX models in process.
+pub struct OnnxRuntime {
+    library: PathBuf,
+    settings: Settings,
+    started: OnceCell<Started>,
+    cache: Arc<Cache>,
+}
+
+/// What holds for all models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Calls that compute at once, over all models; one a core by default.
+    pub compute_threads: usize,
+    /// Threads within one run, unless the model's environment says otherwise. One by default:
+    /// with small models more threads a run cost more than they gain.
+    pub intra_op_threads: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let n_cores = thread::available_parallelism().map_or(1, usize::from);
+        Self { compute_threads: n_cores, intra_op_threads: 1 }
+    }
+}
+
+struct Started {
+    environment: Environment,
+    pool: Arc<Pool>,
+}
+
+impl OnnxRuntime {
+    /// Opens nothing yet: `library` is loaded at the first launch.
+    #[must_use]
+    pub fn new(library: PathBuf, settings: Settings) -> Self {
+        Self { library, settings, started: OnceCell::new(), cache: Arc::default() }
+    }
+
+    /// Opens ONNX Runtime's library now, to see that it is there and fits.
+    ///
+    /// # Errors
+    /// When it is missing, too old or for another machine; says what to do.
+    pub async fn load(&self) -> Result<(), LoadError> {
+        self.started().await.map(|_| ())
+    }
+
+    async fn started(&self) -> Result<&Started, LoadError> {
+        let start = || async {
+            let (path, n_threads) = (self.library.clone(), self.settings.compute_threads);
+            let refused = {
+                let path = path.clone();
+                move |reason: String| LoadError::Refused { path, reason }
+            };
+            let opened = task::blocking(move || library::open(&path));
+            let environment = opened.await.map_err(|error| refused(error.to_string()))??;
+            let pool = Pool::start(n_threads).map_err(LoadError::Threads)?;
+            Ok(Started { environment, pool: Arc::new(pool) })
+        };
+        self.started.get_or_try_init(start).await
+    }
+
+    fn options(&self, environment: &BTreeMap<String, String>) -> Result<Options, LaunchError> {
+        let Some(text) = environment.get(INTRA_OP_THREADS) else {
+            return Ok(Options { intra_op_threads: self.settings.intra_op_threads });
+        };
+        match text.parse() {
+            Ok(intra_op_threads @ 1..=64) => Ok(Options { intra_op_threads }),
+            _ => Err(permanent(format!(
+                "The environment variable {INTRA_OP_THREADS} must be a number from 1 to 64, not \
+                 {text:?}."
+            ))),
+        }
+    }
+}
+
+#[async_trait]
+impl Runtime for OnnxRuntime {
+    async fn launch(&self, spec: &LaunchSpec) -> Result<Arc<dyn Worker>, LaunchError> {
+        let Some(lease) = spec.model.clone() else {
+            return Err(permanent("The model names no ModelDataUrl; an ONNX model needs one."));
+        };
+        let options = self.options(&spec.environment)?;
+        let started = self.started().await.map_err(transient)?;
+        let began = Instant::now();
+        let load = load(Arc::clone(&self.cache), started.environment.clone(), lease, options);
+        let served = timeout(spec.startup_timeout, load).await.map_err(|_| {
+            let limit = spec.startup_timeout.as_secs_f64();
+            transient(format!("The model did not load within {limit} s."))
+        })??;
+        announce(spec, &served, began);
+        Ok(Arc::new(OnnxWorker::new(served, Arc::clone(&started.pool))))
+    }
+}
+
+/// Loads the model and runs it once, which is the worker's first ping.
+async fn load(
+    cache: Arc<Cache>,
+    environment: Environment,
+    lease: Arc<dyn ArtifactLease>,
+    options: Options,
+) -> Result<Served, LaunchError> {
+    let load = move || {
+        let model = cache.load(&environment, &lease.dir(), options).map_err(permanent)?;
+        let served = Served::new(model, lease).map_err(permanent)?;
+        if let Err(error) = served.model.warm_up() {
+            tracing::debug!(%error, "a model failed on zeros"); // It may well take other values.
+        }
+        Ok(served)
+    };
+    let loaded = task::blocking(load).await;
+    loaded.map_err(|_| permanent("ONNX Runtime crashed while it loaded the model."))?
+}
+
+fn announce(spec: &LaunchSpec, served: &Served, began: Instant) {
+    let list = |ports: &[crate::port::Port]| {
+        ports.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    let model = &served.model;
+    let line = format!(
+        "loaded ONNX model {} in {} ms; inputs: {}; outputs: {}",
+        model.name,
+        began.elapsed().as_millis(),
+        list(&model.inputs),
+        list(&model.outputs)
+    );
+    spec.log.write(&spec.log_stream, &line);
+}
+
+fn permanent(reason: impl ToString) -> LaunchError {
+    LaunchError::Permanent { reason: reason.to_string() }
+}
+
+fn transient(reason: impl ToString) -> LaunchError {
+    LaunchError::Transient { reason: reason.to_string() }
+}

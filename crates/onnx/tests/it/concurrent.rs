@@ -1,0 +1,67 @@
+//! One session, many threads: the answers are those of one thread alone.
+
+use std::path::Path;
+use std::thread;
+
+use sagebrush_onnx::model::{Model, Options, Output};
+use sagebrush_onnx::tensor::{Data, Dtype, Tensor};
+
+use crate::support::{Folder, library};
+
+const N_THREADS: usize = 8;
+const RUNS_PER_THREAD: usize = 400;
+
+/// Inputs that differ from run to run, in their values and their number of rows.
+fn inputs(model: &Model, seed: usize) -> Vec<Tensor> {
+    let n_rows = 1 + seed % 7;
+    let tensor = |port: &sagebrush_onnx::port::Port| {
+        let width = port.width().unwrap_or(3);
+        let values =
+            (0..n_rows * width).map(|at| f64::from(u8::try_from((seed + at) % 8).unwrap()));
+        let data = Data::F64(values.collect());
+        let data = if port.dtype() == Dtype::Str {
+            Data::Str((0..data.len()).map(|at| format!("{seed}-{at}")).collect())
+        } else {
+            data.convert(port.dtype()).unwrap()
+        };
+        Tensor { name: port.name.clone(), shape: vec![n_rows, width], data }
+    };
+    model.inputs.iter().map(tensor).collect()
+}
+
+fn check(model: &str) {
+    let folder = Folder::of(model);
+    let dir = sagebrush_core::artifact::ArtifactLease::dir(&*folder);
+    let environment = sagebrush_onnx::library::open(Path::new(&library())).unwrap();
+    let options = Options { intra_op_threads: 1 };
+    let loaded = Model::load(&environment, &dir, options).unwrap();
+    let run = |seed| loaded.run(&inputs(&loaded, seed)).unwrap();
+    let alone: Vec<Vec<Output>> = (0..RUNS_PER_THREAD).map(run).collect();
+    thread::scope(|scope| {
+        for thread in 0..N_THREADS {
+            let (run, alone) = (&run, &alone);
+            scope.spawn(move || {
+                for step in 0..RUNS_PER_THREAD {
+                    let seed = (step * 31 + thread * 57) % RUNS_PER_THREAD;
+                    assert_eq!(run(seed), alone[seed], "{model}, seed {seed}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn answers_do_not_mix() {
+    for model in [
+        "iris_logistic",
+        "iris_forest",
+        "iris_zipmap",
+        "iris_names",
+        "two_inputs",
+        "identity_float",
+        "identity_string",
+        "identity_int64",
+    ] {
+        check(model);
+    }
+}
