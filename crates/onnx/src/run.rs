@@ -4,9 +4,10 @@
 //! thread load a model of its own. ONNX Runtime itself lets many threads call `Run` on one
 //! session: its maintainers call a session stateless ("you can call Run concurrently", issues 114
 //! and 22967 of microsoft/onnxruntime), and it takes a lock of its own around execution providers
-//! that say they cannot. `ort`'s author does not trust that promise; the failures on record are
-//! of other providers than the CPU's, which is the only one that this crate uses. So the call
-//! goes past `ort` to the C API, here and nowhere else. A provider for GPUs must come with a
+//! that say they cannot. `ort`'s author does not trust that promise; nearly all failures on record
+//! are of other providers than the CPU's, which is the only one that this crate uses (issue 13571
+//! is one of the CPU's, with 1.13.1, never reproduced). So the call goes past `ort` to the C API,
+//! here and nowhere else. A provider for GPUs must come with a
 //! session a thread, or with proof of its own. `tests/it/concurrent.rs` runs models of several
 //! kinds from many threads and compares the answers.
 
