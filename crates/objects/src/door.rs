@@ -1,0 +1,147 @@
+//! S3 over HTTP: who calls, which bucket is meant, and the answer's last touches.
+
+mod hosts;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use s3s::auth::{S3Auth, SecretKey};
+use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{Body, S3Result, StdError, s3_error};
+use uuid::Uuid;
+
+use self::hosts::Hosts;
+use crate::backend::Objects;
+use crate::front::Front;
+
+/// The secret key of an access key, if there is one.
+pub type SecretOf = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// The most that a body of XML may have. A `DeleteObjects` of 1,000 keys of 1 KB has half of it.
+const MAX_XML: usize = 2 << 20;
+
+/// The most that a file in a form may have; `s3s` holds it in memory.
+const MAX_FORM_FILE: u64 = 64 << 20;
+
+/// What an [`S3Door`] must know.
+#[derive(Debug, Clone)]
+pub struct DoorConfig {
+    /// Of all buckets.
+    pub account: String,
+    /// Where a bucket is whose creator says nothing.
+    pub region: String,
+    /// Domains below which the first labels are a bucket: `localhost` makes `b.localhost` the
+    /// bucket `b`. Those of AWS need not be named.
+    pub domains: Vec<String>,
+}
+
+/// Answers S3 requests.
+#[derive(Clone)]
+pub struct S3Door {
+    service: S3Service,
+}
+
+impl S3Door {
+    #[must_use]
+    pub fn new(objects: Objects, config: DoorConfig, secret_of: SecretOf) -> Self {
+        let mut limits = S3Config::default();
+        limits.xml_max_body_size = MAX_XML;
+        limits.post_object_max_file_size = MAX_FORM_FILE;
+        let front = Front::new(objects, config.account, config.region);
+        let mut builder = S3ServiceBuilder::new(front);
+        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(limits))));
+        builder.set_host(Hosts::new(config.domains));
+        builder.set_auth(Secrets(secret_of));
+        Self { service: builder.build() }
+    }
+
+    /// Answers one request. Bodies are streamed both ways.
+    pub async fn call<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        StdError: From<B::Error>,
+    {
+        let id = RequestId::new();
+        let answer = match self.service.call(request.map(Body::http_body_unsync)).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let error: StdError = error.into();
+                tracing::error!(%error, request_id = id.id, "answering an S3 request failed");
+                failed()
+            }
+        };
+        id.sign(answer)
+    }
+}
+
+struct Secrets(SecretOf);
+
+#[async_trait]
+impl S3Auth for Secrets {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        (self.0)(access_key).map(SecretKey::from).ok_or_else(|| {
+            s3_error!(
+                InvalidAccessKeyId,
+                "The AWS Access Key Id you provided does not exist in our records."
+            )
+        })
+    }
+}
+
+/// What a client can tell us when it complains.
+struct RequestId {
+    id: String,
+    host_id: String,
+}
+
+impl RequestId {
+    fn new() -> Self {
+        let random = Uuid::new_v4();
+        let mut id = random.simple().to_string().to_uppercase();
+        id.truncate(16); // As long as AWS's.
+        Self { id, host_id: BASE64_STANDARD.encode(random.as_bytes()) }
+    }
+
+    /// Puts the ids into the headers, and into the body of an error.
+    fn sign(&self, answer: Response<Body>) -> Response<Body> {
+        let (mut parts, mut body) = answer.into_parts();
+        if parts.status == StatusCode::NOT_MODIFIED {
+            body = Body::empty();
+            parts.headers.remove(header::CONTENT_TYPE);
+        }
+        let is_error = parts.status.is_client_error() || parts.status.is_server_error();
+        if let Some(signed) = body.bytes().filter(|_| is_error).and_then(|xml| self.insert(&xml)) {
+            body = Body::from(signed);
+            let xml = HeaderValue::from_static("application/xml");
+            parts.headers.insert(header::CONTENT_TYPE, xml);
+            parts.headers.remove(header::CONTENT_LENGTH);
+        }
+        for (name, value) in [("x-amz-request-id", &self.id), ("x-amz-id-2", &self.host_id)] {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                parts.headers.insert(name, value);
+            }
+        }
+        Response::from_parts(parts, body)
+    }
+
+    fn insert(&self, xml: &[u8]) -> Option<String> {
+        let open = std::str::from_utf8(xml).ok()?.strip_suffix("</Error>")?;
+        let Self { id, host_id } = self;
+        Some(format!("{open}<RequestId>{id}</RequestId><HostId>{host_id}</HostId></Error>"))
+    }
+}
+
+fn failed() -> Response<Body> {
+    let xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>InternalError</Code>\
+               <Message>We encountered an internal error. Please try again.</Message></Error>";
+    let mut answer = Response::new(Body::from(xml.to_owned()));
+    *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    answer
+}
