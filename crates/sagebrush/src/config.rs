@@ -197,7 +197,7 @@ fn parse_format(given: Option<&str>) -> Result<LogFormat, ConfigError> {
 }
 
 fn read_file(named: Option<&Path>) -> Result<Options, ConfigError> {
-    let path = named.unwrap_or(Path::new(FILE));
+    let path = named.unwrap_or_else(|| Path::new(FILE));
     let error = |reason: String| {
         let reason = reason.split_whitespace().collect::<Vec<_>>().join(" "); // One line.
         ConfigError::File { path: path.display().to_string(), reason }

@@ -51,7 +51,9 @@ pub fn serve(mut config: Config) -> Result<(), Failure> {
 }
 
 fn start_logging(config: &Config) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log).map_err(|_| {
+    // The S3 library logs each 404 as an error; our own door logs what is one.
+    let filter = format!("{},s3s=off", config.log);
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|_| {
         let (name, value) = ("log", config.log.clone());
         let reason = "it is error, warn, info, debug, trace or a filter of them";
         crate::config::ConfigError::Value { name, value, reason }

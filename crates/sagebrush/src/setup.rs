@@ -1,4 +1,4 @@
-//! Fetches ONNX Runtime: the shared library inside the PyPI wheel, through the machine's own pip.
+//! Fetches ONNX Runtime: the shared library inside the wheel on `PyPI`, through the machine's own pip.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -79,7 +79,7 @@ pub fn fetch() -> Result<PathBuf, SetupError> {
     let is_linux = std::env::consts::OS == "linux";
     let wheel = WHEELS.iter().find(|wheel| wheel.arch == arch && is_linux);
     let wheel = wheel.ok_or(SetupError::Platform(arch))?;
-    let folder = library.parent().unwrap_or(Path::new(".")).to_owned();
+    let folder = library.parent().unwrap_or_else(|| Path::new(".")).to_owned();
     let scratch = folder.join(format!("download-{}", std::process::id()));
     fs::create_dir_all(&scratch).map_err(|source| io_error(&scratch, source))?;
     let outcome = fetch_into(&scratch, wheel, &library);

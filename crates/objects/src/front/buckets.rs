@@ -1,6 +1,6 @@
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
-use sagebrush_core::objects::Bucket as BucketRow;
+use sagebrush_core::objects::{Bucket as BucketRow, IndexError};
 
 use super::errors::index_error;
 use super::{Answer, Front, time};
@@ -58,6 +58,7 @@ impl Front {
             Some(constraint) => read_region(constraint.as_str())?,
             None => request.region.map_or_else(|| self.region.clone(), |at| at.as_str().to_owned()),
         };
+        let is_unnamed = region == UNNAMED_REGION;
         let bucket = BucketRow {
             name: input.bucket.clone(),
             region,
@@ -65,7 +66,11 @@ impl Front {
             versioning: Default::default(),
             documents: Default::default(),
         };
-        self.objects.index.create_bucket(bucket).await.map_err(index_error)?;
+        match self.objects.index.create_bucket(bucket).await {
+            // S3 API: in us-east-1, and only there, making a bucket twice is no error.
+            Err(IndexError::BucketExists(_)) if is_unnamed => {}
+            outcome => outcome.map_err(index_error)?,
+        }
         let location = Some(format!("/{}", input.bucket));
         Ok(S3Response::new(CreateBucketOutput { location }))
     }

@@ -34,9 +34,9 @@ async fn all(client: &Client<'_>) -> Result<Vec<Value>, Failure> {
         if let Value::Array(more) = page["Endpoints"].take() {
             endpoints.extend(more);
         }
-        match page["NextToken"].take() {
-            Value::String(token) => request["NextToken"] = Value::String(token),
-            _ => return Ok(endpoints),
+        match page["NextToken"].as_str() {
+            Some(token) => request["NextToken"] = token.into(),
+            None => return Ok(endpoints),
         }
     }
 }

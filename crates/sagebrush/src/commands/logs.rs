@@ -62,9 +62,9 @@ async fn events(client: &Client<'_>, name: &str, start: i64) -> Result<Vec<Value
         if let Value::Array(more) = page["events"].take() {
             events.extend(more);
         }
-        match page["nextToken"].take() {
-            Value::String(token) => request["nextToken"] = Value::String(token),
-            _ => return Ok(events),
+        match page["nextToken"].as_str() {
+            Some(token) => request["nextToken"] = token.into(),
+            None => return Ok(events),
         }
     }
 }
