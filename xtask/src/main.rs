@@ -1,7 +1,21 @@
 //! The chores of this workspace: `cargo xtask <chore>`.
 #![expect(clippy::print_stdout, reason = "a chore reports on the terminal")]
 
+mod bench;
 mod codegen;
+mod demo;
+mod interrupt;
+mod lint;
+mod process;
+mod scenarios;
+mod server;
+mod test;
+mod tidy;
+mod totals;
+mod venv;
+mod workspace;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -14,12 +28,30 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Build, serve a vision model and ask it about a picture: the newcomer's path.
+    Demo(demo::Args),
+    /// Run every test: Rust's, then the scenarios in Python.
+    Test,
+    /// Run the scenarios in Python against the built binary.
+    Scenarios(scenarios::Args),
+    /// Check format, lints, docs and dependencies.
+    Lint,
+    /// Hold the sizes of files against the bar.
+    Tidy,
+    /// Measure the server against bare ONNX Runtime in the same run.
+    Bench(bench::Args),
     /// Write the wire types from AWS's service models.
     Codegen(codegen::Args),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().chore {
-        Chore::Codegen(args) => codegen::run(&args),
+        Chore::Demo(args) => demo::run(&args).map(|()| ExitCode::SUCCESS),
+        Chore::Test => test::run(),
+        Chore::Scenarios(args) => scenarios::run(&args),
+        Chore::Lint => lint::run().map(|()| ExitCode::SUCCESS),
+        Chore::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
+        Chore::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
+        Chore::Codegen(args) => codegen::run(&args).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -1,0 +1,135 @@
+"""Updates: no call is lost, and a bad one changes nothing."""
+
+import threading
+
+import numpy as np
+import pytest
+from botocore.exceptions import ClientError
+
+import support
+import models
+
+THREADS = 8
+ROW = models.ROWS[:1]
+
+
+class Load:
+    """Threads that call an endpoint without a pause, and keep what went wrong."""
+
+    def __init__(self, client, endpoint):
+        # Each has a client of its own: their connections are not shared.
+        self.clients = [
+            client("sagemaker-runtime", config={"user_agent_extra": f"load-{i}"})
+            for i in range(THREADS)
+        ]
+        self.endpoint = endpoint
+        self.over = threading.Event()
+        self.answers = [[] for _ in range(THREADS)]
+        self.errors = []
+        self.threads = [threading.Thread(target=self._call, args=(i,)) for i in range(THREADS)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+
+    def _call(self, i):
+        body = models.csv(ROW)
+        while not self.over.is_set():
+            try:
+                answer = self.clients[i].invoke_endpoint(
+                    EndpointName=self.endpoint, Body=body, ContentType="text/csv", Accept="text/csv"
+                )
+                self.answers[i].append(models.csv_values(answer["Body"].read())[0])
+            except Exception as error:  # noqa: BLE001, any error is what the test looks for.
+                self.errors.append(error)
+
+    def at_least(self, n):
+        """Waits until every thread has `n` more answers than now."""
+        start = [len(answers) for answers in self.answers]
+
+        def got_there():
+            return self.errors or all(
+                len(answers) >= before + n
+                for answers, before in zip(self.answers, start, strict=True)
+            )
+
+        support.wait_for(got_there, f"{n} answers a thread", 60)
+
+
+def test_no_call_is_lost_while_updates_go_on(client, sagemaker, deploy):
+    name = deploy({"model.onnx": models.logistic()})
+    other = deploy.config({"model.onnx": models.logistic(0.01)}, suffix="-other")
+    with Load(client, name) as load:
+        load.at_least(20)
+        for config in [other, name, other]:
+            sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config)
+            sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=name)
+            assert sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"] == config
+            load.at_least(20)
+    assert load.errors == []
+    # Old and new answers, and nothing else.
+    olds = models.reference(models.logistic(), ROW)[1][0]
+    news = models.reference(models.logistic(0.01), ROW)[1][0]
+    assert abs(olds - news).max() > 0.01
+    seen = [values[-3:] for answers in load.answers for values in answers]
+    if len(load.answers[0][0]) >= 3:
+        for values in seen:
+            close = [np.allclose(values, wanted, atol=1e-4) for wanted in (olds, news)]
+            assert any(close), values
+        assert all(np.allclose(answers[-1][-3:], news, atol=1e-4) for answers in load.answers)
+
+
+def test_a_failed_update_keeps_the_old_fleet(client, sagemaker, deploy):
+    name = deploy({"model.onnx": models.logistic()})
+    bad = deploy.config({"notes.txt": b"x"}, suffix="-bad")
+    with Load(client, name) as load:
+        load.at_least(5)
+        sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=bad)
+        seen = deploy.settled()
+        load.at_least(20)
+    assert load.errors == []
+    assert (seen["EndpointStatus"], seen["EndpointConfigName"]) == ("InService", name)
+    assert "model.onnx" in seen["FailureReason"]
+
+
+def test_a_later_update_clears_the_reason(sagemaker, deploy):
+    name = deploy({"model.onnx": models.logistic()})
+    bad = deploy.config({"notes.txt": b"x"}, suffix="-bad")
+    good = deploy.config({"model.onnx": models.forest()}, suffix="-good")
+    sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=bad)
+    assert "FailureReason" in deploy.settled()
+    sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=good)
+    seen = deploy.settled()
+    assert (seen["EndpointConfigName"], "FailureReason" in seen) == (good, False)
+
+
+def test_an_update_of_the_number_of_instances(sagemaker, runtime, deploy):
+    name = deploy({"model.onnx": models.logistic()})
+    more = deploy.config({"model.onnx": models.logistic()}, suffix="-more", instances=3)
+    sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=more)
+    seen = deploy.settled()
+    assert seen["ProductionVariants"][0]["CurrentInstanceCount"] == 3
+    runtime.invoke_endpoint(EndpointName=name, Body=models.csv(ROW), ContentType="text/csv")
+
+
+def test_rollouts_in_steps_are_refused_in_words(sagemaker, deploy):
+    name = deploy({"model.onnx": models.logistic()})
+    policy = {
+        "TrafficRoutingConfiguration": {
+            "Type": "CANARY", "WaitIntervalInSeconds": 0,
+            "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 10},
+        }
+    }
+    with pytest.raises(ClientError) as caught:
+        sagemaker.update_endpoint(
+            EndpointName=name, EndpointConfigName=name,
+            DeploymentConfig={"BlueGreenUpdatePolicy": policy},
+        )
+    error = caught.value.response["Error"]
+    assert (error["Code"], "DeploymentConfig" in error["Message"]) == ("ValidationException", True)
