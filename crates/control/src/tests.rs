@@ -89,7 +89,10 @@ async fn the_first_describe_says_in_service() {
     assert_eq!(described["EndpointName"], "Digits");
     let variant = &described["ProductionVariants"][0];
     assert_eq!(variant["CurrentWeight"], 0.1);
-    assert_eq!((&variant["CurrentInstanceCount"], &variant["VariantName"]), (&json!(2), &json!("v")));
+    assert_eq!(
+        (&variant["CurrentInstanceCount"], &variant["VariantName"]),
+        (&json!(2), &json!("v"))
+    );
     for unset in ["FailureReason", "DataCaptureConfig", "PendingDeploymentSummary"] {
         assert!(described.get(unset).is_none(), "{unset}");
     }
@@ -122,7 +125,10 @@ async fn an_update_switches_to_the_new_fleet_and_stops_the_old() {
     assert_eq!(platform.status("e").await["EndpointConfigName"], "old");
     platform.ok("UpdateEndpoint", endpoint("e", "new")).await;
     let described = platform.status("e").await;
-    assert_eq!((&described["EndpointStatus"], &described["EndpointConfigName"]), (&json!("InService"), &json!("new")));
+    assert_eq!(
+        (&described["EndpointStatus"], &described["EndpointConfigName"]),
+        (&json!("InService"), &json!("new"))
+    );
     let old = platform.runtime.workers.lock().unwrap()[0].clone();
     while !old.stopped.load(Ordering::SeqCst) {
         tokio::task::yield_now().await;
@@ -141,7 +147,10 @@ async fn a_failed_update_keeps_the_old_fleet() {
     platform.status("e").await;
     platform.ok("UpdateEndpoint", endpoint("e", "new")).await;
     let described = platform.status("e").await;
-    assert_eq!((&described["EndpointStatus"], &described["EndpointConfigName"]), (&json!("InService"), &json!("old")));
+    assert_eq!(
+        (&described["EndpointStatus"], &described["EndpointConfigName"]),
+        (&json!("InService"), &json!("old"))
+    );
     assert_eq!(described["FailureReason"], "The archive has no model.onnx.");
     let old = platform.runtime.workers.lock().unwrap()[0].clone();
     assert!(!old.stopped.load(Ordering::SeqCst));
@@ -171,7 +180,10 @@ async fn what_is_not_served_is_refused_by_name() {
         "ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1}});
     let config = json!({"EndpointConfigName": "s", "ProductionVariants": [variant]});
     platform.ok("CreateEndpointConfig", config).await;
-    Platform::refused(platform.call("CreateEndpoint", endpoint("e", "s")).await, "ServerlessConfig");
+    Platform::refused(
+        platform.call("CreateEndpoint", endpoint("e", "s")).await,
+        "ServerlessConfig",
+    );
     let canary = json!({"EndpointName": "e", "EndpointConfigName": "c", "DeploymentConfig": {
         "BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {
             "Type": "CANARY", "WaitIntervalInSeconds": 60,
@@ -185,7 +197,10 @@ async fn one_of_many_concurrent_creates_wins() {
     platform.config("c", "fake", 1).await;
     let create = |_| {
         let platform = platform.clone();
-        task::spawn("create", async move { platform.call("CreateEndpoint", endpoint("e", "c")).await })
+        task::spawn(
+            "create",
+            async move { platform.call("CreateEndpoint", endpoint("e", "c")).await },
+        )
     };
     let creates: Vec<_> = (0..32).map(create).collect();
     let mut n_won = 0;
@@ -210,7 +225,9 @@ async fn pages_hold_each_endpoint_once() {
         let query = json!({"MaxResults": 3, "SortBy": "Name", "SortOrder": "Ascending", "NextToken": token});
         let page = platform.ok("ListEndpoints", query).await;
         let more = page["Endpoints"].as_array().unwrap();
-        names.extend(more.iter().map(|endpoint| endpoint["EndpointName"].as_str().unwrap().to_owned()));
+        names.extend(
+            more.iter().map(|endpoint| endpoint["EndpointName"].as_str().unwrap().to_owned()),
+        );
         match page.get("NextToken") {
             Some(next) => token = next.clone(),
             None => break,

@@ -21,8 +21,13 @@ use self::hosts::Hosts;
 use crate::backend::Objects;
 use crate::front::Front;
 
-/// The secret key of an access key, if there is one.
-pub type SecretOf = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+/// The secret key of an access key, if there is one; the second argument is the session token.
+pub type SecretOf = Arc<dyn Fn(&str, Option<&str>) -> Option<String> + Send + Sync>;
+
+tokio::task_local! {
+    /// The session token of the request under way: `s3s` asks for secrets by access key alone.
+    static SESSION_TOKEN: Option<String>;
+}
 
 /// The most that a body of XML may have. A `DeleteObjects` of 1,000 keys of 1 KB has half of it.
 const MAX_XML: usize = 2 << 20;
@@ -69,7 +74,9 @@ impl S3Door {
         StdError: From<B::Error>,
     {
         let id = RequestId::new();
-        let answer = match self.service.call(request.map(Body::http_body_unsync)).await {
+        let token = session_token(&request);
+        let call = self.service.call(request.map(Body::http_body_unsync));
+        let answer = match SESSION_TOKEN.scope(token, call).await {
             Ok(answer) => answer,
             Err(error) => {
                 let error: StdError = error.into();
@@ -86,13 +93,27 @@ struct Secrets(SecretOf);
 #[async_trait]
 impl S3Auth for Secrets {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        (self.0)(access_key).map(SecretKey::from).ok_or_else(|| {
+        let token = SESSION_TOKEN.try_with(Clone::clone).ok().flatten();
+        let secret = (self.0)(access_key, token.as_deref());
+        secret.map(SecretKey::from).ok_or_else(|| {
             s3_error!(
                 InvalidAccessKeyId,
                 "The AWS Access Key Id you provided does not exist in our records."
             )
         })
     }
+}
+
+/// Temporary keys are good only with their token, in the header or, presigned, in the query.
+fn session_token<B>(request: &Request<B>) -> Option<String> {
+    const NAME: &str = "x-amz-security-token";
+    if let Some(header) = request.headers().get(NAME) {
+        return header.to_str().ok().map(str::to_owned);
+    }
+    let mut pairs = request.uri().query()?.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, token) = pairs.find(|(name, _)| name.eq_ignore_ascii_case(NAME))?;
+    let token = percent_encoding::percent_decode_str(token).decode_utf8().ok()?;
+    Some(token.into_owned())
 }
 
 /// What a client can tell us when it complains.

@@ -206,8 +206,8 @@ fn s3_door(config: &Config, objects: Objects, keys: Arc<Keys>, clock: Arc<dyn Cl
         region: config.region.clone(),
         domains: S3_DOMAINS.iter().map(|domain| (*domain).to_owned()).collect(),
     };
-    let secret_of = move |access_key: &str| {
-        keys.secret(access_key, None, clock.now()).ok().map(|grant| grant.secret.to_string())
+    let secret_of = move |access_key: &str, token: Option<&str>| {
+        keys.secret(access_key, token, clock.now()).ok().map(|grant| grant.secret.to_string())
     };
     S3Door::new(objects, door, Arc::new(secret_of))
 }

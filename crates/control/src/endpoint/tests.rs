@@ -62,7 +62,7 @@ fn creating_waits_for_all_instances() {
         (vec![ready.clone(), starting.clone()], Step::Stay),
         (vec![ready.clone(), ready.clone()], Step::Become(serving)),
         (vec![ready.clone(), failed(false, 1)], Step::Stay),
-        (vec![ready.clone(), failed(false, 3)], Step::Become(failing.clone())),
+        (vec![ready, failed(false, 3)], Step::Become(failing.clone())),
         (vec![starting, failed(true, 1)], Step::Become(failing)),
     ];
     for (instances, step) in table {

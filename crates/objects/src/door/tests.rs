@@ -16,7 +16,10 @@ async fn call(request: http::request::Builder) -> (StatusCode, String, bool) {
         region: "us-east-1".to_owned(),
         domains: vec!["localhost".to_owned()],
     };
-    let secret_of = Arc::new(|key: &str| (key == "AKID").then(|| "secret".to_owned()));
+    let secret_of = Arc::new(|key: &str, token: Option<&str>| {
+        let is_known = key == "AKID" && token.is_none() || key == "ASIA" && token == Some("t/1");
+        is_known.then(|| "secret".to_owned())
+    });
     let door = S3Door::new(fixture.objects.clone(), config, secret_of);
     let answer = door.call(request.body(Full::new(Bytes::new())).unwrap()).await;
     let (parts, body) = answer.into_parts();
@@ -67,4 +70,18 @@ async fn nothing_new_has_no_body() {
     *answer.status_mut() = StatusCode::NOT_MODIFIED;
     let body = RequestId::new().sign(answer).into_body().collect().await.unwrap().to_bytes();
     assert!(body.is_empty());
+}
+
+#[tokio::test]
+async fn temporary_keys_are_known_only_with_their_token() {
+    let get = |token: &str| {
+        let uri = format!("/bucket/key?AWSAccessKeyId=ASIA&Signature=x&Expires=9999999999{token}");
+        Request::get(uri).header("host", "127.0.0.1:9000")
+    };
+    let known = "SignatureDoesNotMatch"; // The secret was found.
+    check(get("&x-amz-security-token=t%2F1"), StatusCode::FORBIDDEN, known).await;
+    let in_header = get("").header("x-amz-security-token", "t/1");
+    check(in_header, StatusCode::FORBIDDEN, known).await;
+    check(get("&x-amz-security-token=t2"), StatusCode::FORBIDDEN, "InvalidAccessKeyId").await;
+    check(get(""), StatusCode::FORBIDDEN, "InvalidAccessKeyId").await;
 }
