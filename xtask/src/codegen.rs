@@ -5,7 +5,7 @@
 //! 2. [`service`] joins a model with the operations that `xtask/operations.toml` lists.
 //! 3. [`render`] writes the Rust of a service: [`operations`], [`types`], [`tables`]; [`names`]
 //!    turns AWS's names into ours.
-//! 4. [`unimplemented`] writes the list of all other operations, which may only shrink.
+//! 4. [`mod@unimplemented`] writes the list of all other operations, which may only shrink.
 //! 5. [`tree`] compares all that with the files at hand and brings them up to date.
 
 mod botocore;
