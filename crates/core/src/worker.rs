@@ -24,7 +24,8 @@ pub trait Runtime: Send + Sync + 'static {
 pub trait Worker: Send + Sync + 'static {
     /// Answers each call of the batch, in its order; one bad call fails alone.
     ///
-    /// Never blocks the thread it is polled on. Dropping the future gives the calls up.
+    /// Never keeps the thread it is polled on for longer than some tens of microseconds. Dropping
+    /// the future gives the calls up.
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>>;
 
     /// `Ok` if the worker can take calls.

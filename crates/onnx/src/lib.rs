@@ -17,6 +17,7 @@ pub mod model;
 mod run;
 mod values;
 mod worker;
+mod pace;
 mod pool;
 pub mod predict;
 mod picture;

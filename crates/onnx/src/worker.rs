@@ -1,4 +1,5 @@
-//! A worker in process: calls go to the compute threads and come back.
+//! A worker in process: calls go to the compute threads and come back; very short ones are
+//! computed where they are.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +9,7 @@ use sagebrush_core::worker::{Call, Reply, Worker, WorkerError};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
+use crate::pace::Pace;
 use crate::pool::Pool;
 use crate::predict::{Served, predict};
 
@@ -16,6 +18,7 @@ pub(crate) struct OnnxWorker {
     /// `None` once it is stopped.
     served: Mutex<Option<Arc<Served>>>,
     pool: Arc<Pool>,
+    pace: Arc<Pace>,
     n_under_way: watch::Sender<usize>,
 }
 
@@ -24,7 +27,7 @@ type Answer = Result<Reply, WorkerError>;
 impl OnnxWorker {
     pub(crate) fn new(served: Served, pool: Arc<Pool>) -> Self {
         let served = Mutex::new(Some(Arc::new(served)));
-        Self { served, pool, n_under_way: watch::Sender::new(0) }
+        Self { served, pool, pace: Arc::default(), n_under_way: watch::Sender::new(0) }
     }
 
     fn served(&self) -> Result<Arc<Served>, WorkerError> {
@@ -36,9 +39,10 @@ impl OnnxWorker {
     fn submit(&self, served: Arc<Served>, call: Call) -> oneshot::Receiver<Answer> {
         let (sender, receiver) = oneshot::channel();
         let under_way = UnderWay::start(&self.n_under_way);
+        let pace = Arc::clone(&self.pace);
         self.pool.submit(move || {
             if !sender.is_closed() {
-                let _unheard = sender.send(answer(&served, &call));
+                let _unheard = sender.send(timed(&pace, &served, &call));
             }
             drop(served); // Before the worker counts as idle: then its memory is free.
             drop(under_way);
@@ -54,6 +58,12 @@ impl Worker for OnnxWorker {
             Ok(served) => served,
             Err(gone) => return calls.iter().map(|_| Err(gone.clone())).collect(),
         };
+        if let [call] = calls.as_slice()
+            && self.pace.is_short(call.payload.body.len())
+        {
+            let _under_way = UnderWay::start(&self.n_under_way);
+            return vec![timed(&self.pace, &served, call)];
+        }
         let submit = |call| self.submit(Arc::clone(&served), call);
         let pending: Vec<_> = calls.into_iter().map(submit).collect();
         drop(served);
@@ -80,6 +90,14 @@ impl Worker for OnnxWorker {
             tracing::warn!("a worker was given up with calls under way");
         }
     }
+}
+
+/// Answers a call, and notes what it took.
+fn timed(pace: &Pace, served: &Served, call: &Call) -> Answer {
+    let started_at = Instant::now();
+    let answer = answer(served, call);
+    pace.note(call.payload.body.len(), started_at.elapsed());
+    answer
 }
 
 /// Answers a call that is still of use.

@@ -8,18 +8,20 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use sagebrush_core::metrics::{Counter, Histogram, Labels, Registry};
 use sagebrush_core::route::RouteTable;
+use sagebrush_core::{Region, ResourceName};
 
 use crate::error::InvokeError;
 use crate::invoke::{Invoked, Target};
 use crate::reply::Spent;
 
-/// Region, endpoint, variant; the variant is empty for calls that reached none.
-type Key = (String, String, String);
+/// By region, endpoint and variant; the variant is empty for calls that reached none. Nested, so
+/// that a look-up needs no key of its own.
+type Tree = HashMap<Region, HashMap<ResourceName, HashMap<String, Arc<Meter>>>>;
 
 /// The meters of all variants.
 pub struct Meters {
     registry: Registry,
-    by_variant: ArcSwap<HashMap<Key, Arc<Meter>>>,
+    tree: ArcSwap<Tree>,
 }
 
 /// The metrics of one variant.
@@ -36,7 +38,7 @@ struct Meter {
 impl Meters {
     #[must_use]
     pub fn new(registry: Registry) -> Self {
-        Self { registry, by_variant: ArcSwap::default() }
+        Self { registry, tree: ArcSwap::default() }
     }
 
     /// Counts a call that a worker answered, well or not.
@@ -63,44 +65,55 @@ impl Meters {
 
     /// Forgets the endpoints that are not in `table` any more.
     pub fn retain(&self, table: &RouteTable) {
-        let mut known: Vec<(&str, &str)> =
-            table.iter().map(|route| (route.region.as_str(), route.name.as_str())).collect();
-        known.sort_unstable();
-        let is_known =
-            |region: &str, endpoint: &str| known.binary_search(&(region, endpoint)).is_ok();
-        self.by_variant.rcu(|meters| {
-            let kept =
-                meters.iter().filter(|((region, endpoint, _), _)| is_known(region, endpoint));
-            kept.map(|(key, meter)| (key.clone(), meter.clone())).collect::<HashMap<_, _>>()
+        self.tree.rcu(|tree| {
+            let mut tree = Tree::clone(tree);
+            for (region, endpoints) in &mut tree {
+                endpoints.retain(|endpoint, _| table.find(region, endpoint).is_some());
+            }
+            tree.retain(|_, endpoints| !endpoints.is_empty());
+            tree
         });
+        let tree = self.tree.load();
         self.registry.retain(|labels| match labels.as_slice() {
-            [("region", region), ("endpoint", endpoint), ..] => is_known(region, endpoint),
+            [("region", region), ("endpoint", endpoint), ..] => {
+                let endpoint = endpoint.parse::<ResourceName>().ok();
+                let endpoints = tree.get(&Region::new(region));
+                endpoint.zip(endpoints).is_some_and(|(name, known)| known.contains_key(&name))
+            }
             _ => true,
         });
     }
 
     fn meter(&self, target: &Target, variant: &str) -> Arc<Meter> {
-        let key: Key = (target.region.to_string(), target.endpoint.to_string(), variant.to_owned());
-        if let Some(meter) = self.by_variant.load().get(&key) {
-            return meter.clone();
+        let tree = self.tree.load();
+        let endpoints = tree.get(&target.region);
+        let variants = endpoints.and_then(|endpoints| endpoints.get(&target.endpoint));
+        match variants.and_then(|variants| variants.get(variant)) {
+            Some(meter) => meter.clone(),
+            None => self.new_meter(target, variant),
         }
-        let new = Arc::new(Meter::new(&self.registry, &key));
-        self.by_variant.rcu(|meters| {
-            let mut meters = HashMap::clone(meters);
-            meters.insert(key.clone(), new.clone());
-            meters
+    }
+
+    fn new_meter(&self, target: &Target, variant: &str) -> Arc<Meter> {
+        let new = Arc::new(Meter::new(&self.registry, target, variant));
+        self.tree.rcu(|tree| {
+            let mut tree = Tree::clone(tree);
+            let endpoints = tree.entry(target.region.clone()).or_default();
+            let variants = endpoints.entry(target.endpoint.clone()).or_default();
+            variants.insert(variant.to_owned(), new.clone());
+            tree
         });
         new
     }
 }
 
 impl Meter {
-    fn new(registry: &Registry, (region, endpoint, variant): &Key) -> Self {
+    fn new(registry: &Registry, target: &Target, variant: &str) -> Self {
         let labels = || -> Labels {
             vec![
-                ("region", region.clone()),
-                ("endpoint", endpoint.clone()),
-                ("variant", variant.clone()),
+                ("region", target.region.to_string()),
+                ("endpoint", target.endpoint.to_string()),
+                ("variant", variant.to_owned()),
             ]
         };
         let counter = |name, help| registry.counter(name, help, labels());

@@ -224,3 +224,20 @@ proptest! {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn calls_are_counted_until_their_endpoint_is_gone() {
+    let registry = sagebrush_core::metrics::Registry::default();
+    let meters = crate::Meters::new(registry.clone());
+    let (invoker, _routes) = invoker(one(&instance(Does::Echo, 8)));
+    let invoked = ask(&invoker).await.unwrap();
+    let spent = crate::reply::Spent::default();
+    meters.invoked(&target("e", None), &invoked, &spent);
+    meters.invoked(&target("e", None), &invoked, &spent);
+    let line = "sagebrush_invocations_total{region=\"r\",endpoint=\"e\",variant=\"v\"} 2";
+    assert!(registry.render().contains(line), "{}", registry.render());
+    meters.retain(&one(&instance(Does::Echo, 8)));
+    assert!(registry.render().contains(line), "it is still there");
+    meters.retain(&RouteTable::default());
+    assert_eq!(registry.render(), "");
+}
