@@ -39,6 +39,7 @@ pub(crate) async fn create(
     let created = control.endpoints.create(&ctx.region, &name, EndpointSpec { wanted }, tags).await;
     created.map_err(|error| create_error(error, WHAT, &endpoint_arn))?;
     control.wake_reconciler();
+    hint_at_sdk_2(&ctx);
     Ok(wire::CreateEndpointOutput { endpoint_arn })
 }
 
@@ -124,6 +125,18 @@ pub(crate) async fn delete(
     endpoint.status = EndpointState::Deleting;
     write(&control, endpoint, "delete", &endpoint_arn).await?;
     Ok(Empty {})
+}
+
+/// SDK 2 waits in the client, where nothing but its user can help.
+fn hint_at_sdk_2(ctx: &Context) {
+    let agent = ctx.user_agent.as_deref().unwrap_or_default();
+    if agent.contains("AWS-SageMaker-Python-SDK#2") || agent.contains("AWS-SageMaker-Python-SDK/2")
+    {
+        tracing::info!(
+            "the SageMaker SDK 2 sleeps for 30 s before it first looks at an endpoint: \
+             deploy(wait=False) returns at once"
+        );
+    }
 }
 
 async fn find(control: &Control, ctx: &Context, name: &str) -> Result<Stored<Endpoint>, ApiError> {
