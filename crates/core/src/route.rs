@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -45,8 +44,6 @@ pub struct EndpointRoute {
     /// `None` while calls are taken; else the status that says why not: `Creating`.
     pub closed: Option<&'static str>,
     pub variants: Vec<VariantRoute>,
-    /// How long a call may take.
-    pub timeout: Duration,
 }
 
 /// A share of an endpoint's traffic with its instances.

@@ -73,7 +73,6 @@ fn table(
         config: "c".to_owned(),
         closed,
         variants: variants.into_iter().map(variant).collect(),
-        timeout: Duration::from_secs(60),
     };
     let mut table = RouteTable::default();
     table.insert(Arc::new(route));

@@ -1,18 +1,12 @@
 //! Makes the data plane's table from the endpoints and the fleet. Pure.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sagebrush_core::fleet::{FleetView, InstanceState};
 use sagebrush_core::resource::Stored;
 use sagebrush_core::route::{EndpointRoute, Instance, RouteTable, VariantRoute};
 
 use super::{DeployedVariant, Deployment, Endpoint};
-
-/// How long a container may take over one call.
-///
-/// SageMaker API: "your model container must respond to requests within 60 seconds".
-const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) fn route_table(endpoints: &[Stored<Endpoint>], seen: &FleetView) -> RouteTable {
     let mut table = RouteTable::default();
@@ -31,7 +25,6 @@ fn route(endpoint: &Stored<Endpoint>, seen: &FleetView) -> Option<EndpointRoute>
         config: serving.map_or_else(String::new, |serving| serving.config.clone()),
         closed: serving.is_none().then(|| endpoint.status.word()),
         variants,
-        timeout: CALL_TIMEOUT,
     })
 }
 
