@@ -31,11 +31,14 @@ pub(crate) fn found<R: Resource>(
 /// A taken name is a `ValidationException` whose wording the SDKs match.
 pub(crate) fn create_error(error: StoreError, what: &str, arn: &str) -> ApiError {
     match error {
-        StoreError::Conflict { .. } => {
-            ApiError::validation(format!("Cannot create already existing {what} \"{arn}\"."))
-        }
+        StoreError::Conflict { .. } => already_existing(what, arn),
         error @ (StoreError::Corrupt { .. } | StoreError::Full | StoreError::Io(_)) => error.into(),
     }
+}
+
+/// The answer to a create whose name is taken.
+pub(crate) fn already_existing(what: &str, arn: &str) -> ApiError {
+    ApiError::validation(format!("Cannot create already existing {what} \"{arn}\"."))
 }
 
 /// The tags of a create request.

@@ -13,7 +13,7 @@ use super::deploy::resolve;
 use super::{Endpoint, EndpointSpec, EndpointState, describe};
 use crate::Control;
 use crate::list::{self, from_wire};
-use crate::resources::{arn, create_error, found, tag_map};
+use crate::resources::{already_existing, arn, create_error, found, tag_map};
 
 const WHAT: &str = "endpoint";
 
@@ -33,7 +33,7 @@ pub(crate) async fn create(
     let tags = tag_map(input.tags.as_deref())?;
     let endpoint_arn = arn::<Endpoint>(&ctx, &name);
     if control.endpoints.get(&ctx.region, &name).await?.is_some() {
-        return Err(already_there(&endpoint_arn));
+        return Err(already_existing(WHAT, &endpoint_arn));
     }
     let wanted = resolve(&control, &ctx, &input.endpoint_config_name).await?;
     let created = control.endpoints.create(&ctx.region, &name, EndpointSpec { wanted }, tags).await;
@@ -184,10 +184,6 @@ async fn write(
 
 fn in_progress(verb: &str, arn: &str) -> ApiError {
     ApiError::validation(format!("Cannot {verb} in-progress endpoint \"{arn}\"."))
-}
-
-fn already_there(arn: &str) -> ApiError {
-    ApiError::validation(format!("Cannot create already existing {WHAT} \"{arn}\"."))
 }
 
 /// Rollouts in steps are not served: to ignore them would be a fake success.

@@ -1,7 +1,7 @@
 //! What to do next with an endpoint. Pure: no clock, no IO.
 
 use sagebrush_core::Region;
-use sagebrush_core::fleet::{FleetView, GroupSpec, InstanceState};
+use sagebrush_core::fleet::{FleetView, GroupKey, GroupSpec, InstanceState};
 
 use super::{Deployment, EndpointState};
 
@@ -16,13 +16,7 @@ pub(super) struct Wanted<'a> {
     pub(super) state: &'a EndpointState,
 }
 
-/// What to bring about: the groups that must exist, and the state to write, if it changes.
-#[derive(Debug, PartialEq)]
-pub(super) struct Plan {
-    pub(super) groups: Vec<GroupSpec>,
-    pub(super) step: Step,
-}
-
+/// The state to write, if it changes.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
     /// Nothing to write now.
@@ -32,55 +26,55 @@ pub(super) enum Step {
     Remove,
 }
 
-pub(super) fn plan(wanted: &Wanted<'_>, seen: &FleetView) -> Plan {
+pub(super) fn plan(wanted: &Wanted<'_>, seen: &FleetView) -> Step {
     match wanted.state {
         EndpointState::Creating => creating(wanted, seen),
         EndpointState::Updating { serving } => updating(wanted, serving, seen),
-        EndpointState::InService { serving, .. } => {
-            Plan { groups: wanted.groups(serving), step: Step::Stay }
-        }
-        EndpointState::Failed { .. } => Plan { groups: Vec::new(), step: Step::Stay },
+        EndpointState::InService { .. } | EndpointState::Failed { .. } => Step::Stay,
         EndpointState::Deleting => deleting(wanted, seen),
     }
 }
 
-fn creating(wanted: &Wanted<'_>, seen: &FleetView) -> Plan {
-    let groups = wanted.groups(wanted.deployment);
-    let step = match progress(&groups, seen) {
+fn creating(wanted: &Wanted<'_>, seen: &FleetView) -> Step {
+    match progress(&wanted.groups_of(wanted.deployment), seen) {
         Progress::Starting => Step::Stay,
         Progress::Ready => Step::Become(EndpointState::InService {
             serving: wanted.deployment.clone(),
             note: None,
         }),
         Progress::Failed(reason) => Step::Become(EndpointState::Failed { reason }),
-    };
-    Plan { groups, step }
+    }
 }
 
-fn updating(wanted: &Wanted<'_>, serving: &Deployment, seen: &FleetView) -> Plan {
-    let new = wanted.groups(wanted.deployment);
+fn updating(wanted: &Wanted<'_>, serving: &Deployment, seen: &FleetView) -> Step {
     let in_service = |serving, note| Step::Become(EndpointState::InService { serving, note });
-    let step = match progress(&new, seen) {
+    match progress(&wanted.groups_of(wanted.deployment), seen) {
         Progress::Starting => Step::Stay,
         Progress::Ready => in_service(wanted.deployment.clone(), None),
         Progress::Failed(reason) => in_service(serving.clone(), Some(reason)),
-    };
-    let mut groups = wanted.groups(serving);
-    groups.extend(new);
-    Plan { groups, step }
+    }
 }
 
-fn deleting(wanted: &Wanted<'_>, seen: &FleetView) -> Plan {
-    let is_ours = |key: &&sagebrush_core::fleet::GroupKey| {
-        key.region == *wanted.region && key.endpoint == wanted.name
-    };
-    let something_is_left = seen.keys().any(|key| is_ours(&key));
-    let step = if something_is_left { Step::Stay } else { Step::Remove };
-    Plan { groups: Vec::new(), step }
+fn deleting(wanted: &Wanted<'_>, seen: &FleetView) -> Step {
+    let is_ours = |key: &GroupKey| key.region == *wanted.region && key.endpoint == wanted.name;
+    if seen.keys().any(is_ours) { Step::Stay } else { Step::Remove }
 }
 
 impl Wanted<'_> {
-    fn groups(&self, deployment: &Deployment) -> Vec<GroupSpec> {
+    /// The groups that must exist in the state that the endpoint has: those that serve, and those
+    /// that are being launched.
+    pub(super) fn groups(&self) -> Vec<GroupSpec> {
+        let launching = match self.state {
+            EndpointState::Creating | EndpointState::Updating { .. } => Some(self.deployment),
+            EndpointState::InService { .. }
+            | EndpointState::Failed { .. }
+            | EndpointState::Deleting => None,
+        };
+        let deployments = self.state.serving().into_iter().chain(launching);
+        deployments.flat_map(|deployment| self.groups_of(deployment)).collect()
+    }
+
+    fn groups_of(&self, deployment: &Deployment) -> Vec<GroupSpec> {
         deployment.groups(self.region, self.name)
     }
 }

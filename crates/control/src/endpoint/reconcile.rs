@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagebrush_core::fleet::{Fleet, FleetError, FleetView, GroupKey, GroupSpec};
+use sagebrush_core::fleet::{Fleet, FleetError, FleetView};
 use sagebrush_core::resource::{Stored, Table};
 use sagebrush_core::route::RouteTable;
 use sagebrush_core::store::StoreError;
 use tokio::sync::{Notify, watch};
 
-use super::plan::{Plan, Step, Wanted, plan};
+use super::plan::{Step, Wanted, plan};
 use super::routes::route_table;
 use super::{Endpoint, EndpointState};
 
@@ -50,30 +50,27 @@ impl Reconciler {
     /// Looks at every endpoint once and takes the next step of each.
     pub(crate) async fn activate(&self, seen: &FleetView) -> Result<(), SettleError> {
         let mut endpoints = Vec::new();
-        let mut groups = Vec::new();
         for endpoint in self.endpoints.all().await? {
-            let plan = plan(&Wanted::of(&endpoint), seen);
-            groups.extend(plan.groups.iter().cloned());
-            endpoints.extend(self.take_step(endpoint, plan).await?);
+            let step = plan(&Wanted::of(&endpoint), seen);
+            endpoints.extend(self.take_step(endpoint, step).await?);
         }
         // The routes name the new fleet before the old one is drained: no call is lost.
         self.routes.send_replace(Arc::new(route_table(&endpoints, seen)));
-        self.settle_fleet(&endpoints, groups, seen).await
+        self.settle_fleet(&endpoints, seen).await
     }
 
     /// Writes the endpoint's next state. Returns it as it is now, or `None` if it is gone.
     async fn take_step(
         &self,
-        mut endpoint: Stored<Endpoint>,
-        plan: Plan,
+        before: Stored<Endpoint>,
+        step: Step,
     ) -> Result<Option<Stored<Endpoint>>, StoreError> {
-        let before = endpoint.clone();
-        let outcome = match plan.step {
-            Step::Stay => return Ok(Some(endpoint)),
-            Step::Remove => self.endpoints.remove(&endpoint).await.map(|()| None),
-            Step::Become(state) => {
-                endpoint.status = state;
-                self.endpoints.update(endpoint).await.map(Some)
+        let outcome = match step {
+            Step::Stay => return Ok(Some(before)),
+            Step::Remove => self.endpoints.remove(&before).await.map(|()| None),
+            Step::Become(status) => {
+                let after = Stored { status, ..before.clone() };
+                self.endpoints.update(after).await.map(Some)
             }
         };
         match outcome {
@@ -91,18 +88,19 @@ impl Reconciler {
         }
     }
 
-    /// Applies the groups that are wanted, and drains those that no endpoint names.
+    /// Applies the groups that some endpoint needs, and drains the others.
     async fn settle_fleet(
         &self,
         endpoints: &[Stored<Endpoint>],
-        groups: Vec<GroupSpec>,
         seen: &FleetView,
     ) -> Result<(), SettleError> {
-        let named = named_groups(endpoints);
-        for group in groups.iter().filter(|group| named.contains(&group.key)) {
+        let groups = endpoints.iter().flat_map(|endpoint| Wanted::of(endpoint).groups());
+        let groups: Vec<_> = groups.collect();
+        for group in &groups {
             self.fleet.apply_group(group).await?;
         }
-        for key in seen.keys().filter(|key| !named.contains(key)) {
+        let needed: BTreeSet<_> = groups.iter().map(|group| &group.key).collect();
+        for key in seen.keys().filter(|key| !needed.contains(key)) {
             self.fleet.delete_group(key, DRAIN).await?;
         }
         Ok(())
@@ -118,24 +116,6 @@ impl<'a> Wanted<'a> {
             state: &endpoint.status,
         }
     }
-}
-
-/// The groups that some endpoint needs in the state that it has now.
-fn named_groups(endpoints: &[Stored<Endpoint>]) -> BTreeSet<GroupKey> {
-    let mut named = BTreeSet::new();
-    for endpoint in endpoints {
-        let launching = match &endpoint.status {
-            EndpointState::Creating | EndpointState::Updating { .. } => Some(&endpoint.spec.wanted),
-            EndpointState::InService { .. }
-            | EndpointState::Failed { .. }
-            | EndpointState::Deleting => None,
-        };
-        for deployment in endpoint.status.serving().into_iter().chain(launching) {
-            let groups = deployment.groups(&endpoint.region, &endpoint.name);
-            named.extend(groups.into_iter().map(|group| group.key));
-        }
-    }
-    named
 }
 
 fn log_change(before: &Stored<Endpoint>, after: Option<&Stored<Endpoint>>) {

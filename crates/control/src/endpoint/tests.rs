@@ -43,9 +43,10 @@ fn check(
     step: &Step,
 ) {
     let region = Region::new("r");
-    let plan = plan(&Wanted { region: &region, name: "e", deployment: wanted, state }, seen);
-    assert_eq!(plan.step, *step);
-    let groups: Vec<_> = plan.groups.iter().map(|group| group.key.revision.as_str()).collect();
+    let wanted = Wanted { region: &region, name: "e", deployment: wanted, state };
+    assert_eq!(plan(&wanted, seen), *step);
+    let groups = wanted.groups();
+    let groups: Vec<_> = groups.iter().map(|group| group.key.revision.as_str()).collect();
     assert_eq!(groups, revisions);
 }
 
