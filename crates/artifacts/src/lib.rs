@@ -126,6 +126,11 @@ impl Artifacts for ArtifactCache {
         let uri = source.uri().to_owned();
         Err(ArtifactError::Unavailable { uri, reason: "it is overwritten again and again".into() })
     }
+
+    async fn version(&self, source: &ModelData) -> Result<String, ArtifactError> {
+        let plan = plan::resolve(&*self.objects, source, &self.limits).await?;
+        Ok(plan.key)
+    }
 }
 
 /// Why an entry was not brought.

@@ -284,6 +284,10 @@ impl ArtifactLease for Lease {
     fn dir(&self) -> PathBuf {
         self.entry.model()
     }
+
+    fn bytes(&self) -> u64 {
+        self.entry.bytes
+    }
 }
 
 impl Drop for Lease {

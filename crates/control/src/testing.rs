@@ -78,6 +78,10 @@ impl ArtifactLease for Lease {
     fn dir(&self) -> PathBuf {
         PathBuf::from("model")
     }
+
+    fn bytes(&self) -> u64 {
+        0
+    }
 }
 
 #[async_trait]
@@ -87,5 +91,9 @@ impl Artifacts for FakeArtifacts {
             return Err(ArtifactError::Missing { uri: source.uri().to_owned() });
         }
         Ok(Arc::new(Lease))
+    }
+
+    async fn version(&self, source: &ModelData) -> Result<String, ArtifactError> {
+        Ok(source.uri().to_owned())
     }
 }

@@ -11,12 +11,19 @@ use serde::{Deserialize, Serialize};
 pub trait Artifacts: Send + Sync + 'static {
     /// Returns the unpacked files of `source`. They stay while the lease is held.
     async fn fetch(&self, source: &ModelData) -> Result<Arc<dyn ArtifactLease>, ArtifactError>;
+
+    /// Names what `source` is now: another version of any of its objects gives another name. Fit
+    /// for a path. Cheap enough to be asked with each call.
+    async fn version(&self, source: &ModelData) -> Result<String, ArtifactError>;
 }
 
 /// Holds unpacked files in place.
 pub trait ArtifactLease: Send + Sync + 'static {
     /// The folder that a container sees as `/opt/ml/model`.
     fn dir(&self) -> PathBuf;
+
+    /// How large the files are together.
+    fn bytes(&self) -> u64;
 }
 
 /// Where a model's files are and how they are packed.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::Region;
 use crate::artifact::ModelData;
 use crate::route::Instance;
+use crate::worker::Resources;
 
 /// Holds groups of instances. Declarative and idempotent; no method waits until one is ready.
 #[async_trait]
@@ -58,14 +59,38 @@ pub struct GroupSpec {
     /// `ModelDataDownloadTimeoutInSeconds`.
     pub download_timeout: Duration,
     pub network_isolation: bool,
+    /// How its containers answer together.
+    pub execution: Execution,
+    pub resources: Resources,
+}
+
+/// SageMaker API: `InferenceExecutionConfig.Mode`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Execution {
+    /// Each container gets what the one before answered.
+    #[default]
+    Serial,
+    /// The call names its container.
+    Direct,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerSpec {
     pub hostname: Option<String>,
     pub image: String,
+    /// With `multi_model`, the prefix below which models are.
     pub model_data: Option<ModelData>,
     pub environment: BTreeMap<String, String>,
+    /// `Mode: MultiModel`.
+    #[serde(default)]
+    pub multi_model: Option<MultiModel>,
+}
+
+/// SageMaker API: `MultiModelConfig`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MultiModel {
+    /// `ModelCacheSetting`: false unloads a model right after each call.
+    pub keeps_models: bool,
 }
 
 /// What became of one instance of a group.

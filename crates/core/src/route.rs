@@ -50,7 +50,17 @@ pub struct EndpointRoute {
 pub struct VariantRoute {
     pub name: String,
     pub weight: f32,
+    pub targets: Targets,
     pub instances: Vec<Arc<Instance>>,
+}
+
+/// What a call must name beside its endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Targets {
+    /// `TargetModel`: the variant has a multi-model container.
+    pub model: bool,
+    /// `TargetContainerHostname`: its containers are called directly.
+    pub container: bool,
 }
 
 /// A place on which one worker runs, with the calls it has.

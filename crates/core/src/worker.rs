@@ -17,6 +17,34 @@ pub trait Runtime: Send + Sync + 'static {
     /// Starts a worker and returns once it answered its first ping. On error nothing is left
     /// running.
     async fn launch(&self, spec: &LaunchSpec) -> Result<Arc<dyn Worker>, LaunchError>;
+
+    /// Starts a host of many models, none of them loaded yet (`Mode: MultiModel`).
+    /// `spec.model` is what its container has beside them, if anything.
+    async fn host(&self, spec: &LaunchSpec) -> Result<Arc<dyn ModelHost>, LaunchError> {
+        let reason = format!("The image {} cannot serve Mode MultiModel.", spec.image);
+        Err(LaunchError::Permanent { reason })
+    }
+}
+
+/// Loads models one by one and unloads them, behind one multi-model container.
+#[async_trait]
+pub trait ModelHost: Send + Sync + 'static {
+    /// Loads a model and returns what answers its calls; its `stop` unloads it, and returns its
+    /// memory before it is done. Several loads may run at once, each of another model.
+    async fn load(&self, model: &ModelSpec) -> Result<Arc<dyn Worker>, LoadError>;
+
+    /// As [`Worker::ended`]; its models have ended with it.
+    async fn ended(&self) -> String {
+        std::future::pending().await
+    }
+
+    /// As [`Worker::image`].
+    fn image(&self) -> Option<String> {
+        None
+    }
+
+    /// Ends the host and its models, at the latest at `deadline`.
+    async fn stop(&self, deadline: Instant);
 }
 
 /// A loaded model that answers calls.
@@ -34,6 +62,23 @@ pub trait Worker: Send + Sync + 'static {
     /// How many calls of `invoke` may usefully run at once.
     fn concurrency(&self) -> usize;
 
+    /// The bytes of memory that are its own, as far as it knows; 0 where it does not.
+    fn memory(&self) -> u64 {
+        0
+    }
+
+    /// Returns once the worker can answer no call any more, though nobody stopped it; says why.
+    /// A worker that mends itself (by replacing a dead process of its) has not ended.
+    async fn ended(&self) -> String {
+        std::future::pending().await
+    }
+
+    /// What really runs, for `DeployedImages.ResolvedImage`: a digest, an interpreter and how it
+    /// is isolated. No white space, at most 255 characters. `None`: the image as it was given.
+    fn image(&self) -> Option<String> {
+        None
+    }
+
     /// Ends the worker, at the latest at `deadline`; work under way is finished first.
     async fn stop(&self, deadline: Instant);
 }
@@ -46,12 +91,48 @@ pub struct LaunchSpec {
     pub image: String,
     /// The model's files; `None` when the model names none.
     pub model: Option<Arc<dyn ArtifactLease>>,
+    /// What `SAGEMAKER_SUBMIT_DIRECTORY` names in the object store, unpacked.
+    pub code: Option<Arc<dyn ArtifactLease>>,
     pub environment: BTreeMap<String, String>,
+    /// `ContainerHostname`; the container's name in errors when it has none.
+    pub hostname: String,
     pub network_isolation: bool,
+    /// What the instance type gives.
+    pub resources: Resources,
     /// How long it may take to answer its first ping.
     pub startup_timeout: Duration,
     pub log: Arc<dyn LogSink>,
     pub log_stream: LogStream,
+}
+
+/// The cores and the memory of an instance type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resources {
+    pub cpus: usize,
+    pub memory_bytes: u64,
+}
+
+/// A model that a host is to load.
+#[derive(Clone)]
+pub struct ModelSpec {
+    /// Opaque, fit for a path and unlike that of any other model or version: the hash that
+    /// containers get as `model_name`.
+    pub name: String,
+    /// `TargetModel`, for logs and messages.
+    pub target: String,
+    pub files: Arc<dyn ArtifactLease>,
+    /// It must be loaded until then.
+    pub deadline: Instant,
+}
+
+/// Why a host did not load a model.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LoadError {
+    /// No memory for one more (a container's 507): unload others and try again.
+    #[error("there is no memory for another model")]
+    NoRoom,
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
 }
 
 /// Why a worker did not start. Display is fit for a `FailureReason`: it says what to do.
@@ -73,6 +154,10 @@ pub struct Call {
     pub accept: Option<String>,
     /// The other headers of the API, by their lower-case name; never credentials.
     pub headers: Vec<(&'static str, String)>,
+    /// `X-Amzn-SageMaker-Target-Model`.
+    pub target_model: Option<String>,
+    /// `X-Amzn-SageMaker-Target-Container-Hostname`.
+    pub target_container: Option<String>,
     pub request_id: Arc<str>,
     /// The reply is of no use after this.
     pub deadline: Instant,
@@ -112,7 +197,17 @@ pub enum WorkerError {
     Model { status: u16, message: String, content_type: Option<String> },
     #[error("the model did not answer in time")]
     TimedOut,
-    /// The worker is gone; another one may answer.
+    /// The call asks for what the container does not have: `ValidationError`.
+    #[error("{message}")]
+    Invalid { message: String },
+    /// Its model is still being loaded: `ModelNotReadyException`.
+    #[error("{message}")]
+    NotReady { message: String },
+    /// What one of several containers said.
+    #[error("{container}: {error}")]
+    At { container: Arc<str>, error: Box<WorkerError> },
+    /// The worker is gone; another one may answer. Only if the call did not reach the model's
+    /// code: else it is the model's own error, lest one bad call ends all workers.
     #[error("the worker is gone: {reason}")]
     Gone { reason: String },
 }

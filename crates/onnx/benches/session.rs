@@ -13,7 +13,7 @@ use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use sagebrush_core::artifact::ArtifactLease;
 use sagebrush_core::logs::{LogStream, MemoryLog};
-use sagebrush_core::worker::{Call, LaunchSpec, Payload, Runtime as _};
+use sagebrush_core::worker::{Call, LaunchSpec, Payload, Resources, Runtime as _};
 use sagebrush_onnx::model::{Model, Options};
 use sagebrush_onnx::predict::{Served, predict};
 use sagebrush_onnx::tensor::{Data, Tensor};
@@ -25,6 +25,10 @@ struct Folder(tempfile::TempDir);
 impl ArtifactLease for Folder {
     fn dir(&self) -> PathBuf {
         self.0.path().to_owned()
+    }
+
+    fn bytes(&self) -> u64 {
+        0
     }
 }
 
@@ -47,6 +51,8 @@ fn row() -> Call {
         payload: Payload { content_type: Some("text/csv".to_owned()), body },
         accept: None,
         headers: Vec::new(),
+        target_model: None,
+        target_container: None,
         request_id: "1".into(),
         deadline: Instant::now() + Duration::from_secs(3600),
     }
@@ -59,7 +65,10 @@ fn spec(folder: Arc<Folder>) -> LaunchSpec {
         image: "onnx".to_owned(),
         model: Some(folder),
         environment: BTreeMap::new(),
+        code: None,
+        hostname: "primary".to_owned(),
         network_isolation: false,
+        resources: Resources { cpus: 1, memory_bytes: 1 << 30 },
         startup_timeout: Duration::from_secs(60),
         log: Arc::new(MemoryLog::default()),
         log_stream: stream,

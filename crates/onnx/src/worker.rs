@@ -150,6 +150,8 @@ mod tests {
             payload: Payload::default(),
             accept: None,
             headers: Vec::new(),
+            target_model: None,
+            target_container: None,
             request_id: "1".into(),
             deadline: Instant::now(),
         };

@@ -101,6 +101,8 @@ impl Door {
             payload: Payload { content_type: headers.content_type, body },
             accept: headers.accept,
             headers: headers.forwarded,
+            target_model: None,
+            target_container: None,
             request_id: id.clone(),
             deadline,
         };

@@ -121,6 +121,8 @@ impl Invoker {
             WorkerError::Model { status, message, .. } => (status, message),
             WorkerError::TimedOut => (0, TIMED_OUT.to_owned()),
             WorkerError::Gone { reason } => (500, reason),
+            WorkerError::Invalid { message } | WorkerError::NotReady { message } => (500, message),
+            WorkerError::At { error, .. } => return self.model_error(target, *error),
         };
         let kind = if (400..500).contains(&original_status) { "client" } else { "server" };
         let message = format!(

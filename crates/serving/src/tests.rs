@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use proptest::prelude::*;
-use sagebrush_core::route::{EndpointRoute, Instance, RouteTable, VariantRoute};
+use sagebrush_core::route::{EndpointRoute, Instance, RouteTable, Targets, VariantRoute};
 use sagebrush_core::worker::{Call, Payload, Reply, Timings, Worker, WorkerError};
 use sagebrush_core::{AccountId, Region, ResourceName, task};
 use tokio::sync::watch;
@@ -65,6 +65,7 @@ fn table(
     let variant = |(name, weight, instances): (&str, f32, Vec<Arc<Instance>>)| VariantRoute {
         name: name.to_owned(),
         weight,
+        targets: Targets::default(),
         instances,
     };
     let route = EndpointRoute {
@@ -99,6 +100,8 @@ fn call() -> Call {
         payload: Payload { content_type: None, body: Bytes::from_static(b"x") },
         accept: None,
         headers: Vec::new(),
+        target_model: None,
+        target_container: None,
         request_id: "id".into(),
         deadline: Instant::now() + Duration::from_secs(60),
     }

@@ -65,6 +65,7 @@ fn container(container: &Container) -> ContainerSpec {
         image: container.image.clone(),
         model_data: container.model_data.clone(),
         environment: container.environment.clone(),
+        multi_model: None,
     }
 }
 

@@ -28,8 +28,9 @@ mod tests;
 
 use std::time::Duration;
 
-use sagebrush_core::fleet::{ContainerSpec, GroupKey, GroupSpec};
+use sagebrush_core::fleet::{ContainerSpec, Execution, GroupKey, GroupSpec};
 use sagebrush_core::resource::Resource;
+use sagebrush_core::worker::Resources;
 use sagebrush_core::{Region, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -142,6 +143,8 @@ impl Deployment {
             startup_timeout: variant.startup_timeout,
             download_timeout: variant.download_timeout,
             network_isolation: variant.network_isolation,
+            execution: Execution::Serial,
+            resources: Resources { cpus: 1, memory_bytes: 1 << 30 },
         };
         self.variants.iter().map(group).collect()
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sagebrush_core::fleet::{FleetView, InstanceState};
 use sagebrush_core::resource::Stored;
-use sagebrush_core::route::{EndpointRoute, Instance, RouteTable, VariantRoute};
+use sagebrush_core::route::{EndpointRoute, Instance, RouteTable, Targets, VariantRoute};
 
 use super::{DeployedVariant, Deployment, Endpoint};
 
@@ -39,6 +39,7 @@ fn variants(
         VariantRoute {
             name: variant.name.clone(),
             weight: variant.weight,
+            targets: Targets::default(),
             instances: instances.into_iter().flatten().collect(),
         }
     };

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use sagebrush_core::Region;
 use sagebrush_core::fleet::{
-    ContainerSpec, Fleet as _, FleetView, GroupKey, GroupSpec, InstanceState,
+    ContainerSpec, Execution, Fleet as _, FleetView, GroupKey, GroupSpec, InstanceState,
 };
 use sagebrush_core::logs::MemoryLog;
-use sagebrush_core::worker::LaunchError;
+use sagebrush_core::worker::{LaunchError, Resources};
 
 use super::{Catalogue, Launcher, LocalFleet};
 use crate::testing::{FakeArtifacts, FakeRuntime};
@@ -35,6 +35,7 @@ fn group(image: &str, instance_count: u32) -> GroupSpec {
         image: image.to_owned(),
         model_data: None,
         environment: BTreeMap::new(),
+        multi_model: None,
     };
     GroupSpec {
         key,
@@ -43,6 +44,8 @@ fn group(image: &str, instance_count: u32) -> GroupSpec {
         startup_timeout: Duration::from_secs(240),
         download_timeout: Duration::from_secs(60),
         network_isolation: false,
+        execution: Execution::Serial,
+        resources: Resources { cpus: 1, memory_bytes: 1 << 30 },
     }
 }
 

@@ -116,6 +116,10 @@ impl ArtifactLease for Slow {
         thread::sleep(Duration::from_millis(500));
         self.0.dir()
     }
+
+    fn bytes(&self) -> u64 {
+        0
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use sagebrush_core::artifact::ArtifactLease;
 use sagebrush_core::logs::{LogStream, MemoryLog};
 use sagebrush_core::worker::{
-    Call, LaunchError, LaunchSpec, Payload, Reply, Runtime as _, Worker, WorkerError,
+    Call, LaunchError, LaunchSpec, Payload, Reply, Resources, Runtime as _, Worker, WorkerError,
 };
 use sagebrush_onnx::{OnnxRuntime, Settings};
 use tempfile::TempDir;
@@ -22,6 +22,10 @@ pub(crate) struct Folder(TempDir);
 impl ArtifactLease for Folder {
     fn dir(&self) -> PathBuf {
         self.0.path().to_owned()
+    }
+
+    fn bytes(&self) -> u64 {
+        0
     }
 }
 
@@ -68,7 +72,10 @@ pub(crate) fn spec(model: Option<Arc<Folder>>) -> LaunchSpec {
         image: "onnx".to_owned(),
         model: model.map(|folder| folder as Arc<dyn ArtifactLease>),
         environment: BTreeMap::new(),
+        code: None,
+        hostname: "primary".to_owned(),
         network_isolation: false,
+        resources: Resources { cpus: 1, memory_bytes: 1 << 30 },
         startup_timeout: Duration::from_secs(60),
         log: Arc::new(MemoryLog::default()),
         log_stream: LogStream {
@@ -88,6 +95,8 @@ pub(crate) fn call(content_type: &str, body: impl Into<Bytes>) -> Call {
         payload: Payload { content_type: Some(content_type.to_owned()), body: body.into() },
         accept: None,
         headers: Vec::new(),
+        target_model: None,
+        target_container: None,
         request_id: "1".into(),
         deadline: Instant::now() + Duration::from_secs(60),
     }

@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sagebrush-store", &["sagebrush-core"]),
     ("sagebrush-onnx", &["sagebrush-core"]),
     ("sagebrush-artifacts", &["sagebrush-core"]),
+    ("sagebrush-runtime", &["sagebrush-core"]),
     ("sagebrush-objects", &["sagebrush-core", "sagebrush-aws"]),
     ("sagebrush-serving", &["sagebrush-core", "sagebrush-aws", "sagebrush-wire"]),
     ("sagebrush-control", &["sagebrush-core", "sagebrush-aws", "sagebrush-wire"]),

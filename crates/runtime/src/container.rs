@@ -1,0 +1,1 @@
+//! Images, run through a Docker-compatible socket.

@@ -1,0 +1,1 @@
+//! `inference.py`, behind a template process that forks workers.
