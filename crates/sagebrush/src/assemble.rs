@@ -16,7 +16,7 @@ use sagebrush_aws::demux::OperationsPage;
 use sagebrush_aws::sigv4::{Credentials as _, Keys, StaticKeys, TemporaryKeys, Verifier};
 use sagebrush_aws::{InvokeKind, Target};
 use sagebrush_control::Control;
-use sagebrush_control::instance::{Catalogue, Launcher, LocalFleet};
+use sagebrush_control::instance::{Launcher, LocalFleet};
 use sagebrush_core::fleet::Fleet;
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::objects::{Bucket, IndexError, ObjectIndex, Versioning};
@@ -24,6 +24,9 @@ use sagebrush_core::route::Routes;
 use sagebrush_core::{AccountId, Clock, SystemClock, task};
 use sagebrush_objects::{DoorConfig, Objects, S3Door};
 use sagebrush_onnx::OnnxRuntime;
+use sagebrush_runtime::environment::Environments;
+use sagebrush_runtime::python::PythonShared;
+use sagebrush_runtime::sandbox::Sandbox;
 use sagebrush_serving::invoke::Invoker;
 use sagebrush_serving::{Meters, Settings};
 use sagebrush_store::SqliteStore;
@@ -32,10 +35,8 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::images::Runtimes;
 use crate::secrets::master_secret;
-
-/// The repositories of images that the ONNX runtime serves.
-const ONNX_IMAGES: &[&str] = &["sagebrush/onnx", "sagebrush-onnx", "onnx"];
 
 /// Names that stand for this server in virtual-host requests.
 const S3_DOMAINS: &[&str] = &["localhost", "s3.localhost"];
@@ -178,9 +179,16 @@ fn launcher(config: &Config, objects: &Objects, logs: &Arc<LogStore>) -> Result<
     let artifacts = ArtifactCache::open(objects, data.join("artifacts"), limits);
     let artifacts = artifacts.map_err(|error| unusable(data, &error))?;
     let settings = sagebrush_onnx::Settings::default();
-    let onnx = Arc::new(OnnxRuntime::new(config.onnxruntime.clone(), settings));
-    let with = |catalogue: Catalogue, image: &&'static str| catalogue.with(image, onnx.clone());
-    let catalogue = ONNX_IMAGES.iter().fold(Catalogue::new(), with);
+    let sandbox = Sandbox::open(data.join("run")).map_err(|error| unusable(data, &error))?;
+    let sandbox = Arc::new(sandbox.with_mode(config.isolation));
+    let environments = Arc::new(Environments::new(data.join("environments")));
+    let python = PythonShared::new(sandbox, environments, &data.join("python"));
+    let runtimes = Runtimes {
+        onnx: Arc::new(OnnxRuntime::new(config.onnxruntime.clone(), settings)),
+        python: python.map_err(|error| unusable(data, &error))?,
+        interpreter: config.python.clone(),
+    };
+    let catalogue = runtimes.catalogue(&config.images)?;
     Ok(Launcher { artifacts: Arc::new(artifacts), catalogue, log: logs.clone() })
 }
 

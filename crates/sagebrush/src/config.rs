@@ -4,7 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use sagebrush_runtime::sandbox::Mode;
 use serde::Deserialize;
+
+use crate::images::ImageEntry;
 
 /// The account that resources live in unless told otherwise.
 const ACCOUNT: &str = "123456789012";
@@ -42,6 +45,21 @@ pub struct Options {
     /// The ONNX Runtime library [default: the one that `sagebrush setup` fetched].
     #[arg(long, global = true, env = "SAGEBRUSH_ONNXRUNTIME")]
     pub onnxruntime: Option<PathBuf>,
+    /// The interpreter of Python images: a path, or a name on the PATH [default: python3].
+    #[arg(long, global = true, env = "SAGEBRUSH_PYTHON")]
+    pub python: Option<String>,
+    /// How models' processes are kept apart: `auto`, `namespaces` or `group` [default: auto].
+    #[arg(long, global = true, env = "SAGEBRUSH_ISOLATION")]
+    pub isolation: Option<String>,
+    /// The socket of a Docker-compatible engine, for images that nothing else serves.
+    #[arg(long, global = true, env = "SAGEBRUSH_CONTAINER_SOCKET")]
+    pub container_socket: Option<PathBuf>,
+    /// Whether that engine may pull images that it does not have [default: false].
+    #[arg(long, global = true, env = "SAGEBRUSH_PULL_IMAGES")]
+    pub pull_images: Option<bool>,
+    /// How images are served, before the built-in ways; only in the file.
+    #[arg(skip)]
+    pub image: Vec<ImageEntry>,
     /// The largest payload of a real-time call, in bytes [default: 6291456].
     #[arg(long, global = true, env = "SAGEBRUSH_MAX_PAYLOAD_BYTES")]
     pub max_payload_bytes: Option<u64>,
@@ -63,6 +81,11 @@ pub struct Config {
     pub account_id: String,
     pub region: String,
     pub onnxruntime: PathBuf,
+    pub python: String,
+    pub isolation: Mode,
+    pub container_socket: Option<PathBuf>,
+    pub pull_images: bool,
+    pub images: Vec<ImageEntry>,
     pub max_payload_bytes: u64,
     pub log: String,
     pub log_format: LogFormat,
@@ -81,6 +104,8 @@ pub enum ConfigError {
     File { path: String, reason: String },
     #[error("{name} is `{value}`: {reason}")]
     Value { name: &'static str, value: String, reason: &'static str },
+    #[error("the [[image]] entry of {pattern} cannot be used: {reason}")]
+    Image { pattern: String, reason: String },
     #[error(
         "listen is {0}, which others can reach: set access-key and secret-key of your own first"
     )]
@@ -108,6 +133,11 @@ impl Options {
             account_id: options.account_id.unwrap_or_else(|| ACCOUNT.to_owned()),
             region: options.region.unwrap_or_else(|| REGION.to_owned()),
             onnxruntime: options.onnxruntime.unwrap_or_else(crate::setup::library_path),
+            python: options.python.unwrap_or_else(|| "python3".to_owned()),
+            isolation: parse_isolation(options.isolation.as_deref())?,
+            container_socket: options.container_socket,
+            pull_images: options.pull_images.unwrap_or(false),
+            images: options.image,
             max_payload_bytes: options.max_payload_bytes.unwrap_or(MAX_PAYLOAD),
             log: options.log.unwrap_or_else(|| "info".to_owned()),
             log_format: parse_format(options.log_format.as_deref())?,
@@ -125,6 +155,11 @@ impl Options {
             account_id: self.account_id.or(file.account_id),
             region: self.region.or(file.region),
             onnxruntime: self.onnxruntime.or(file.onnxruntime),
+            python: self.python.or(file.python),
+            isolation: self.isolation.or(file.isolation),
+            container_socket: self.container_socket.or(file.container_socket),
+            pull_images: self.pull_images.or(file.pull_images),
+            image: file.image,
             max_payload_bytes: self.max_payload_bytes.or(file.max_payload_bytes),
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
@@ -192,6 +227,19 @@ fn parse_format(given: Option<&str>) -> Result<LogFormat, ConfigError> {
             name: "log-format",
             value: other.to_owned(),
             reason: "it is text or json",
+        }),
+    }
+}
+
+fn parse_isolation(given: Option<&str>) -> Result<Mode, ConfigError> {
+    match given {
+        None | Some("auto") => Ok(Mode::Auto),
+        Some("namespaces") => Ok(Mode::Namespaces),
+        Some("group") => Ok(Mode::Group),
+        Some(other) => Err(ConfigError::Value {
+            name: "isolation",
+            value: other.to_owned(),
+            reason: "it is auto, namespaces or group",
         }),
     }
 }

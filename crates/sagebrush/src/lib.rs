@@ -6,6 +6,7 @@ pub mod client;
 mod commands;
 pub mod config;
 pub mod failure;
+pub mod images;
 mod secrets;
 pub mod server;
 pub mod setup;

@@ -7,7 +7,7 @@ use sagebrush_core::worker::{LaunchError, Runtime};
 /// Maps images to runtimes by the name of their repository.
 #[derive(Clone, Default)]
 pub struct Catalogue {
-    entries: Vec<(&'static str, Arc<dyn Runtime>)>,
+    entries: Vec<(String, Arc<dyn Runtime>)>,
 }
 
 impl Catalogue {
@@ -18,8 +18,8 @@ impl Catalogue {
 
     /// Serves images whose repository is `repository`, in any registry and with any tag.
     #[must_use]
-    pub fn with(mut self, repository: &'static str, runtime: Arc<dyn Runtime>) -> Self {
-        self.entries.push((repository, runtime));
+    pub fn with(mut self, repository: impl Into<String>, runtime: Arc<dyn Runtime>) -> Self {
+        self.entries.push((repository.into(), runtime));
         self
     }
 
@@ -34,7 +34,8 @@ impl Catalogue {
     }
 
     fn unknown(&self, image: &str) -> LaunchError {
-        let known: Vec<&str> = self.entries.iter().map(|(repository, _)| *repository).collect();
+        let known: Vec<&str> =
+            self.entries.iter().map(|(repository, _)| repository.as_str()).collect();
         LaunchError::Permanent {
             reason: format!("The image {image} is not known. Use one of: {}.", known.join(", ")),
         }

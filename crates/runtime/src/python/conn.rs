@@ -1,0 +1,192 @@
+//! The connection to one worker process, and the exchange of a call for its reply.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use sagebrush_core::task;
+use sagebrush_core::worker::{Call, Reply, WorkerError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::frame::{FrameError, Start, call_head};
+use super::pool::Pool;
+use super::template::Forked;
+
+/// How long we wait to hear how a worker ended whose socket is closed.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Room for the start of a reply; small replies need no more.
+const FIRST_READ: usize = 4 << 10;
+
+/// A worker process that is idle, or that one exchange holds.
+pub(super) struct Conn {
+    pub(super) forked: Forked,
+    stream: UnixStream,
+}
+
+impl Conn {
+    pub(super) fn new(forked: Forked, stream: UnixStream) -> Self {
+        Self { forked, stream }
+    }
+
+    /// Waits until the worker has loaded its model.
+    pub(super) async fn loaded(&mut self) -> Result<(), NotLoaded> {
+        let mut input = BytesMut::with_capacity(FIRST_READ);
+        match read_frame(&mut self.stream, &mut input).await {
+            Ok(start) => match start.loaded(&input.freeze()) {
+                Ok(()) => Ok(()),
+                Err(FrameError::Failed { reason }) => Err(NotLoaded::Failed(reason)),
+                Err(error @ (FrameError::TooLong { .. } | FrameError::Unexpected { .. })) => {
+                    Err(NotLoaded::Ended(error.to_string()))
+                }
+            },
+            Err(_) => Err(NotLoaded::Ended(self.last_words().await)),
+        }
+    }
+
+    /// How the worker ended.
+    async fn last_words(&mut self) -> String {
+        match timeout(LAST_WORDS, self.forked.ended()).await {
+            Ok(ending) => ending,
+            Err(_) => "closed its socket and is still there".to_owned(),
+        }
+    }
+}
+
+/// Why a worker did not load its model.
+pub(super) enum NotLoaded {
+    /// The code raised; the traceback.
+    Failed(String),
+    /// The process ended, and how.
+    Ended(String),
+}
+
+/// A call on its way through a worker. Dropped before its end, it is brought to its end in the
+/// background: the worker computes anyway, and is of use again afterwards.
+pub(super) struct Exchange {
+    /// `None` once the exchange is over.
+    conn: Option<Conn>,
+    pool: Arc<Pool>,
+    head: Bytes,
+    body: Bytes,
+    input: BytesMut,
+    deadline: Instant,
+    is_unsent: bool,
+    /// Nobody waits for the reply any more.
+    is_background: bool,
+}
+
+impl Exchange {
+    pub(super) fn new(pool: Arc<Pool>, conn: Conn, call: &Call, deadline: Instant) -> Self {
+        let head = call_head(call).freeze();
+        let input = BytesMut::with_capacity(FIRST_READ);
+        let body = call.payload.body.clone();
+        let conn = Some(conn);
+        Self { conn, pool, head, body, input, deadline, is_unsent: true, is_background: false }
+    }
+
+    /// Brings the exchange to its end. Whoever gives up waiting may drop it.
+    ///
+    /// # Errors
+    /// `Gone` if the worker had ended before it got anything of the call: another may answer it.
+    pub(super) async fn run(mut self) -> Result<Reply, WorkerError> {
+        let done = timeout_at(self.deadline, self.pass()).await;
+        let Some(mut conn) = self.conn.take() else { return Err(WorkerError::TimedOut) };
+        let frame = self.input.split().freeze();
+        match done {
+            Ok(Ok(start)) => {
+                self.pool.put(conn);
+                start.reply(&frame)
+            }
+            Ok(Err(Broken::Unsent)) => {
+                Err(WorkerError::Gone { reason: "its process has ended".to_owned() })
+            }
+            Ok(Err(Broken::Stream)) => {
+                let ending = conn.last_words().await;
+                conn.forked.kill();
+                let message = format!("The worker process {ending} while it answered this call.");
+                Err(WorkerError::Model { status: 500, message, content_type: None })
+            }
+            Ok(Err(Broken::Frame(error))) => {
+                conn.forked.kill();
+                let message = format!("The worker process was ended: {error}.");
+                Err(WorkerError::Model { status: 500, message, content_type: None })
+            }
+            Err(_) => {
+                conn.forked.kill(); // It may never come back: another one takes its place.
+                Err(WorkerError::TimedOut)
+            }
+        }
+    }
+
+    /// Sends what is left of the call and reads what is left of the reply.
+    async fn pass(&mut self) -> Result<Start, Broken> {
+        let Some(conn) = &mut self.conn else { return Err(Broken::Stream) };
+        while self.head.has_remaining() || self.body.has_remaining() {
+            let parts = [IoSlice::new(&self.head), IoSlice::new(&self.body)];
+            let n = match conn.stream.write_vectored(&parts).await {
+                Ok(n) if n > 0 => n,
+                Ok(_) | Err(_) if self.is_unsent => return Err(Broken::Unsent),
+                Ok(_) | Err(_) => return Err(Broken::Stream),
+            };
+            self.is_unsent = false;
+            let of_head = n.min(self.head.len());
+            self.head.advance(of_head);
+            self.body.advance(n - of_head);
+        }
+        read_frame(&mut conn.stream, &mut self.input).await
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let Some(conn) = self.conn.take() else { return };
+        if self.is_background {
+            conn.forked.kill(); // The server itself ends.
+            return;
+        }
+        let left = Self {
+            conn: Some(conn),
+            pool: self.pool.clone(),
+            head: std::mem::take(&mut self.head),
+            body: std::mem::take(&mut self.body),
+            input: std::mem::take(&mut self.input),
+            deadline: self.deadline,
+            is_unsent: self.is_unsent,
+            is_background: true,
+        };
+        task::spawn("python-call", async move { drop(left.run().await) });
+    }
+}
+
+/// Why an exchange failed.
+enum Broken {
+    /// Nothing was sent yet.
+    Unsent,
+    Stream,
+    Frame(FrameError),
+}
+
+impl From<io::Error> for Broken {
+    fn from(_: io::Error) -> Self {
+        Self::Stream
+    }
+}
+
+/// Reads one frame to its end; `input` keeps what came before a cancellation.
+async fn read_frame(stream: &mut UnixStream, input: &mut BytesMut) -> Result<Start, Broken> {
+    loop {
+        if let Some(start) = Start::read(input).map_err(Broken::Frame)? {
+            let missing = start.length().saturating_sub(input.len());
+            if missing == 0 {
+                return Ok(start);
+            }
+            input.reserve(missing);
+        }
+        if stream.read_buf(input).await? == 0 {
+            return Err(Broken::Stream);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What a launch needs, decided before anything is started.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sagebrush_core::worker::{LaunchError, LaunchSpec, Resources};
+
+use super::template::Plan;
+use super::{PythonRecipe, PythonShared};
+use crate::environment::EnvironmentError;
+use crate::sandbox::{Confinement, Home, Isolation};
+
+/// SageMaker: a container must respond within 60 seconds.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How many processes and threads a container may have.
+const PROCESSES: usize = 4096;
+/// What a worker needs beside its model's files, as a guess before it runs.
+const WORKER_BYTES: u64 = 256 << 20;
+
+/// A launch that is ready to go.
+pub(super) struct Launch {
+    pub(super) plan: Plan,
+    pub(super) home: Home,
+    pub(super) sandbox: std::sync::Arc<crate::sandbox::Sandbox>,
+    pub(super) settings: Settings,
+    /// For `ResolvedImage`.
+    pub(super) image: String,
+}
+
+/// What the container's environment says about its workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Settings {
+    pub(super) n_workers: usize,
+    pub(super) call_timeout: Duration,
+}
+
+impl Launch {
+    /// Finds the interpreter and has the model's requirements installed. `models` is the folder
+    /// of a host of many models.
+    pub(super) async fn prepare(
+        shared: &PythonShared,
+        recipe: &PythonRecipe,
+        spec: &LaunchSpec,
+        models: Option<Models>,
+    ) -> Result<Self, LaunchError> {
+        let io = |error: std::io::Error| LaunchError::Transient {
+            reason: format!("The container's folder cannot be made: {error}"),
+        };
+        let interpreter = shared.environments.interpreter(&recipe.interpreter).await;
+        let interpreter = interpreter.map_err(permanent)?;
+        let (model, code) = (spec.model.as_ref(), spec.code.as_ref());
+        let (model, code) = (model.map(|lease| lease.dir()), code.map(|lease| lease.dir()));
+        let requirements = requirements(code.as_deref(), model.as_deref());
+        let say = |line: &str| spec.log.write(&spec.log_stream, line);
+        let packages = recipe.packages.as_slice();
+        let installed =
+            shared.environments.install(&interpreter, requirements.as_deref(), packages, &say);
+        let installed = installed.await.map_err(permanent)?;
+        let (home, models) = match models {
+            Some(models) => (models.home, Some(models.dir)),
+            None => (shared.sandbox.home().map_err(io)?, None),
+        };
+        let base = shared.sandbox.base_dir(&home).await;
+        let mut paths = vec![shared.package.clone()];
+        paths.extend(installed);
+        let mut readable = interpreter.readable.clone();
+        readable.extend(paths.iter().cloned());
+        readable.extend(code.clone());
+        let memory = memory_bytes(&spec.environment, spec.resources)?;
+        let settings = settings(&spec.environment, spec.resources, memory, model_bytes(spec))?;
+        let confinement = Confinement {
+            readable,
+            ml: ml(model.as_deref(), models.as_deref()),
+            network: !spec.network_isolation,
+            memory_bytes: Some(memory),
+            processes: Some(PROCESSES),
+            ..Confinement::default()
+        };
+        let plan = Plan {
+            interpreter: interpreter.path.clone(),
+            environment: environment(recipe, spec, &base, &home, settings.n_workers),
+            confinement,
+            framework: recipe.framework.clone(),
+            model_dir: model.map(|_| base.join("model")),
+            submit_dir: code,
+            paths,
+        };
+        let isolation = match shared.sandbox.isolation().await {
+            Isolation::Namespaces => "namespaces",
+            Isolation::Group { .. } => "group",
+        };
+        let image = format!(
+            "python@{};framework={};isolation={isolation}",
+            interpreter.version, recipe.framework
+        );
+        Ok(Self { plan, home, sandbox: shared.sandbox.clone(), settings, image })
+    }
+}
+
+/// Where a host keeps the models that it has loaded.
+pub(super) struct Models {
+    pub(super) home: Home,
+    pub(super) dir: PathBuf,
+}
+
+fn ml(model: Option<&Path>, models: Option<&Path>) -> Vec<(&'static str, PathBuf)> {
+    let model = model.map(|dir| ("model", dir.to_owned()));
+    let models = models.map(|dir| ("models", dir.to_owned()));
+    model.into_iter().chain(models).collect()
+}
+
+/// The model's `requirements.txt`: beside its code, wherever that is.
+pub(super) fn requirements(code: Option<&Path>, model: Option<&Path>) -> Option<PathBuf> {
+    let beside = code.map(|dir| dir.join("requirements.txt"));
+    let inside = model.map(|dir| dir.join("code/requirements.txt"));
+    beside.into_iter().chain(inside).find(|path| path.is_file())
+}
+
+/// What the workers find in their environment; the container's own says the last word.
+fn environment(
+    recipe: &PythonRecipe,
+    spec: &LaunchSpec,
+    base: &Path,
+    home: &Home,
+    n_workers: usize,
+) -> BTreeMap<String, String> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let threads = (spec.resources.cpus.min(cores()) / n_workers).max(1).to_string();
+    let mut environment: BTreeMap<String, String> = [
+        ("HOME", text(home.path())),
+        ("LANG", "C.UTF-8".to_owned()),
+        ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
+        // Workers share the cores: more threads than cores only wait for each other.
+        ("OMP_NUM_THREADS", threads),
+        ("SAGEMAKER_BASE_DIR", text(base)),
+        ("SM_MODEL_DIR", text(&base.join("model"))),
+        ("SAGEMAKER_MODEL_SERVER_WORKERS", n_workers.to_string()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect();
+    environment.extend(recipe.environment.clone());
+    environment.extend(spec.environment.clone());
+    environment
+}
+
+fn settings(
+    environment: &BTreeMap<String, String>,
+    resources: Resources,
+    memory: u64,
+    model_bytes: u64,
+) -> Result<Settings, LaunchError> {
+    let given: Option<usize> = number(environment, "SAGEMAKER_MODEL_SERVER_WORKERS")?;
+    let n_workers = match given {
+        Some(0) | None => {
+            let by_memory = memory / WORKER_BYTES.saturating_add(model_bytes.saturating_mul(2));
+            let by_memory = usize::try_from(by_memory).unwrap_or(usize::MAX);
+            resources.cpus.min(cores()).min(by_memory).max(1)
+        }
+        Some(n) => n,
+    };
+    // Both are seconds here; multi-model-server takes the first for minutes.
+    let seconds: Option<f64> = match number(environment, "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS")?
+    {
+        Some(seconds) => Some(seconds),
+        None => number(environment, "SAGEMAKER_MODEL_SERVER_TIMEOUT")?,
+    };
+    let given = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let call_timeout = given.filter(|timeout| !timeout.is_zero()).unwrap_or(CALL_TIMEOUT);
+    Ok(Settings { n_workers, call_timeout })
+}
+
+/// What each process may allocate: all that the instance type has, unless told otherwise.
+fn memory_bytes(
+    environment: &BTreeMap<String, String>,
+    resources: Resources,
+) -> Result<u64, LaunchError> {
+    Ok(number(environment, "SAGEBRUSH_WORKER_MEMORY_BYTES")?.unwrap_or(resources.memory_bytes))
+}
+
+fn model_bytes(spec: &LaunchSpec) -> u64 {
+    spec.model.as_ref().map_or(0, |lease| lease.bytes())
+}
+
+fn number<T: std::str::FromStr>(
+    environment: &BTreeMap<String, String>,
+    name: &str,
+) -> Result<Option<T>, LaunchError> {
+    let Some(text) = environment.get(name).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let reason = format!("The container's environment has {name}={text}, which is no number.");
+    text.parse().map(Some).map_err(|_| LaunchError::Permanent { reason })
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "fits `map_err`")]
+fn permanent(error: EnvironmentError) -> LaunchError {
+    LaunchError::Permanent { reason: error.to_string() }
+}

@@ -1,0 +1,82 @@
+//! The worker that the data plane sees: a template with its crew.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use sagebrush_core::artifact::ArtifactLease;
+use sagebrush_core::worker::{Call, LaunchError, LaunchSpec, Reply, Worker, WorkerError};
+use tokio::time::Instant;
+
+use super::crew::{Crew, CrewPlan};
+use super::plan::Launch;
+use super::template::Template;
+
+pub(super) struct PythonWorker {
+    crew: Crew,
+    template: Arc<Template>,
+    n_workers: usize,
+    image: String,
+    /// The files stay while the processes may read them.
+    _files: Vec<Arc<dyn ArtifactLease>>,
+}
+
+impl PythonWorker {
+    pub(super) async fn start(
+        launch: Launch,
+        spec: &LaunchSpec,
+        deadline: Instant,
+    ) -> Result<Self, LaunchError> {
+        let Launch { plan, home, sandbox, settings, image } = launch;
+        let Some(model_dir) = plan.model_dir.clone().or_else(|| plan.submit_dir.clone()) else {
+            let reason = "The container has neither a ModelDataUrl nor code to run.".to_owned();
+            return Err(LaunchError::Permanent { reason });
+        };
+        let log = (&spec.log, &spec.log_stream);
+        let template = Template::start(&sandbox, plan, home, log, deadline).await?;
+        let crew_plan = CrewPlan {
+            model_dir,
+            n_workers: settings.n_workers,
+            call_timeout: settings.call_timeout,
+            load_timeout: deadline.saturating_duration_since(Instant::now()),
+        };
+        match Crew::start(template.clone(), crew_plan).await {
+            Ok(crew) => {
+                let _files = spec.model.iter().chain(&spec.code).cloned().collect();
+                Ok(Self { crew, template, n_workers: settings.n_workers, image, _files })
+            }
+            Err(error) => {
+                template.stop(Instant::now()).await;
+                Err(error)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Worker for PythonWorker {
+    async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
+        join_all(calls.into_iter().map(|call| self.crew.ask(call))).await
+    }
+
+    async fn ping(&self) -> Result<(), WorkerError> {
+        Ok(())
+    }
+
+    fn concurrency(&self) -> usize {
+        self.n_workers
+    }
+
+    async fn ended(&self) -> String {
+        self.template.ended().await
+    }
+
+    fn image(&self) -> Option<String> {
+        Some(self.image.clone())
+    }
+
+    async fn stop(&self, deadline: Instant) {
+        self.crew.stop(deadline).await;
+        self.template.stop(deadline).await;
+    }
+}
