@@ -1,6 +1,5 @@
 """Content types: their names without parameters, their text encoding, and what a caller accepts."""
 
-import codecs
 from functools import lru_cache
 
 from .errors import HttpError, UnsupportedAccept
@@ -66,14 +65,15 @@ def as_text(body):
 def decode_text(body, encoding):
     try:
         return str(body, encoding)
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise HttpError(400, "The body is not %s: %s" % (encoding, error)) from None
 
 
 def _encoding(charset, content_type):
     try:
-        return codecs.lookup(charset).name
-    except LookupError:
+        " ".encode(charset)  # Some codecs that Python knows are not of text.
+        return charset
+    except (LookupError, ValueError):
         message = "The charset of %s is not known." % content_type
         raise HttpError(415, message) from None
 

@@ -109,9 +109,9 @@ def _answer(result, accept, name, context):
     content_type = accept
     if isinstance(result, tuple) and len(result) == 2:
         result, content_type = result
-    if type(content_type) is not str and content_type is not None:
-        message = "%s returned a content type that is a %s; it must be a str"
-        raise HttpError(500, message % (name, type(content_type).__name__))
+        if content_type is not None and not isinstance(content_type, str):
+            message = "%s returned a content type that is a %s; it must be a str"
+            raise HttpError(500, message % (name, type(content_type).__name__))
     if isinstance(result, str):
         result = result.encode("utf-8")
     elif not isinstance(result, _BYTES_LIKE):

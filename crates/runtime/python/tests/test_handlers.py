@@ -45,6 +45,10 @@ def test_a_default_accept_from_the_environment(serve, call):
     (b"\xff", "application/json", 400),
     (b"\xff", "text/csv", 400),
     (b"a", "text/csv; charset=klingon", 415),
+    (b"YQ==", "text/csv; charset=base64", 415),
+    (b"a", "text/csv; charset=a\0", 415),
+    (b"a", "text/csv; charset=", 415),
+    (b"a", "text/csv; charset=utf-16", 400),
 ])
 def test_text_that_is_none(serve, call, body, content_type, status):
     with pytest.raises(HttpError) as info:

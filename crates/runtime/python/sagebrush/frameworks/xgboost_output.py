@@ -1,4 +1,4 @@
-"""How the built-in XGBoost writes scores, and the content that `SAGEMAKER_INFERENCE_OUTPUT` selects."""
+"""How the built-in XGBoost writes scores, and what `SAGEMAKER_INFERENCE_OUTPUT` selects."""
 
 from functools import partial
 
