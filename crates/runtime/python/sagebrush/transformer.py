@@ -1,10 +1,11 @@
 """Answers calls: the hot path. All that can be decided at load was."""
 
+import json
 from time import perf_counter_ns
 
 from . import codecs
 from .errors import HttpError
-from .media import ANY, decode_text, first_type, text_encoding
+from .media import ANY, JSON, decode_text, first_type, text_encoding
 
 _BYTES_LIKE = (bytes, bytearray, memoryview)
 
@@ -125,6 +126,8 @@ def _converted(result, accept, name, context):
     if type(result).__module__ == "numpy" and type(result).__name__ == "ndarray":
         payload, content_type = codecs.encode(result, accept)
         return (payload.encode("utf-8") if isinstance(payload, str) else payload), content_type
+    if isinstance(result, (dict, list)):  # Model servers of the images write these as JSON.
+        return json.dumps(result).encode("utf-8"), JSON
     if hasattr(result, "get_data") and hasattr(result, "mimetype"):
         return _from_response(result, context)
     message = "%s returned %s: it must return bytes or str, or (body, content_type)"

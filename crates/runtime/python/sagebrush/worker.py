@@ -21,7 +21,7 @@ import struct
 import sys
 import traceback
 
-from sagebrush import handlers, output
+from sagebrush import frameworks, handlers, output
 from sagebrush.context import Context
 from sagebrush.errors import as_http_error
 
@@ -43,7 +43,7 @@ class Shared:
         self.framework = order["framework"]
         self.submit_dir = order.get("submit_dir")
         self.module = None
-        handlers.preload(self.framework)
+        frameworks.preload(self.framework)
         model_dir = order.get("model_dir")
         if model_dir or self.submit_dir:
             self.module = self.import_code(model_dir)

@@ -15,11 +15,28 @@ macro_rules! package {
 /// The files by their path below the folder that goes on `sys.path`.
 const FILES: &[(&str, &str)] = package![
     "sagebrush/__init__.py",
+    "sagebrush/arity.py",
+    "sagebrush/code.py",
+    "sagebrush/codecs.py",
     "sagebrush/context.py",
     "sagebrush/errors.py",
+    "sagebrush/frameworks/__init__.py",
+    "sagebrush/frameworks/files.py",
+    "sagebrush/frameworks/huggingface.py",
+    "sagebrush/frameworks/python.py",
+    "sagebrush/frameworks/pytorch.py",
+    "sagebrush/frameworks/sklearn.py",
+    "sagebrush/frameworks/xgboost.py",
+    "sagebrush/frameworks/xgboost_algorithm.py",
+    "sagebrush/frameworks/xgboost_input.py",
+    "sagebrush/frameworks/xgboost_model.py",
+    "sagebrush/frameworks/xgboost_output.py",
     "sagebrush/handlers.py",
+    "sagebrush/jsontext.py",
+    "sagebrush/media.py",
     "sagebrush/output.py",
     "sagebrush/template.py",
+    "sagebrush/transformer.py",
     "sagebrush/worker.py",
 ];
 

@@ -10,6 +10,9 @@ from ..errors import HttpError, UnsupportedContentType
 from ..media import CSV, JSON, NPY, as_text, media_type, negotiate
 from .files import missing
 
+# Read by the libraries when they are imported: a model is what is in its folder.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
 PRELOAD = ("numpy", "torch", "transformers", "transformers.pipelines")
 
 _READ = (JSON, CSV, NPY, "image/*", "audio/*")
