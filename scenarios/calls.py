@@ -5,6 +5,8 @@ import json
 import pytest
 from botocore.exceptions import ClientError
 
+import support
+
 JSON = "application/json"
 
 
@@ -52,7 +54,21 @@ def validation_error(runtime, endpoint, body=b"{}", **more):
 
 def log_lines(client, endpoint):
     """All that the endpoint's containers printed so far."""
-    pages = client("logs").get_paginator("filter_log_events").paginate(
+    logs = client("logs")
+    pages = logs.get_paginator("filter_log_events").paginate(
         logGroupName=f"/aws/sagemaker/Endpoints/{endpoint}"
     )
-    return [event["message"] for page in pages for event in page["events"]]
+    try:
+        return [event["message"] for page in pages for event in page["events"]]
+    except logs.exceptions.ResourceNotFoundException:
+        return []  # Nothing was printed yet.
+
+
+def wait_until_printed(client, endpoint, text):
+    """Waits for a line that contains `text`; returns all lines."""
+
+    def lines():
+        found = log_lines(client, endpoint)
+        return found if any(text in line for line in found) else None
+
+    return support.wait_for(lines, f"{text!r} in the log", 10)

@@ -24,7 +24,9 @@ class Load:
         self.answers = [[] for _ in range(threads)]
         self.seconds = []
         self.errors = []
-        self.threads = [threading.Thread(target=self._call, args=(i,)) for i in range(threads)]
+        self.threads = [
+            threading.Thread(target=self._call, args=(i,), daemon=True) for i in range(threads)
+        ]
 
     def __enter__(self):
         for thread in self.threads:

@@ -11,7 +11,6 @@ import calls
 import conftest
 import processes
 import support
-from deployment import Deployment
 
 boto3 = pytest.importorskip("boto3")
 
@@ -95,10 +94,7 @@ def test_the_app_s_log(client, deploy, runtime):
     endpoint = deploy(image="my-fastapi:1", environment={"GREETING": "the model's own"})
     assert calls.ask(runtime, endpoint, {"values": [1]})["greeting"] == "the model's own"
     calls.model_error(runtime, endpoint, {"values": [0]}, status=500)
-    support.wait_for(
-        lambda: any("zero is not expected" in line for line in calls.log_lines(client, endpoint)),
-        "the app's traceback", 10,
-    )
+    calls.wait_until_printed(client, endpoint, "zero is not expected")
 
 
 def test_an_app_behind_a_local_socket(deploy, runtime):
@@ -177,7 +173,6 @@ def test_a_program_s_own_errors(deploy, runtime, program):
         ("my-failing", "there is no licence"),
         ("my-failing", "exit code 4"),
         ("process:///no/such/program", "/no/such/program"),
-        ("process://relative/path", "process://"),
     ],
 )
 def test_a_program_that_cannot_start(deploy, image, named):
@@ -199,9 +194,7 @@ def test_what_is_under_way_is_finished_and_sigterm_is_seen(
         target=lambda: answers.append(calls.invoke(runtime, endpoint, b"slow")["Body"])
     )
     slow.start()
-    support.wait_for(
-        lambda: "slow began" in calls.log_lines(client, endpoint), "the call is under way", 10
-    )
+    calls.wait_until_printed(client, endpoint, "slow began")
     running = {
         pid for pid in processes.descendants(stage.process.pid)
         if processes.has_argument(pid, str(BYO / "serve.py"))
@@ -210,9 +203,7 @@ def test_what_is_under_way_is_finished_and_sigterm_is_seen(
     deploy.delete()
     slow.join()
     assert answers == [b"wols"]
-    support.wait_for(
-        lambda: "SIGTERM was seen" in calls.log_lines(client, endpoint), "SIGTERM", 10
-    )
+    calls.wait_until_printed(client, endpoint, "SIGTERM was seen")
     support.wait_for(lambda: processes.are_gone(running), "it ends", 10)
 
 
@@ -230,10 +221,8 @@ def test_a_multi_model_container_of_one_s_own(client, deploy, runtime, s3, bucke
     for word in ("a", "b", "a", "c", "a", "b", "c"):
         answer = calls.ask(runtime, endpoint, {"n": 1}, TargetModel=f"{word}.tar.gz")
         assert answer == {"word": word, "target": f"{word}.tar.gz", "asked": {"n": 1}}
-    lines = support.wait_for(
-        lambda: calls.log_lines(client, endpoint), "the container's lines", 10
-    )
-    assert "no room" in lines and "unloaded" in lines, lines
+    for line in ("no room", "unloaded"):
+        calls.wait_until_printed(client, endpoint, line)
     assert calls.validation_error(runtime, endpoint, TargetModel="d.tar.gz")
 
 

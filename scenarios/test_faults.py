@@ -20,16 +20,18 @@ from load import Load
 boto3 = pytest.importorskip("boto3")
 
 FAULTS = """
-import os, signal, shutil, sys, time
+import json, os, signal, shutil, sys, time
 
 def model_fn(model_dir):
     return model_dir
+
+def input_fn(data, content_type):
+    return json.loads(data)
 
 def predict_fn(data, model):
     return globals()[data["do"]](data, model)
 
 def output_fn(prediction, accept):
-    import json
     return prediction if isinstance(prediction, Odd) else json.dumps(prediction)
 
 class Odd:
@@ -117,11 +119,19 @@ ENVIRONMENT = {
     "SAGEMAKER_MODEL_SERVER_WORKERS": "2",
 }
 ECHO = """
+import json
+
 def model_fn(model_dir):
     return None
 
+def input_fn(data, content_type):
+    return json.loads(data)
+
 def predict_fn(data, model):
     return data
+
+def output_fn(prediction, accept):
+    return json.dumps(prediction)
 """
 # The neighbour shares two cores with all that goes wrong, and both are debug builds.
 SLOWEST = 5.0
@@ -188,8 +198,7 @@ def stage(tmp_path_factory):
         made.close()
         nothing_is_left(server, set(), empty, once=4)
     finally:
-        code = server.stop()
-    assert code == 0, server.log.read_text()[-4000:]
+        assert server.stop() == 0, server.log.read_text()[-4000:]
 
 
 @pytest.fixture

@@ -201,7 +201,8 @@ def test_a_model_repository_of_triton(deploy, runtime):
         "iris/2/model.onnx": model,
     }
     image = "007439368137.dkr.ecr.us-east-2.amazonaws.com/sagemaker-tritonserver:24.09-py3"
-    endpoint = deploy(files, image=image, environment={"SAGEMAKER_TRITON_DEFAULT_MODEL_NAME": "iris"})
+    environment = {"SAGEMAKER_TRITON_DEFAULT_MODEL_NAME": "iris"}
+    endpoint = deploy(files, image=image, environment=environment)
     rows = models.ROWS[::15]
     answer = invoke(runtime, endpoint, models.csv(rows), "text/csv", "text/csv")
     assert_holds(models.csv_values(answer["Body"].read()), *models.reference(model, rows))

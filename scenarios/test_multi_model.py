@@ -54,11 +54,14 @@ class Models:
 def saying(word):
     """The files of a model that answers `word`, what it was asked, and which load of it it is."""
     source = f"""
-    import os
+    import json, os
 
     def model_fn(model_dir):
         with open(os.path.join(model_dir, "word.txt")) as file:
             return {{"word": file.read(), "load": os.urandom(8).hex()}}
+
+    def input_fn(data, content_type):
+        return json.loads(data)
 
     def predict_fn(data, model):
         return {{"asked": data, **model}}
@@ -197,6 +200,7 @@ def wait_for_word(many, name, word):
 def test_no_room_for_all(python, endpoint_url):
     python.options["environment"] = {
         "SAGEBRUSH_MODEL_CACHE_MODELS": "2", "SAGEBRUSH_PINNED_MODELS": "pinned.tar.gz",
+        "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
     }
     words = ["pinned", "b", "c", "d"]
     for word in words:

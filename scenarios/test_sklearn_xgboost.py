@@ -64,7 +64,7 @@ def test_probabilities(deploy, runtime):
 
 def test_a_row_that_does_not_fit(deploy, runtime):
     endpoint = deploy(trained.sklearn_files(), image=SKLEARN)
-    message = calls.model_error(runtime, endpoint, b"1,2", content_type="text/csv")
+    message = calls.model_error(runtime, endpoint, b"1,2\n3,4", content_type="text/csv")
     assert "2 features" in message and "4 features" in message, message
 
 

@@ -28,6 +28,12 @@ def model_fn(model_dir):
 """
 
 
+PREDICTING = SKLEARN + """
+def predict_fn(data, model):
+    return model.predict(data)
+"""
+
+
 def iris():
     """Rows and labels."""
     data = load_iris()
@@ -71,4 +77,4 @@ def sklearn_files(code=SKLEARN):
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_bytes(support.archive(sklearn_files()))
+    Path(sys.argv[1]).write_bytes(support.archive(sklearn_files(PREDICTING)))

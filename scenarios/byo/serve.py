@@ -27,9 +27,10 @@ class Handler(BaseHTTPRequestHandler):
             print("slow began", flush=True)
             time.sleep(1)
         if body == b"about":
+            headers = {name.lower(): value for name, value in self.headers.items()}
             about = {
-                "arguments": sys.argv[1:], "headers": {k.lower(): v for k, v in self.headers.items()},
-                "environment": dict(os.environ), "path": self.path,
+                "arguments": sys.argv[1:], "headers": headers, "environment": dict(os.environ),
+                "path": self.path,
             }
             return self._answer(200, json.dumps(about).encode(), "application/json")
         self._answer(200, body[::-1], self.headers.get("Content-Type"))
