@@ -11,22 +11,29 @@ class Deployment:
         self.name, self.bucket = name, bucket
         self.models, self.configs, self.endpoints = [], [], []
 
-    def __call__(self, files=None, *, archive=None, suffix="", **options):
+    def __call__(self, files=None, *, suffix="", **options):
         """Makes an endpoint and waits until it is in service."""
-        name = self.create(files, archive=archive, suffix=suffix, **options)
-        self.sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=name)
+        name = self.create(files, suffix=suffix, **options)
+        seen = self.settled(name)
+        assert seen["EndpointStatus"] == "InService", seen.get("FailureReason")
         return name
 
-    def create(self, files=None, *, archive=None, suffix="", **options):
+    def failing(self, files=None, *, suffix="", **options):
+        """Makes an endpoint that cannot start; returns the reason that it gives."""
+        seen = self.settled(self.create(files, suffix=suffix, **options))
+        assert seen["EndpointStatus"] == "Failed", seen
+        return seen["FailureReason"]
+
+    def create(self, files=None, *, suffix="", **options):
         """Makes an endpoint and does not wait."""
-        config = self.config(files, archive=archive, suffix=suffix, **options)
+        config = self.config(files, suffix=suffix, **options)
         name = f"{self.name}{suffix}"
         self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
         self.endpoints.append(name)
         return name
 
-    def config(self, files=None, *, archive=None, suffix="", instances=1, **options):
-        model = self.model(files, archive=archive, suffix=suffix, **options)
+    def config(self, files=None, *, suffix="", instances=1, **options):
+        model = self.model(files, suffix=suffix, **options)
         name = f"{self.name}{suffix}"
         variant = {
             "VariantName": "AllTraffic",
@@ -38,22 +45,38 @@ class Deployment:
         self.configs.append(name)
         return name
 
-    def model(self, files=None, *, archive=None, suffix="", image=support.IMAGE, url=None):
+    def model(self, files=None, *, suffix="", containers=None, execution=None, **container):
+        """A model of one container, or of `containers`, each as `container` takes it."""
         name = f"{self.name}{suffix}"
-        if url is None:
-            key = f"{name}/model.tar.gz"
-            body = archive if archive is not None else support.archive(files)
-            self.s3.put_object(Bucket=self.bucket, Key=key, Body=body)
-            url = f"s3://{self.bucket}/{key}"
-        self.sagemaker.create_model(
-            ModelName=name,
-            ExecutionRoleArn=support.ROLE,
-            PrimaryContainer={"Image": image, "ModelDataUrl": url},
-        )
+        if containers is None:
+            parts = {"PrimaryContainer": self.container(files, key=name, **container)}
+        else:
+            each = enumerate(containers, 1)
+            parts = {"Containers": [self.container(**one, key=f"{name}-{i}") for i, one in each]}
+        if execution is not None:
+            parts["InferenceExecutionConfig"] = {"Mode": execution}
+        self.sagemaker.create_model(ModelName=name, ExecutionRoleArn=support.ROLE, **parts)
         self.models.append(name)
         return name
 
-    def settled(self, name=None):
+    def container(self, files=None, *, key, archive=None, url=None, image=support.IMAGE,
+                  environment=None, hostname=None, multi_model=False, cache=None):
+        """A container's definition; its model goes into the bucket unless `url` names one."""
+        if url is None and (files is not None or archive is not None):
+            body = archive if archive is not None else support.archive(files)
+            self.s3.put_object(Bucket=self.bucket, Key=f"{key}/model.tar.gz", Body=body)
+            url = f"s3://{self.bucket}/{key}/model.tar.gz"
+        members = {
+            "Image": image,
+            "ModelDataUrl": url,
+            "Environment": environment,
+            "ContainerHostname": hostname,
+            "Mode": "MultiModel" if multi_model else None,
+            "MultiModelConfig": {"ModelCacheSetting": cache} if cache else None,
+        }
+        return {member: value for member, value in members.items() if value is not None}
+
+    def settled(self, name=None, deadline=90):
         """The description of the endpoint once it is no longer under way."""
         name = name or self.name
 
@@ -61,7 +84,28 @@ class Deployment:
             seen = self.sagemaker.describe_endpoint(EndpointName=name)
             return seen if seen["EndpointStatus"] in ("InService", "Failed") else None
 
-        return support.wait_for(look, f"endpoint {name} settled", 60)
+        return support.wait_for(look, f"endpoint {name} settled", deadline)
+
+    def resolved(self, name=None):
+        """What runs behind the endpoint's only variant, as it describes itself."""
+        seen = self.sagemaker.describe_endpoint(EndpointName=name or self.name)
+        return seen["ProductionVariants"][0]["DeployedImages"][0]["ResolvedImage"]
+
+    def is_isolated(self, name=None):
+        """True if its code runs in namespaces of its own."""
+        return "isolation=namespaces" in self.resolved(name)
+
+    def delete(self, name=None):
+        """Deletes an endpoint and waits until it is gone."""
+        name = name or self.name
+        self.sagemaker.delete_endpoint(EndpointName=name)
+        self.endpoints.remove(name)
+
+        def is_gone():
+            listed = self.sagemaker.list_endpoints(NameContains=name)["Endpoints"]
+            return name not in [endpoint["EndpointName"] for endpoint in listed]
+
+        support.wait_for(is_gone, f"endpoint {name} is gone", 60)
 
     def clean(self):
         for name in self.endpoints:

@@ -28,10 +28,21 @@ def environment(url, folder):
     return json.loads(done.stdout) | proxies | inside
 
 
-def run_python(code, url, folder):
+def sklearn_archive(folder):
+    """The path of a scikit-learn model's archive, which another virtualenv makes."""
+    path = folder / "sklearn.tar.gz"
+    folder.mkdir(parents=True, exist_ok=True)
+    script = support.ROOT / "scenarios/trained.py"
+    subprocess.run([support.python(), script, path], check=True, timeout=120)
+    return path
+
+
+def run_python(code, url, folder, files=None):
     """Runs a user's program in an environment of its own; returns what it printed last."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.tar.gz").write_bytes(support.archive({"model.onnx": MODEL.read_bytes()}))
+    for name, content in (files or {}).items():
+        (folder / name).write_text(content)
     program = folder / "program.py"
     program.write_text(code)
     variables = support.clean_environment(**environment(url, folder))
@@ -58,9 +69,11 @@ def proves_the_proxy_refuses(url, folder):
 
 
 def wait_in_service(name):
-    """Lines for the users' programs: one look is enough after `deploy(wait=False)`."""
+    """Lines for the users' programs, after `deploy(wait=False)`: the SDK's own wait is for 30 s."""
     return (
-        "import boto3\n"
-        "boto3.client('sagemaker').get_waiter('endpoint_in_service')"
-        f".wait(EndpointName={name!r})\n"
+        "import boto3, time\n"
+        "describe = boto3.client('sagemaker').describe_endpoint\n"
+        f"while (seen := describe(EndpointName={name!r}))['EndpointStatus'] == 'Creating':\n"
+        "    time.sleep(0.05)\n"
+        "assert seen['EndpointStatus'] == 'InService', seen\n"
     )

@@ -5,7 +5,9 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tarfile
+import textwrap
 import threading
 import time
 import urllib.error
@@ -18,6 +20,7 @@ KEY = SECRET = "sagebrush"
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/SageMakerRole"
 IMAGE = "sagebrush/onnx"
+PYTHON = "sagebrush/python"
 
 
 def wait_for(condition, what, deadline=30.0):
@@ -41,6 +44,11 @@ def binary():
     """The built server."""
     given = os.environ.get("SAGEBRUSH_BINARY")
     return Path(given) if given else ROOT / "target/debug/sagebrush"
+
+
+def python():
+    """The interpreter with the packages that the models need, whichever virtualenv this is."""
+    return os.environ.get("SAGEBRUSH_SCENARIO_PYTHON", sys.executable)
 
 
 def clean_environment(**more):
@@ -71,6 +79,7 @@ class Server:
     def __init__(self, data_dir, *options):
         self.data_dir = Path(data_dir)
         self.options = options
+        self.environment = {"SAGEBRUSH_PYTHON": python()}
         self.port = 0
         self.process = None
         self.url = None
@@ -90,8 +99,8 @@ class Server:
         command = [binary(), "serve", "--listen", listen, "--data-dir", self.data_dir]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, *self.options], env=clean_environment(), cwd=self.data_dir.parent,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [*command, *self.options], env=clean_environment(**self.environment),
+                cwd=self.data_dir.parent, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )
         self.url = wait_for(lambda: self._endpoint(endpoint), "the file with the endpoint", 60)
         self.port = int(self.url.rsplit(":", 1)[1])
@@ -132,14 +141,20 @@ class Server:
 
 
 def archive(files):
-    """A model.tar.gz of `{name: bytes}`."""
+    """A model.tar.gz of `{name: content}`; content is bytes or text."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for name, content in files.items():
+            content = content.encode() if isinstance(content, str) else content
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return packed.getvalue()
+
+
+def inference_py(source, files=None):
+    """The files of a model whose code is `source`."""
+    return {"code/inference.py": textwrap.dedent(source)} | (files or {})
 
 
 def in_threads(n, work):

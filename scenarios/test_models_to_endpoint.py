@@ -192,6 +192,22 @@ def test_a_folder_of_files_instead_of_an_archive(s3, sagemaker, runtime, bucket,
     sagemaker.delete_endpoint(EndpointName=name)
 
 
+def test_a_model_repository_of_triton(deploy, runtime):
+    """The newest version of the repository's only model."""
+    model = models.logistic()
+    files = {
+        "iris/config.pbtxt": 'name: "iris"\nplatform: "onnxruntime_onnx"\n',
+        "iris/1/model.onnx": models.logistic(0.01),
+        "iris/2/model.onnx": model,
+    }
+    image = "007439368137.dkr.ecr.us-east-2.amazonaws.com/sagemaker-tritonserver:24.09-py3"
+    environment = {"SAGEMAKER_TRITON_DEFAULT_MODEL_NAME": "iris"}
+    endpoint = deploy(files, image=image, environment=environment)
+    rows = models.ROWS[::15]
+    answer = invoke(runtime, endpoint, models.csv(rows), "text/csv", "text/csv")
+    assert_holds(models.csv_values(answer["Body"].read()), *models.reference(model, rows))
+
+
 def test_weights_and_target_variant(sagemaker, runtime, deploy, name):
     """Two models behind one endpoint; the header names one of them."""
     first = deploy.model({"model.onnx": models.logistic()}, suffix="-a")

@@ -50,6 +50,192 @@ def test_deploy_predict_delete(endpoint_url, tmp_path, name):
     assert_gone(endpoint_url, name)
 
 
+SKLEARN = """
+import json
+import numpy
+import sagemaker
+from sagemaker.sklearn import SKLearnModel
+
+session = sagemaker.Session()
+data = session.upload_data("sklearn.tar.gz", key_prefix={name!r})
+model = SKLearnModel(
+    model_data=data, role={role!r}, entry_point="serve.py", framework_version="1.2-1",
+    name={name!r}, sagemaker_session=session, model_server_workers=1,
+)
+predictor = model.deploy(1, "ml.m5.large", endpoint_name={name!r}, wait=False)
+{wait}
+answer = predictor.predict(numpy.array({rows!r}))
+predictor.delete_model()
+predictor.delete_endpoint(delete_endpoint_config=True)
+print(json.dumps({{"image": model.image_uri, "env": model._script_mode_env_vars(),
+                  "answer": answer.tolist()}}))
+"""
+# The code comes by itself, as SDK 2 packs it, and not in the model's archive.
+SERVE = """
+import os
+import joblib
+
+def model_fn(model_dir):
+    return joblib.load(os.path.join(model_dir, "model.joblib"))
+
+def predict_fn(data, model):
+    return model.predict(data) + 100
+"""
+ROWS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
+
+
+def test_sklearn_model(endpoint_url, tmp_path, name):
+    """A framework's own class: its image's URI, its code in S3, npy both ways."""
+    sdk_common.sklearn_archive(tmp_path / "sdk")
+    code = SKLEARN.format(
+        role=support.ROLE, name=name, rows=ROWS, wait=sdk_common.wait_in_service(name)
+    )
+    files = {"serve.py": SERVE}
+    said = json.loads(sdk_common.run_python(code, endpoint_url, tmp_path / "sdk", files))
+    assert said["answer"] == [100, 102], said
+    assert said["env"]["SAGEMAKER_SUBMIT_DIRECTORY"].startswith("s3://"), said
+    assert_gone(endpoint_url, name)
+
+
+PYTHON_MODEL = """
+import json
+import sagemaker
+from sagemaker.model import Model
+from sagemaker.predictor import Predictor
+from sagemaker.serializers import JSONSerializer
+from sagemaker.deserializers import JSONDeserializer
+
+session = sagemaker.Session()
+data = session.upload_data("sklearn.tar.gz", key_prefix={name!r})
+model = Model(
+    image_uri="sagebrush/python", model_data=data, role={role!r}, name={name!r},
+    sagemaker_session=session, predictor_cls=Predictor, env={{"GREETING": "hello"}},
+)
+predictor = model.deploy(
+    1, "ml.m5.large", endpoint_name={name!r}, wait=False,
+    serializer=JSONSerializer(), deserializer=JSONDeserializer(),
+)
+{wait}
+answer = predictor.predict({rows!r})
+predictor.delete_model()
+predictor.delete_endpoint(delete_endpoint_config=True)
+print(json.dumps(answer))
+"""
+
+
+def test_a_model_with_inference_py(endpoint_url, tmp_path, name):
+    sdk_common.sklearn_archive(tmp_path / "sdk")
+    code = PYTHON_MODEL.format(
+        role=support.ROLE, name=name, rows=ROWS, wait=sdk_common.wait_in_service(name)
+    )
+    said = json.loads(sdk_common.run_python(code, endpoint_url, tmp_path / "sdk"))
+    assert said == [0, 2]
+    assert_gone(endpoint_url, name)
+
+
+MULTI = """
+import json
+import sagemaker
+from sagemaker.multidatamodel import MultiDataModel
+from sagemaker.predictor import Predictor
+from sagemaker.serializers import CSVSerializer
+from sagemaker.deserializers import JSONDeserializer
+
+session = sagemaker.Session()
+prefix = f"s3://{{session.default_bucket()}}/{name}/"
+many = MultiDataModel(
+    name={name!r}, model_data_prefix=prefix, image_uri="sagebrush/onnx", role={role!r},
+    sagemaker_session=session, predictor_cls=Predictor,
+)
+first = many.add_model("model.tar.gz", "first.tar.gz")
+predictor = many.deploy(
+    1, "ml.m5.large", endpoint_name={name!r}, wait=False,
+    serializer=CSVSerializer(), deserializer=JSONDeserializer(),
+)
+{wait}
+# A model that comes later, as a copy of what is in S3.
+many.add_model(first, "deeper/second.tar.gz")
+accept = {{"Accept": "application/json"}}
+answers = [
+    predictor.predict({row!r}, initial_args=accept, target_model=one)
+    for one in ("first.tar.gz", "deeper/second.tar.gz")
+]
+listed = sorted(many.list_models())
+predictor.delete_model()
+predictor.delete_endpoint(delete_endpoint_config=True)
+print(json.dumps({{"answers": answers, "listed": listed}}))
+"""
+
+
+def test_multi_data_model(endpoint_url, tmp_path, name):
+    code = MULTI.format(
+        role=support.ROLE, name=name, row=sdk_common.ROW, wait=sdk_common.wait_in_service(name)
+    )
+    said = json.loads(sdk_common.run_python(code, endpoint_url, tmp_path / "sdk"))
+    assert said["listed"] == ["deeper/second.tar.gz", "first.tar.gz"]
+    first, second = said["answers"]
+    assert first["predictions"] and first == second, said
+    assert_gone(endpoint_url, name)
+
+
+PIPELINE = """
+import json
+import sagemaker
+from sagemaker.model import Model
+from sagemaker.pipeline import PipelineModel
+from sagemaker.predictor import Predictor
+from sagemaker.serializers import JSONSerializer
+from sagemaker.deserializers import JSONDeserializer
+from sagemaker.sklearn import SKLearnModel
+
+session = sagemaker.Session()
+bucket = session.default_bucket()
+before = SKLearnModel(
+    model_data=session.upload_data("sklearn.tar.gz", key_prefix={name!r}), role={role!r},
+    entry_point="before.py", framework_version="1.2-1", sagemaker_session=session,
+)
+model = Model(
+    image_uri="sagebrush/onnx", role={role!r}, sagemaker_session=session,
+    model_data=session.upload_data("model.tar.gz", key_prefix={name!r}),
+)
+pipeline = PipelineModel(
+    [before, model], role={role!r}, name={name!r}, predictor_cls=Predictor,
+    sagemaker_session=session,
+)
+predictor = pipeline.deploy(
+    1, "ml.m5.large", endpoint_name={name!r}, wait=False,
+    serializer=JSONSerializer(), deserializer=JSONDeserializer(),
+)
+{wait}
+answer = predictor.predict(
+    {{"measures": {row!r}}}, initial_args={{"Accept": "application/json"}}
+)
+predictor.delete_model()
+predictor.delete_endpoint(delete_endpoint_config=True)
+print(json.dumps(answer))
+"""
+BEFORE = """
+import json
+
+def model_fn(model_dir):
+    return None
+
+def transform_fn(model, data, content_type, accept):
+    return ",".join(map(str, json.loads(data)["measures"])), "text/csv"
+"""
+
+
+def test_pipeline_model(endpoint_url, tmp_path, name):
+    sdk_common.sklearn_archive(tmp_path / "sdk")
+    code = PIPELINE.format(
+        role=support.ROLE, name=name, row=sdk_common.ROW, wait=sdk_common.wait_in_service(name)
+    )
+    files = {"before.py": BEFORE}
+    said = json.loads(sdk_common.run_python(code, endpoint_url, tmp_path / "sdk", files))
+    assert said["predictions"], said
+    assert_gone(endpoint_url, name)
+
+
 def assert_gone(url, name):
     import boto3
     from conftest import make_clients

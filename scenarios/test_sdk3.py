@@ -53,3 +53,96 @@ def test_core_resources(endpoint_url, tmp_path, name):
     )
     said = json.loads(sdk_common.run_python(code, endpoint_url, tmp_path / "sdk"))
     assert said["answer"]["predictions"], said
+
+
+SKLEARN = """
+import json
+from sagemaker.core.resources import Endpoint, EndpointConfig, Model
+from sagemaker.core.shapes import ContainerDefinition, ProductionVariant
+from sagemaker.core.helper.session_helper import Session
+
+session = Session()
+data = session.upload_data("sklearn.tar.gz", key_prefix={name!r})
+container = ContainerDefinition(image={image!r}, model_data_url=data, environment={{"A": "1"}})
+model = Model.create(
+    model_name={name!r}, primary_container=container, execution_role_arn={role!r}
+)
+variant = ProductionVariant(
+    variant_name="AllTraffic", model_name={name!r}, initial_instance_count=1,
+    instance_type="ml.m5.large",
+)
+config = EndpointConfig.create(endpoint_config_name={name!r}, production_variants=[variant])
+endpoint = Endpoint.create(endpoint_name={name!r}, endpoint_config_name={name!r})
+{wait}
+endpoint.refresh()
+resolved = endpoint.production_variants[0].deployed_images[0].resolved_image
+answer = endpoint.invoke(
+    body=json.dumps({rows!r}), content_type="application/json", accept="application/json",
+    custom_attributes="trace=1",
+)
+text = answer.body.read().decode()
+endpoint.delete()
+config.delete()
+model.delete()
+print(json.dumps({{"resolved": resolved, "answer": json.loads(text)}}))
+"""
+SKLEARN_IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3"
+ROWS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
+
+
+def test_core_resources_with_scikit_learn(endpoint_url, tmp_path, name):
+    sdk_common.sklearn_archive(tmp_path / "sdk")
+    code = SKLEARN.format(
+        role=support.ROLE, name=name, rows=ROWS, image=SKLEARN_IMAGE,
+        wait=sdk_common.wait_in_service(name),
+    )
+    said = json.loads(sdk_common.run_python(code, endpoint_url, tmp_path / "sdk"))
+    assert said["answer"] == [0, 2]
+    assert "isolation=" in said["resolved"], said
+
+
+MODEL_BUILDER = """
+import json
+from sagemaker.serve import ModelBuilder
+from sagemaker.core.helper.session_helper import Session
+
+session = Session()
+data = session.upload_data({archive!r}, key_prefix={name!r})
+builder = ModelBuilder(
+    image_uri={image!r}, s3_model_data_url=data, role_arn={role!r}, instance_type="ml.m5.large",
+    sagemaker_session=session, env_vars={{"A": "1"}},
+)
+model = builder.build(model_name={name!r})
+assert model.model_name == {name!r}, model
+endpoint = builder.deploy(endpoint_name={name!r}, wait=False)
+{wait}
+answer = endpoint.invoke(body={body!r}, content_type={content_type!r}, accept="application/json")
+text = answer.body.read().decode()
+endpoint.delete()
+model.delete()
+print(json.dumps(json.loads(text)))
+"""
+
+
+@pytest.mark.parametrize("kind", ["onnx", "scikit-learn"])
+def test_model_builder(endpoint_url, tmp_path, name, kind):
+    """An image and a model's archive that are there already."""
+    with_sklearn = {
+        "image": SKLEARN_IMAGE, "archive": "sklearn.tar.gz", "body": json.dumps(ROWS),
+        "content_type": "application/json",
+    }
+    with_onnx = {
+        "image": support.IMAGE, "archive": "model.tar.gz", "content_type": "text/csv",
+        "body": ",".join(map(str, sdk_common.ROW)),
+    }
+    if kind == "scikit-learn":
+        sdk_common.sklearn_archive(tmp_path / "sdk")
+    settings = with_sklearn if kind == "scikit-learn" else with_onnx
+    code = MODEL_BUILDER.format(
+        role=support.ROLE, name=name, wait=sdk_common.wait_in_service(name), **settings
+    )
+    said = json.loads(sdk_common.run_python(code, endpoint_url, tmp_path / "sdk"))
+    if kind == "scikit-learn":
+        assert said == [0, 2]
+    else:
+        assert said["predictions"], said

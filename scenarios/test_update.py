@@ -1,71 +1,23 @@
 """Updates: no call is lost, and a bad one changes nothing."""
 
-import threading
-
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError
 
-import support
 import models
+from load import Load
 
-THREADS = 8
 ROW = models.ROWS[:1]
 
 
-class Load:
-    """Threads that call an endpoint without a pause, and keep what went wrong."""
-
-    def __init__(self, client, endpoint):
-        # Each has a client of its own: their connections are not shared.
-        self.clients = [
-            client("sagemaker-runtime", config={"user_agent_extra": f"load-{i}"})
-            for i in range(THREADS)
-        ]
-        self.endpoint = endpoint
-        self.over = threading.Event()
-        self.answers = [[] for _ in range(THREADS)]
-        self.errors = []
-        self.threads = [threading.Thread(target=self._call, args=(i,)) for i in range(THREADS)]
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        for thread in self.threads:
-            thread.join()
-
-    def _call(self, i):
-        body = models.csv(ROW)
-        while not self.over.is_set():
-            try:
-                answer = self.clients[i].invoke_endpoint(
-                    EndpointName=self.endpoint, Body=body, ContentType="text/csv", Accept="text/csv"
-                )
-                self.answers[i].append(models.csv_values(answer["Body"].read())[0])
-            except Exception as error:  # noqa: BLE001, any error is what the test looks for.
-                self.errors.append(error)
-
-    def at_least(self, n):
-        """Waits until every thread has `n` more answers than now."""
-        start = [len(answers) for answers in self.answers]
-
-        def got_there():
-            return self.errors or all(
-                len(answers) >= before + n
-                for answers, before in zip(self.answers, start, strict=True)
-            )
-
-        support.wait_for(got_there, f"{n} answers a thread", 60)
+def load_of(client, endpoint):
+    return Load(client, endpoint, models.csv(ROW), lambda body: models.csv_values(body)[0])
 
 
 def test_no_call_is_lost_while_updates_go_on(client, sagemaker, deploy):
     name = deploy({"model.onnx": models.logistic()})
     other = deploy.config({"model.onnx": models.logistic(0.01)}, suffix="-other")
-    with Load(client, name) as load:
+    with load_of(client, name) as load:
         load.at_least(20)
         for config in [other, name, other]:
             sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config)
@@ -88,7 +40,7 @@ def test_no_call_is_lost_while_updates_go_on(client, sagemaker, deploy):
 def test_a_failed_update_keeps_the_old_fleet(client, sagemaker, deploy):
     name = deploy({"model.onnx": models.logistic()})
     bad = deploy.config({"notes.txt": b"x"}, suffix="-bad")
-    with Load(client, name) as load:
+    with load_of(client, name) as load:
         load.at_least(5)
         sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=bad)
         seen = deploy.settled()

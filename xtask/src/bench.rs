@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: the server against bare ONNX Runtime in the same run.
+//! `cargo xtask bench`: the server against bare ONNX Runtime, and against other servers of Python
+//! code, in the same run.
 //!
 //! The chore itself only starts the measuring program over again, optimised and with the feature
 //! that holds the load generator and ONNX Runtime.
@@ -19,6 +20,9 @@ pub(crate) struct Args {
     /// Connections that are kept open.
     #[arg(long, default_value_t = 16)]
     connections: usize,
+    /// Only the workloads whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
 }
 
 #[cfg(feature = "bench")]
@@ -36,5 +40,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     again.args(["bench", "--calls", &args.calls.to_string()]);
     again.args(["--seconds", &args.seconds.to_string()]);
     again.args(["--connections", &args.connections.to_string()]);
+    again.args(args.only.iter().flat_map(|only| ["--only", only]));
     Interrupt::listen()?.run(again.current_dir(root()?))
 }

@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let python = venv::ready("venv-demo", "examples/vision/demo-requirements.txt")?;
     let data_dir = root()?.join(".sagebrush/demo");
     let mut server =
-        step("start the server", || Server::start(&binary, &data_dir, &library, args.port))?;
+        step("start the server", || Server::start(&binary, &data_dir, &library, None, args.port))?;
     step("deploy examples/vision", || deploy(&interrupt, &binary, &server))?;
     step("ask about a page", || ask(&interrupt, &python, &server))?;
     println!("\nReady after {}.", seconds(started.elapsed()));

@@ -38,7 +38,7 @@ enum Chore {
     Lint,
     /// Hold the sizes of files against the bar.
     Tidy,
-    /// Measure the server against bare ONNX Runtime in the same run.
+    /// Measure the server against bare ONNX Runtime and other servers in the same run.
     Bench(bench::Args),
     /// Write the wire types from AWS's service models.
     Codegen(codegen::Args),

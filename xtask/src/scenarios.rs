@@ -51,6 +51,8 @@ pub(crate) fn all(library: &Path, paths: &[String]) -> Result<Totals> {
     step("build the server", || {
         process::run(cargo().args(["build", "--package", "sagebrush"]).current_dir(root()?))
     })?;
+    // It has the packages that the models' code needs, whoever the client is.
+    let models = venv::ready("venv", "scenarios/requirements.txt")?;
     let mut totals = Totals::default();
     for (name, lock, suite) in VENVS {
         let arguments = suite.arguments(paths);
@@ -58,12 +60,14 @@ pub(crate) fn all(library: &Path, paths: &[String]) -> Result<Totals> {
             continue;
         }
         let python = venv::ready(name, lock)?;
-        totals += step(&format!("scenarios in {name}"), || pytest(&python, library, &arguments))?;
+        totals += step(&format!("scenarios in {name}"), || {
+            pytest(&python, &models, library, &arguments)
+        })?;
     }
     Ok(totals)
 }
 
-fn pytest(python: &Path, library: &Path, arguments: &[String]) -> Result<Totals> {
+fn pytest(python: &Path, models: &Path, library: &Path, arguments: &[String]) -> Result<Totals> {
     let mut totals = Totals::default();
     let mut command = Command::new(python);
     command
@@ -71,6 +75,7 @@ fn pytest(python: &Path, library: &Path, arguments: &[String]) -> Result<Totals>
         .args(arguments)
         .env("SAGEBRUSH_ONNXRUNTIME", library)
         .env("SAGEBRUSH_BINARY", target()?.join("debug/sagebrush"))
+        .env("SAGEBRUSH_SCENARIO_PYTHON", models)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(root()?.join("scenarios"));
     if !workspace::is_ci() {

@@ -24,23 +24,33 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `binary` on `port` (0: a free one) and waits until it is ready.
-    pub(crate) fn start(binary: &Path, data_dir: &Path, library: &Path, port: u16) -> Result<Self> {
+    /// Starts `binary` on `port` (0: a free one) and waits until it is ready. Python images run on
+    /// `python`.
+    pub(crate) fn start(
+        binary: &Path,
+        data_dir: &Path,
+        library: &Path,
+        python: Option<&Path>,
+        port: u16,
+    ) -> Result<Self> {
         fs::create_dir_all(data_dir)?;
         let (log, endpoint) = (data_dir.join("serve.log"), data_dir.join("endpoint"));
         if endpoint.try_exists()? {
             fs::remove_file(&endpoint)?; // Of a server that ran before.
         }
-        let child = Command::new(binary)
+        let mut command = Command::new(binary);
+        command
             .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
             .arg(data_dir)
             .arg("--onnxruntime")
             .arg(library)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(File::create(&log)?)
-            .spawn()
-            .with_context(|| format!("starting {}", binary.display()))?;
+            .stderr(File::create(&log)?);
+        if let Some(python) = python {
+            command.env("SAGEBRUSH_PYTHON", python);
+        }
+        let child = command.spawn().with_context(|| format!("starting {}", binary.display()))?;
         let mut server = Self { child, log, url: String::new() };
         server.wait_until_ready(&endpoint)?;
         Ok(server)

@@ -1,15 +1,20 @@
-//! The workloads, each measured through the server and bare, and the table of both.
+//! The workloads, each measured through the server and on its rivals' side, and the table of both.
 
 mod bare;
+mod cold_start;
+mod cpu;
 mod load;
+mod peer;
 mod report;
+mod workload;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::Args;
 use crate::interrupt::Interrupt;
@@ -17,19 +22,13 @@ use crate::process::step;
 use crate::server::Server;
 use crate::workspace::{cargo, root, target};
 use crate::{scenarios, venv};
+use load::Target;
+use peer::Peer;
 use report::Row;
+use workload::{Kind, Workload};
 
 /// Calls before the measured ones.
 const WARM_UP: u64 = 200;
-
-/// What is called with what.
-struct Workload {
-    name: &'static str,
-    /// The folder with the model.
-    model: PathBuf,
-    content_type: &'static str,
-    body: Vec<u8>,
-}
 
 /// The bounds of one measurement.
 #[derive(Clone, Copy)]
@@ -48,65 +47,116 @@ struct Measured {
     cpu: Duration,
 }
 
+/// What all measurements need.
+struct Bench {
+    bounds: Bounds,
+    interrupt: Interrupt,
+    /// Where inputs, logs and data go.
+    out: PathBuf,
+    library: PathBuf,
+    /// Has numpy and the peers; the interpreter of our Python images too.
+    python: PathBuf,
+}
+
 pub(super) fn run(args: &Args) -> Result<()> {
     let interrupt = Interrupt::listen()?;
-    let bounds = Bounds {
-        calls: args.calls,
-        time: Duration::from_secs(args.seconds),
-        connections: args.connections,
-    };
     let library = scenarios::onnxruntime()?;
-    let out = target()?.join("bench");
-    let workloads = step("make the inputs", || workloads(&interrupt, &out))?;
-    let binary = step("build the release binary", || build(&interrupt))?;
-    let data_dir = out.join("data");
-    if data_dir.try_exists()? {
-        fs::remove_dir_all(&data_dir)?;
-    }
-    let server = step("start the server", || Server::start(&binary, &data_dir, &library, 0))?;
-    let mut rows = Vec::new();
-    for workload in &workloads {
-        deploy(&interrupt, &binary, &server, workload)?;
-        let served = step(&format!("{} through the server", workload.name), || {
-            load::measure(&server, workload, bounds, &interrupt)
-        })?;
-        rows.push(Row { workload: workload.name, measured: served });
-    }
-    drop(server); // The bare runs have the machine for themselves.
-    let mut bare_rows = Vec::new();
-    for workload in &workloads {
-        let measured = step(&format!("{} in process", workload.name), || {
-            bare::measure(&library, workload, bounds, &interrupt)
-        })?;
-        bare_rows.push(Row { workload: workload.name, measured });
-    }
-    report::print(&rows, &bare_rows);
+    let bench = Bench {
+        bounds: Bounds {
+            calls: args.calls,
+            time: Duration::from_secs(args.seconds),
+            connections: args.connections,
+        },
+        interrupt,
+        out: target()?.join("bench"),
+        library,
+        python: venv::ready("venv-peers", "xtask/src/bench/requirements-peers.txt")?,
+    };
+    let only = args.only.as_deref().unwrap_or_default();
+    let mut workloads = step("make the inputs", || workload::all(&bench.interrupt, &bench.out))?;
+    workloads.retain(|workload| workload.name.contains(only));
+    let binary = step("build the release binary", || build(&bench.interrupt))?;
+    let (mut rows, cold_start) = bench.ours(&binary, workloads)?;
+    bench.bare(&mut rows)?;
+    bench.peers(&mut rows)?;
+    report::print(&rows);
+    report::print_cold_start(&cold_start);
     Ok(())
 }
 
-fn workloads(interrupt: &Interrupt, out: &Path) -> Result<Vec<Workload>> {
-    let python = venv::ready("venv", "scenarios/requirements.txt")?;
-    let script = root()?.join("xtask/src/bench/make_inputs.py");
-    interrupt.run(Command::new(python).arg(script).arg(out))?;
-    let read = |name: &str| fs::read(out.join(name)).with_context(|| format!("reading {name}"));
-    let mut workloads = vec![Workload {
-        name: "forest of 200 trees, a CSV row",
-        model: out.join("forest"),
-        content_type: "text/csv",
-        body: read("row.csv")?,
-    }];
-    let vision = root()?.join("examples/vision");
-    if vision.join("model.onnx").try_exists()? {
-        workloads.push(Workload {
-            name: "examples/vision, a 1280x720 JPEG",
-            model: vision,
-            content_type: "image/jpeg",
-            body: read("page.jpg")?,
-        });
-    } else {
-        println!("examples/vision has no model.onnx: it is not measured");
+impl Bench {
+    /// All workloads through our server, and how long it takes to bring up an endpoint.
+    fn ours(&self, binary: &Path, workloads: Vec<Workload>) -> Result<(Vec<Row>, Vec<Duration>)> {
+        let data_dir = self.out.join("data");
+        if data_dir.try_exists()? {
+            fs::remove_dir_all(&data_dir)?;
+        }
+        let server = step("start the server", || {
+            Server::start(binary, &data_dir, &self.library, Some(&self.python), 0)
+        })?;
+        let (mut rows, mut deployed) = (Vec::new(), BTreeSet::new());
+        for workload in workloads {
+            if deployed.insert(workload.endpoint()) {
+                self.deploy(binary, &server, &workload)?;
+            }
+            let target = Target {
+                address: server.address().to_owned(),
+                path: format!("/endpoints/{}/invocations", workload.endpoint()),
+                is_signed: true,
+                pid: server.pid(),
+            };
+            let ours = self.measure("the server", &target, &workload)?;
+            rows.push(Row { workload, ours, others: Vec::new() });
+        }
+        let has_python = rows.iter().any(|row| row.workload.kind == Kind::Python);
+        let cold_start = if has_python { cold_start::measure(&server)? } else { Vec::new() };
+        Ok((rows, cold_start))
     }
-    Ok(workloads)
+
+    /// The ONNX workloads without a server, which have the machine for themselves.
+    fn bare(&self, rows: &mut [Row]) -> Result<()> {
+        for row in rows.iter_mut().filter(|row| row.workload.kind == Kind::Onnx) {
+            let measured = step(&format!("{} in process", row.workload.name), || {
+                bare::measure(&self.library, &row.workload, self.bounds, &self.interrupt)
+            })?;
+            row.others.push(("in process", measured));
+        }
+        Ok(())
+    }
+
+    /// The Python workloads through other servers, one after the other.
+    fn peers(&self, rows: &mut [Row]) -> Result<()> {
+        if rows.iter().all(|row| row.workload.kind != Kind::Python) {
+            return Ok(());
+        }
+        for start in [peer::fastapi, peer::multi_model_server] {
+            let peer: Peer = match start(&self.python, &self.out) {
+                Ok(peer) => peer,
+                Err(reason) => {
+                    println!("A peer is not measured: {reason:#}");
+                    continue;
+                }
+            };
+            for row in rows.iter_mut().filter(|row| row.workload.kind == Kind::Python) {
+                let measured = self.measure(peer.name, &peer.target(), &row.workload)?;
+                row.others.push((peer.name, measured));
+            }
+        }
+        Ok(())
+    }
+
+    fn measure(&self, side: &str, target: &Target, workload: &Workload) -> Result<Measured> {
+        step(&format!("{} through {side}", workload.name), || {
+            load::measure(target, workload, self.bounds, &self.interrupt)
+        })
+    }
+
+    fn deploy(&self, binary: &Path, server: &Server, workload: &Workload) -> Result<()> {
+        let mut deploy = Command::new(binary);
+        deploy.arg("deploy").arg(&workload.model).args(["--name", &workload.endpoint()]);
+        deploy.args(["--image", workload.kind.image()]);
+        self.interrupt.run(deploy.env("SAGEBRUSH_LISTEN", server.address()))
+    }
 }
 
 fn build(interrupt: &Interrupt) -> Result<PathBuf> {
@@ -114,39 +164,6 @@ fn build(interrupt: &Interrupt) -> Result<PathBuf> {
     build.args(["build", "--quiet", "--release", "--package", "sagebrush"]);
     interrupt.run(build.current_dir(root()?))?;
     Ok(target()?.join("release/sagebrush"))
-}
-
-/// The endpoint's name is the model's folder's.
-fn deploy(
-    interrupt: &Interrupt,
-    binary: &Path,
-    server: &Server,
-    workload: &Workload,
-) -> Result<()> {
-    let mut deploy = Command::new(binary);
-    deploy.arg("deploy").arg(&workload.model).args(["--name", &workload.endpoint()]);
-    interrupt.run(deploy.env("SAGEBRUSH_LISTEN", server.address()))
-}
-
-impl Workload {
-    fn endpoint(&self) -> String {
-        let folder = self.model.file_name().unwrap_or_default();
-        format!("bench-{}", folder.to_string_lossy())
-    }
-}
-
-/// User and system time that a process has had so far.
-fn cpu_of(pid: u32) -> Result<Duration> {
-    /// `USER_HZ` is 100 on every machine that Linux runs on today.
-    const MILLIS_PER_TICK: u64 = 10;
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The second field is the program's name, in brackets, and may hold blanks.
-    let (_, rest) = stat.rsplit_once(')').context("/proc/<pid>/stat has another form")?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    let ticks = |index: usize| -> Result<u64> {
-        Ok(fields.get(index).context("/proc/<pid>/stat is short")?.parse()?)
-    };
-    Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * MILLIS_PER_TICK))
 }
 
 /// Microseconds up to a minute, to three digits.

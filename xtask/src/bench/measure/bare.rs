@@ -11,7 +11,8 @@ use sagebrush_onnx::tensor::{Data, Tensor};
 use sagebrush_onnx::vision;
 use tokio::time::Instant;
 
-use super::{Bounds, Measured, WARM_UP, Workload, cpu_of, histogram, micros};
+use super::workload::Workload;
+use super::{Bounds, Measured, WARM_UP, cpu, histogram, micros};
 use crate::interrupt::Interrupt;
 
 pub(super) fn measure(
@@ -28,7 +29,7 @@ pub(super) fn measure(
         model.run(&[input.tensor()?])?;
     }
     let pid = std::process::id();
-    let (cpu_before, began) = (cpu_of(pid)?, Instant::now());
+    let (cpu_before, began) = (cpu::of(pid)?, Instant::now());
     let begun = AtomicU64::new(0);
     let mut latencies = histogram()?;
     let n_threads = std::thread::available_parallelism()?.get();
@@ -48,7 +49,7 @@ pub(super) fn measure(
     if interrupt.is_raised() {
         bail!("interrupted");
     }
-    let (took, cpu) = (began.elapsed(), cpu_of(pid)? - cpu_before);
+    let (took, cpu) = (began.elapsed(), cpu::of(pid)? - cpu_before);
     Ok(Measured { calls: latencies.len(), took, latencies, cpu })
 }
 

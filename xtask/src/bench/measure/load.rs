@@ -14,9 +14,9 @@ use sagebrush_core::{Clock as _, SystemClock, task};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::{Bounds, Measured, WARM_UP, Workload, cpu_of, histogram, micros};
+use super::workload::Workload;
+use super::{Bounds, Measured, WARM_UP, cpu, histogram, micros};
 use crate::interrupt::Interrupt;
-use crate::server::Server;
 
 const SIGNER: Signer<'static> = Signer {
     access_key: "sagebrush",
@@ -26,10 +26,22 @@ const SIGNER: Signer<'static> = Signer {
     service: "sagemaker",
 };
 
+/// Where calls go.
+pub(super) struct Target {
+    /// Without the scheme.
+    pub(super) address: String,
+    pub(super) path: String,
+    /// Ours wants to know who calls; others do not.
+    pub(super) is_signed: bool,
+    /// The root of the processes that answer.
+    pub(super) pid: u32,
+}
+
 /// What all connections share.
 struct Job {
     address: String,
     path: String,
+    is_signed: bool,
     content_type: &'static str,
     body: Bytes,
     /// Calls that were begun.
@@ -42,7 +54,7 @@ struct Job {
 type Sender = SendRequest<Full<Bytes>>;
 
 pub(super) fn measure(
-    server: &Server,
+    target: &Target,
     workload: &Workload,
     bounds: Bounds,
     interrupt: &Interrupt,
@@ -50,26 +62,27 @@ pub(super) fn measure(
     // One thread: the server has the other cores.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let job = |calls| Arc::new(Job::new(server, workload, bounds, calls, interrupt));
+        let job = |calls| Arc::new(Job::new(target, workload, bounds, calls, interrupt));
         run(&job(WARM_UP), bounds.connections).await?;
-        let (cpu_before, began) = (cpu_of(server.pid())?, Instant::now());
+        let (cpu_before, began) = (cpu::of_tree(target.pid)?, Instant::now());
         let latencies = run(&job(bounds.calls), bounds.connections).await?;
-        let (took, cpu) = (began.elapsed(), cpu_of(server.pid())? - cpu_before);
+        let (took, cpu) = (began.elapsed(), cpu::of_tree(target.pid)? - cpu_before);
         Ok(Measured { calls: latencies.len(), took, latencies, cpu })
     })
 }
 
 impl Job {
     fn new(
-        server: &Server,
+        target: &Target,
         workload: &Workload,
         bounds: Bounds,
         calls: u64,
         interrupt: &Interrupt,
     ) -> Self {
         Self {
-            address: server.address().to_owned(),
-            path: format!("/endpoints/{}/invocations", workload.endpoint()),
+            address: target.address.clone(),
+            path: target.path.clone(),
+            is_signed: target.is_signed,
             content_type: workload.content_type,
             body: Bytes::from(workload.body.clone()),
             begun: AtomicU64::new(0),
@@ -90,7 +103,11 @@ impl Job {
             .header("content-type", self.content_type)
             .header("content-length", self.body.len());
         let (mut parts, ()) = request.body(())?.into_parts();
-        SIGNER.sign(&mut parts, &self.body, SystemClock.now())?;
+        if self.is_signed {
+            SIGNER.sign(&mut parts, &self.body, SystemClock.now())?;
+        } else {
+            parts.headers.insert(http::header::HOST, self.address.parse()?);
+        }
         parts.uri = self.path.parse()?; // A server is sent the path alone.
         Ok(Request::from_parts(parts, Full::new(self.body.clone())))
     }

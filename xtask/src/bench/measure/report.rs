@@ -1,46 +1,71 @@
 //! The table.
 
-use super::Measured;
+use std::time::Duration;
 
+use super::Measured;
+use super::workload::Workload;
+
+/// One workload on our side and on the others'.
 pub(super) struct Row {
-    pub(super) workload: &'static str,
-    pub(super) measured: Measured,
+    pub(super) workload: Workload,
+    pub(super) ours: Measured,
+    pub(super) others: Vec<(&'static str, Measured)>,
 }
 
-pub(super) fn print(served: &[Row], bare: &[Row]) {
+pub(super) fn print(rows: &[Row]) {
     println!();
     println!(
-        "{:<34} {:<10} {:>7} {:>9} {:>9} {:>9} {:>14}",
+        "{:<34} {:<20} {:>7} {:>9} {:>9} {:>9} {:>14}",
         "workload", "side", "calls", "calls/s", "p50 ms", "p99 ms", "CPU s/1,000"
     );
-    for (served, bare) in served.iter().zip(bare) {
-        line(served.workload, "server", &served.measured);
-        line("", "in process", &bare.measured);
-        let (served, bare) = (&served.measured, &bare.measured);
-        println!(
-            "{:<34} {:<10} {:>7} {:>8.2}x {:>9} {:>9} {:>13.2}x",
-            "",
-            "ratio",
-            "",
-            served.rate() / bare.rate(),
-            "",
-            "",
-            served.cpu_per_thousand() / bare.cpu_per_thousand(),
-        );
+    for row in rows {
+        line(&row.workload.name, "server", &row.ours);
+        for (side, other) in &row.others {
+            line("", side, other);
+            ratio(side, &row.ours, other);
+        }
     }
     println!(
-        "\nThe load generator has the same cores as the server; judge by CPU time on a shared machine."
+        "\nThe load generator has the same cores as the server; judge by CPU time on a shared machine. \
+         A ratio is the server's number by the other's. Only calls to the server are signed."
     );
+}
+
+pub(super) fn print_cold_start(took: &[Duration]) {
+    let Some((first, next)) = took.split_first() else { return };
+    let mut next = next.to_vec();
+    next.sort_unstable();
+    print!(
+        "\nFrom CreateEndpoint to the first answer, numpy imported: {:.3} s",
+        first.as_secs_f64()
+    );
+    match next.get(next.len() / 2) {
+        Some(median) => println!(", then {:.3} s (median of {})", median.as_secs_f64(), next.len()),
+        None => println!(),
+    }
 }
 
 fn line(workload: &str, side: &str, measured: &Measured) {
     println!(
-        "{workload:<34} {side:<10} {:>7} {:>9.0} {:>9.3} {:>9.3} {:>14.3}",
+        "{workload:<34} {side:<20} {:>7} {:>9.0} {:>9.3} {:>9.3} {:>14.3}",
         measured.calls,
         measured.rate(),
         measured.millis_at(0.5),
         measured.millis_at(0.99),
         measured.cpu_per_thousand(),
+    );
+}
+
+fn ratio(side: &str, ours: &Measured, other: &Measured) {
+    println!(
+        "{:<34} {:<20} {:>7} {:>8.2}x {:>8.2}x {:>8.2}x {:>13.2}x",
+        "",
+        format!("  by {side}").chars().take(20).collect::<String>(),
+        "",
+        ours.rate() / other.rate(),
+        ours.millis_at(0.5) / other.millis_at(0.5),
+        ours.millis_at(0.99) / other.millis_at(0.99),
+        ours.cpu_per_thousand() / other.cpu_per_thousand(),
     );
 }
 
