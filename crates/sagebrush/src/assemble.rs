@@ -57,6 +57,8 @@ pub struct App {
     store: Arc<SqliteStore>,
     fleet: Arc<LocalFleet>,
     background: Vec<JoinHandle<()>>,
+    /// Never looked at: it has changed once the first table is made.
+    routes: Routes,
     stopping: AtomicBool,
 }
 
@@ -92,6 +94,7 @@ impl App {
         let api = api.and(logs::operations().serve(logs));
         let metrics = Registry::default();
         let meters = Arc::new(Meters::new(metrics.clone()));
+        let first_routes = routes.clone();
         let background = vec![
             task::spawn("endpoint-reconciler", reconciler.run()),
             task::spawn("meter-cleaner", forget_deleted(routes.clone(), meters.clone())),
@@ -105,6 +108,7 @@ impl App {
             store,
             fleet,
             background,
+            routes: first_routes,
             stopping: AtomicBool::new(false),
         }))
     }
@@ -133,6 +137,10 @@ impl App {
             OperationsPage::Health => (StatusCode::OK, "ok\n".to_owned()),
             OperationsPage::Ready if self.stopping.load(Ordering::Relaxed) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned())
+            }
+            // Before the first table, endpoints that are there would not be found.
+            OperationsPage::Ready if !self.routes.has_changed().unwrap_or(true) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned())
             }
             OperationsPage::Ready => (StatusCode::OK, "ready\n".to_owned()),
             OperationsPage::Metrics => (StatusCode::OK, self.metrics.render()),

@@ -127,7 +127,9 @@ def answer(sock, transform, body, context, content_type, accept):
         attributes = context.response_custom_attributes or ""
         pre, model, post = transform.timings
         head = f"{reply_type}\n{attributes}\n{pre}\n{model}\n{post}"
-    except Exception as error:
+    except SystemExit:
+        raise  # The code wants this process to end; whoever waits for it is told so.
+    except BaseException as error:
         status, head, payload = failure(error)
     flush()
     if head.count("\n") != 4:

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,7 @@ struct Entry {
 /// A worker process.
 pub(super) struct Forked {
     pub(super) id: u32,
+
     link: Arc<Link>,
     pid: watch::Receiver<Option<i32>>,
     ending: watch::Receiver<Option<String>>,
@@ -141,12 +143,20 @@ impl Template {
     pub(super) async fn fork(&self, model_dir: &Path) -> io::Result<(Forked, UnixStream)> {
         let (ours, theirs) = StdUnixStream::pair()?; // The worker's end blocks: it waits there.
         ours.set_nonblocking(true)?;
+        let line = ours.try_clone()?;
         let ours = UnixStream::from_std(ours)?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (pid_told, pid) = watch::channel(None);
         let (ending_told, ending) = watch::channel(None);
         self.link.workers().insert(id, Entry { pid: pid_told, ending: ending_told });
         let forked = Forked { id, link: self.link.clone(), pid, ending };
+        let mut ended = forked.watcher();
+        task::spawn("python-line", async move {
+            // What the process started may hold its end: that must not keep a call waiting. What
+            // has come can still be read. An error says the same: who knew is gone.
+            let _seen = ended.wait_for(Option::is_some).await.is_ok();
+            let _closed = line.shutdown(Shutdown::Both);
+        });
         self.link.control.send(&Order::Fork { id, model_dir }, Some(theirs.as_fd())).await?;
         Ok((forked, ours))
     }
