@@ -42,6 +42,12 @@ impl Tree {
         Ok(Self { group, output, exit })
     }
 
+    /// The program itself; what it starts is below it.
+    #[must_use]
+    pub(crate) fn root(&self) -> Pid {
+        self.group
+    }
+
     /// What it prints; once only.
     #[must_use]
     pub fn output(&self) -> Option<(ChildStdout, ChildStderr)> {
