@@ -17,7 +17,7 @@ mod tests;
 pub(crate) use address::Address;
 pub(crate) use client::{ContractClient, Paths};
 pub(crate) use connection::Connection;
-pub(crate) use failure::{CallFailure, chain};
+pub(crate) use failure::chain;
 pub(crate) use health::{HealthCheck, NotReady, Pulse, first_ping, until_sick};
 
 use std::future::Future;

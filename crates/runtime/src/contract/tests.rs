@@ -7,10 +7,11 @@ use sagebrush_core::task;
 use sagebrush_core::worker::{Reply, WorkerError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
+use super::failure::CallFailure;
 use super::testing::{call, until};
-use super::{Address, CallFailure, ContractClient, Paths};
+use super::{Address, ContractClient, HealthCheck, Paths, Pulse, until_sick};
 
 /// What a server does with one request.
 #[derive(Clone)]
@@ -97,7 +98,10 @@ impl Server {
 async fn broken(server: &Server) -> String {
     match server.client.invoke(call("x")).await {
         Err(CallFailure::Broken { reason }) => reason,
-        other => panic!("{other:?}"),
+        Err(failure @ (CallFailure::Final(_) | CallFailure::NotSent { .. })) => {
+            panic!("{failure:?}")
+        }
+        Ok(reply) => panic!("{reply:?}"),
     }
 }
 
@@ -167,12 +171,13 @@ async fn an_error_comes_with_its_words_and_they_are_cut() {
         vec![ok("on a new connection")],
     ];
     let server = server(scripts).await;
-    let check = |failure: CallFailure, want_status: u16, want: &str| match failure {
-        CallFailure::Final(WorkerError::Model { status, message, content_type }) => {
-            assert_eq!((status, message.as_str()), (want_status, want));
-            assert_eq!(content_type.as_deref(), Some("text/x"));
-        }
-        other => panic!("{other:?}"),
+    let check = |failure: CallFailure, want_status: u16, want: &str| {
+        let CallFailure::Final(WorkerError::Model { status, message, content_type }) = failure
+        else {
+            panic!("{failure:?}")
+        };
+        assert_eq!((status, message.as_str()), (want_status, want));
+        assert_eq!(content_type.as_deref(), Some("text/x"));
     };
     check(server.client.invoke(call("")).await.unwrap_err(), 422, "no field a");
     check(server.client.invoke(call("")).await.unwrap_err(), 500, &long[..64 << 10]);
@@ -254,4 +259,32 @@ async fn a_ping_wants_exactly_200() {
     let reason = server.client.ping().await.unwrap_err().reason();
     assert_eq!(reason, "the model answered 503: loading");
     assert_eq!(server.connections(), [3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hung_container_is_found_but_a_busy_one_is_left_alone() {
+    let server = server(vec![vec![Step::Wait]; 200]).await;
+    let (check, pulse) = (HealthCheck::default(), Pulse::default());
+    let sick = || until_sick(&server.client, &pulse, check);
+    let want = "it failed 5 pings in a row (the model did not answer in time)";
+    let since = Instant::now();
+    assert_eq!(sick().await, want);
+    assert!(since.elapsed() < Duration::from_secs(40), "{:?}", since.elapsed());
+
+    let busy = pulse.begin();
+    assert!(timeout(Duration::from_secs(600), sick()).await.is_err());
+    pulse.begin().end(&Err(WorkerError::TimedOut));
+    assert_eq!(sick().await, want);
+    drop(busy);
+}
+
+#[tokio::test]
+async fn a_good_ping_clears_the_bad_ones() {
+    let bad = Step::Say("HTTP/1.1 503 Oh\r\ncontent-length: 2\r\n\r\nno".to_owned());
+    let script = [bad.clone(), bad.clone(), ok(""), bad.clone(), bad.clone(), bad];
+    let server = server(vec![script.to_vec()]).await;
+    let check = HealthCheck { interval: Duration::from_millis(1), failures: 3 };
+    let reason = until_sick(&server.client, &Pulse::default(), check).await;
+    assert_eq!(reason, "it failed 3 pings in a row (the model answered 503: no)");
+    assert_eq!(server.connections(), [6]);
 }

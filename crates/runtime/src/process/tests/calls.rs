@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sagebrush_core::worker::{Worker, WorkerError};
+use sagebrush_core::worker::WorkerError;
 use tokio::time::Instant;
 
 use super::{Bench, soon};

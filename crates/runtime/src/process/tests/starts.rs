@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sagebrush_core::task;
-use sagebrush_core::worker::{LaunchError, Worker};
+use sagebrush_core::worker::LaunchError;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
