@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use sagebrush_core::logs::{LogSink, LogStream};
 use sagebrush_core::task;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::tree::Tree;
 
@@ -14,6 +16,8 @@ use crate::tree::Tree;
 const LONGEST: u64 = 16 << 10;
 /// How many lines a failure may show.
 const KEPT: usize = 20;
+/// How long a tail may wait for what was printed last.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The last lines that a program printed.
 #[derive(Clone, Default)]
@@ -44,10 +48,12 @@ impl Tail {
         lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     }
 
-    /// Returns once all that was printed is there: an end is seen before the last words are read.
-    pub(crate) async fn complete(&self) {
+    /// The same, once all that an ended program printed has been read; waits for that, but not
+    /// for long.
+    pub async fn complete(&self) -> String {
         let mut open = self.open.subscribe();
-        let _closed = open.wait_for(|open| *open == 0).await;
+        let _late = timeout(LAST_WORDS, open.wait_for(|open| *open == 0)).await;
+        self.text()
     }
 
     pub(crate) fn push(&self, line: &str) {

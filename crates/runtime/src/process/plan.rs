@@ -62,24 +62,23 @@ impl Plan {
         Ok(Self { command, paths, socket, recipe })
     }
 
-    /// The program, unless only its start will tell which.
-    pub(super) fn program(&self) -> Option<PathBuf> {
-        let program = self.command.first().filter(|program| !program.contains('{'))?;
-        Some(self.placed(program))
+    /// The program as it is found from outside, where its model's files are in `model`. A relative
+    /// path is below the directory; a bare name is looked up on the `PATH`.
+    pub(super) fn program(&self, model: Option<&Path>) -> PathBuf {
+        let mut program = self.command.first().cloned().unwrap_or_default();
+        if let Some(model) = model {
+            program = program.replace("{model_dir}", &lossy(model));
+        }
+        match &self.recipe.directory {
+            Some(directory) if program.contains('/') => directory.join(program),
+            Some(_) | None => PathBuf::from(program),
+        }
     }
 
     /// Its short name: `uvicorn`.
     pub(super) fn name(&self) -> &str {
         let program = self.command.first().map_or("", String::as_str);
         program.rsplit('/').next().unwrap_or(program)
-    }
-
-    /// A relative path is below the directory; a bare name is looked up on the `PATH`.
-    pub(super) fn placed(&self, program: &str) -> PathBuf {
-        match &self.recipe.directory {
-            Some(directory) if program.contains('/') => directory.join(program),
-            _ => PathBuf::from(program),
-        }
     }
 }
 
@@ -166,15 +165,16 @@ mod tests {
 
     #[test]
     fn where_a_program_is() {
-        let check = |program: &str, directory: Option<&str>, want: Option<&str>| {
+        let check = |program: &str, directory: Option<&str>, want: &str| {
             let directory = directory.map(PathBuf::from);
             let plan = Plan::new(&ProcessRecipe { directory, ..recipe(&[program]) }, "app");
-            assert_eq!(plan.unwrap().program(), want.map(PathBuf::from), "{program}");
+            let found = plan.unwrap().program(Some(Path::new("/cache/m")));
+            assert_eq!(found, PathBuf::from(want), "{program}");
         };
-        check("/opt/run", Some("/srv"), Some("/opt/run"));
-        check("./run", Some("/srv"), Some("/srv/./run"));
-        check("python3", Some("/srv"), Some("python3"));
-        check("{model_dir}/run", None, None);
+        check("/opt/run", Some("/srv"), "/opt/run");
+        check("./run", Some("/srv"), "/srv/./run");
+        check("python3", Some("/srv"), "python3");
+        check("{model_dir}/run", None, "/cache/m/run");
     }
 
     #[test]

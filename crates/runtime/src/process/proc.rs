@@ -14,11 +14,6 @@ pub(super) enum Owner {
     Unknown,
 }
 
-/// The bytes of memory that `root` and all below it hold. Blocks.
-pub(super) fn resident(root: Pid) -> u64 {
-    family(root).into_iter().filter_map(resident_of).sum()
-}
-
 /// Says whether `root` or one below it listens on `port`. Blocks.
 pub(super) fn owner(port: u16, root: Pid) -> Owner {
     let sockets = listening(port);
@@ -49,13 +44,6 @@ fn family(root: Pid) -> Vec<i32> {
         }
     }
     family
-}
-
-fn resident_of(pid: i32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }
 
 /// The inodes of the sockets that listen on `port`.
@@ -99,6 +87,5 @@ mod tests {
         assert_eq!(owner(port, me), Owner::Ours);
         drop(listener);
         assert_eq!(owner(port, me), Owner::Unknown);
-        assert!(resident(me) > 1 << 20);
     }
 }

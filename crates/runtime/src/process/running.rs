@@ -1,7 +1,6 @@
 //! A program that answers calls, watched until it ends.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sagebrush_core::artifact::ArtifactLease;
@@ -9,18 +8,15 @@ use sagebrush_core::task;
 use sagebrush_core::worker::{LaunchSpec, WorkerError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::plan::Plan;
 use super::port::PortClaim;
-use super::proc;
 use super::start::{CONCURRENCY, Started};
 use crate::contract::{ContractClient, HealthCheck, Pulse, until_sick};
 use crate::sandbox::Isolation;
 use crate::tree::Tree;
 
-/// How often its memory is measured.
-const MEASURE: Duration = Duration::from_secs(5);
 /// The longest `DeployedImages.ResolvedImage`.
 const LONGEST_IMAGE: usize = 255;
 
@@ -31,7 +27,6 @@ pub(super) struct Running {
     pub(super) concurrency: usize,
     tree: Arc<Tree>,
     grace: Duration,
-    resident: Arc<AtomicU64>,
     ended: watch::Receiver<Option<String>>,
     watcher: JoinHandle<()>,
     /// Files and port stay its own as long as it lives.
@@ -48,15 +43,9 @@ impl Running {
     ) -> Self {
         let Started { tree, client, isolation, port, model_dir: _ } = started;
         let pulse = Arc::new(Pulse::default());
-        let resident = Arc::new(AtomicU64::new(0));
         let (sender, ended) = watch::channel(None);
-        let watcher = Watcher {
-            tree: tree.clone(),
-            client: client.clone(),
-            pulse: pulse.clone(),
-            resident: resident.clone(),
-            check,
-        };
+        let watcher =
+            Watcher { tree: tree.clone(), client: client.clone(), pulse: pulse.clone(), check };
         Self {
             image: image(plan.name(), &isolation),
             concurrency: plan.recipe.concurrency.unwrap_or(CONCURRENCY),
@@ -67,7 +56,6 @@ impl Running {
             client,
             pulse,
             tree,
-            resident,
             ended,
         }
     }
@@ -96,7 +84,7 @@ impl Running {
     }
 
     pub(super) fn memory(&self) -> u64 {
-        self.resident.load(Ordering::Relaxed)
+        self.tree.usage().resident_bytes
     }
 
     /// SIGTERM now; SIGKILL when both its grace and the time for work under way are over.
@@ -117,7 +105,6 @@ struct Watcher {
     tree: Arc<Tree>,
     client: Arc<ContractClient>,
     pulse: Arc<Pulse>,
-    resident: Arc<AtomicU64>,
     check: HealthCheck,
 }
 
@@ -129,18 +116,8 @@ impl Watcher {
                 self.tree.kill().await;
                 format!("The process was killed: {sick}.")
             }
-            () = self.measure() => return,
         };
         ended.send_replace(Some(reason));
-    }
-
-    async fn measure(&self) {
-        let root = self.tree.root();
-        loop {
-            let resident = task::blocking(move || proc::resident(root)).await;
-            self.resident.store(resident.unwrap_or(0), Ordering::Relaxed);
-            sleep(MEASURE).await;
-        }
     }
 }
 

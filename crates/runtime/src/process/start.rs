@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sagebrush_core::task;
 use sagebrush_core::worker::{LaunchError, LaunchSpec};
-use tokio::time::{Duration, Instant, timeout};
+use tokio::time::Instant;
 
 use super::plan::{Places, Plan};
 use super::port::{PortClaim, Ports, is_free};
@@ -24,8 +24,6 @@ const PORTS: usize = 3;
 const LONGEST_SOCKET: usize = 107;
 /// A fork bomb ends here; no server comes near.
 const PROCESSES: usize = 4096;
-/// How long the last lines of an ended program are waited for.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How many idle connections are kept where the recipe does not say.
 pub(super) const CONCURRENCY: usize = 64;
 
@@ -87,9 +85,10 @@ impl Starter<'_> {
             );
             return Err(LaunchError::Permanent { reason });
         }
-        let Some(program) = self.plan.program().filter(|program| program.is_absolute()) else {
-            return Ok(());
-        };
+        let program = self.path();
+        if !program.is_absolute() {
+            return Ok(()); // It is looked for on the `PATH`.
+        }
         let looked_at = program.clone();
         let fault = task::blocking(move || readable::fault(&looked_at)).await;
         match fault.map_err(|error| transient(error.to_string()))? {
@@ -152,13 +151,13 @@ impl Starter<'_> {
         }
         ml.extend(self.spec.code.as_ref().map(|code| ("code", code.dir())));
         let tmp = home.path().join("tmp");
-        let plan = self.plan.clone();
+        let (recipe, program) = (self.plan.recipe.clone(), self.path());
         let readable = task::blocking(move || {
             std::fs::create_dir_all(&empty)?;
             std::fs::create_dir_all(&tmp)?;
-            let mut readable = plan.recipe.readable.clone();
-            readable.extend(plan.recipe.directory.clone());
-            readable.extend(plan.program().iter().flat_map(|program| readable::folders(program)));
+            let mut readable = recipe.readable;
+            readable.extend(recipe.directory);
+            readable.extend(readable::folders(&program));
             Ok::<_, io::Error>(readable)
         });
         Ok(Confinement {
@@ -170,8 +169,12 @@ impl Starter<'_> {
         })
     }
 
+    fn path(&self) -> PathBuf {
+        self.plan.program(self.spec.model.as_ref().map(|model| model.dir()).as_deref())
+    }
+
     fn program(&self, places: &Places) -> Program {
-        let mut words = self.plan.command.iter().map(|word| places.fill(word));
+        let words = self.plan.command.iter().skip(1).map(|word| OsString::from(places.fill(word)));
         let mut environment =
             places.environment(&self.plan.recipe.environment, &self.spec.environment);
         if self.spec.code.is_some() {
@@ -179,8 +182,8 @@ impl Starter<'_> {
             environment.insert("SAGEMAKER_SUBMIT_DIRECTORY".to_owned(), code);
         }
         Program {
-            path: self.plan.placed(&words.next().unwrap_or_default()),
-            arguments: words.map(OsString::from).collect(),
+            path: self.path(),
+            arguments: words.collect(),
             environment,
             directory: self.plan.recipe.directory.clone(),
             input: None,
@@ -266,8 +269,7 @@ fn transient(reason: String) -> LaunchError {
 
 /// A failure with what the program said last.
 async fn with_tail(reason: String, tail: &Tail) -> String {
-    let _late = timeout(LAST_WORDS, tail.complete()).await;
-    match tail.text() {
+    match tail.complete().await {
         text if text.is_empty() => reason,
         text => format!("{reason} Its last lines:\n{text}"),
     }

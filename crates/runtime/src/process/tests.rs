@@ -42,7 +42,11 @@ impl Bench {
         command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         let mut recipe = ProcessRecipe {
             command: Some(command),
-            readable: vec![dir.path().join("server.py")],
+            // The interpreter of the script that comes with a model is not seen from outside.
+            readable: vec![
+                dir.path().join("server.py"),
+                python().ancestors().nth(2).unwrap().into(),
+            ],
             grace: Duration::from_secs(10),
             ..ProcessRecipe::default()
         };

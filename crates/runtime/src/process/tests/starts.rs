@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sagebrush_core::artifact::ArtifactLease as _;
 use sagebrush_core::task;
 use sagebrush_core::worker::LaunchError;
 use tokio::io::AsyncWriteExt as _;
@@ -14,7 +15,7 @@ use tokio::net::TcpListener;
 
 use super::super::port::Ports;
 use super::{Bench, python, soon};
-use crate::contract::testing::said;
+use crate::contract::testing::{Files, said};
 
 fn permanent(error: LaunchError) -> String {
     let LaunchError::Permanent { reason } = error else { panic!("{error:?}") };
@@ -46,6 +47,22 @@ async fn an_image_that_says_itself_what_to_run() {
     let script = bench.dir.path().join("server.py");
     bench.spec.image =
         format!("process://{}?arg={}&arg={{port}}", python().display(), script.display());
+    let worker = bench.launch().await;
+    assert_eq!(said(&*worker, "echo 1").await, "1");
+    worker.stop(soon()).await;
+}
+
+#[tokio::test]
+async fn a_program_that_came_with_its_model() {
+    let mut bench = Bench::with(&[], |recipe| {
+        recipe.command = Some(vec!["{model_dir}/serve".to_owned(), "{port}".to_owned()]);
+    });
+    let script = bench.dir.path().join("server.py");
+    let start = format!("#!/bin/sh\nexec {} {} $1\n", python().display(), script.display());
+    let model = Files::with(&[("serve", &start)]);
+    let program = model.dir().join("serve");
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    bench.spec.model = Some(model);
     let worker = bench.launch().await;
     assert_eq!(said(&*worker, "echo 1").await, "1");
     worker.stop(soon()).await;
