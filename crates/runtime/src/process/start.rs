@@ -162,6 +162,7 @@ impl Starter<'_> {
         });
         Ok(Confinement {
             readable: readable.await.map_err(io::Error::other)??,
+            writable: Vec::new(),
             ml,
             network: self.network(),
             memory_bytes: Some(self.spec.resources.memory_bytes),
