@@ -1,5 +1,7 @@
 //! The part of the contract that multi-model containers keep beside the rest.
 
+use std::future::Future;
+
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
@@ -12,12 +14,14 @@ use super::client::{ContractClient, Outgoing};
 use super::failure::CallFailure;
 
 impl ContractClient {
-    /// `POST /models`: the container loads the files at `url`, a path as it sees it.
+    /// `POST /models`: the container loads the files at `url`, a path as it sees it. `ended` as in
+    /// [`CallFailure::explained`].
     pub(crate) async fn load_model(
         &self,
         name: &str,
         url: &str,
         deadline: Instant,
+        ended: impl Future<Output = String>,
     ) -> Result<(), LoadError> {
         let body = json!({"model_name": name, "url": url}).to_string();
         let json = HeaderValue::from_static("application/json");
@@ -29,8 +33,8 @@ impl ContractClient {
         };
         let answer = match timeout_at(deadline, self.exchange(&request)).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(failure)) => return Err(transient(failure.reason()).into()),
-            Err(_late) => return Err(transient("it was not done in time".to_owned()).into()),
+            Ok(Err(failure)) => return Err(transient(&failure.explained(ended).await).into()),
+            Err(_late) => return Err(transient(&WorkerError::TimedOut).into()),
         };
         match answer.status {
             status if status.is_success() => Ok(()),
@@ -85,6 +89,15 @@ fn path(path: String) -> Result<PathAndQuery, CallFailure> {
         .map_err(|_unfit| CallFailure::Final(WorkerError::Invalid { message: unfit }))
 }
 
-fn transient(reason: String) -> LaunchError {
-    LaunchError::Transient { reason: format!("The container did not load it: {reason}.") }
+fn transient(error: &WorkerError) -> LaunchError {
+    let words = match error {
+        WorkerError::Model { message, .. } => message.clone(),
+        WorkerError::TimedOut
+        | WorkerError::Invalid { .. }
+        | WorkerError::NotReady { .. }
+        | WorkerError::At { .. }
+        | WorkerError::Gone { .. } => error.to_string(),
+    };
+    let words = words.trim_end_matches('.');
+    LaunchError::Transient { reason: format!("The container did not load it: {words}.") }
 }

@@ -288,3 +288,31 @@ async fn a_good_ping_clears_the_bad_ones() {
     assert_eq!(reason, "it failed 3 pings in a row (the model answered 503: no)");
     assert_eq!(server.connections(), [6]);
 }
+
+#[tokio::test]
+async fn a_body_that_is_refused_before_it_is_read_has_its_answer() {
+    for linger in [false, true] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        task::spawn("server", async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 100];
+            stream.read_exact(&mut head).await.unwrap();
+            let answer = "HTTP/1.1 413 Too Large\r\ncontent-length: 9\r\n\r\ntoo large";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            while linger && stream.read_u8().await.is_ok() {}
+        });
+        let client = ContractClient::new(Address::Port(port), Paths::default(), 1);
+        let failure = client.invoke(call(&"x".repeat(16 << 20))).await.unwrap_err();
+        assert_eq!(failure.reason(), "the model answered 413: too large", "{linger}");
+    }
+}
+
+#[tokio::test]
+async fn a_reply_too_many_is_not_the_next_calls() {
+    let (Step::Say(one), Step::Say(two)) = (ok("1"), ok("wrong")) else { unreachable!() };
+    let server = server(vec![vec![Step::Say(one + &two), ok("wrong")], vec![ok("2")]]).await;
+    assert_eq!(server.text("").await, "1");
+    assert_eq!(server.text("").await, "2");
+    assert_eq!(server.connections(), [1, 1]);
+}

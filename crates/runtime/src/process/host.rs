@@ -38,9 +38,10 @@ impl ModelHost for ProcessHost {
     async fn load(&self, model: &ModelSpec) -> Result<Arc<dyn Worker>, LoadError> {
         let folder = self.fill(model).await?;
         let url = self.seen.join(&model.name).join("model");
-        let client = &self.process.running.client;
-        let loaded = client.load_model(&model.name, &url.to_string_lossy(), model.deadline).await;
-        if let Err(error) = loaded {
+        let running = &self.process.running;
+        let (client, url) = (&running.client, url.to_string_lossy());
+        let loaded = client.load_model(&model.name, &url, model.deadline, running.cause());
+        if let Err(error) = loaded.await {
             if matches!(error, LoadError::Launch(LaunchError::Transient { .. })) {
                 // It may be loading still.
                 let until = Instant::now() + SHORTEST_UNLOAD;

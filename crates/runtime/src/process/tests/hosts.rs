@@ -92,6 +92,18 @@ async fn the_containers_answers_are_told_apart() {
 }
 
 #[tokio::test]
+async fn a_model_that_ends_its_container_is_named() {
+    let bench = multi_model();
+    let host = bench.runtime.host(&bench.spec).await.unwrap();
+    let error = load(&host, &model("aaa", "deadly")).await.err().unwrap();
+    let LoadError::Launch(LaunchError::Transient { reason }) = error else { panic!("{error:?}") };
+    let want = "The container did not load it: The process ended with exit code 4 while it \
+                answered.";
+    assert_eq!(reason, want);
+    assert_eq!(host.ended().await, "The process ended with exit code 4.");
+}
+
+#[tokio::test]
 async fn a_program_is_asked_for_many_models_only_if_it_says_so() {
     let bench = Bench::new(&["{port}"]);
     let refused = bench.runtime.host(&bench.spec).await.err().unwrap();

@@ -54,6 +54,8 @@ class Handler(BaseHTTPRequestHandler):
         weights = open(os.path.join(url, "weights")).read()
         if weights == "slow":
             time.sleep(600)
+        if weights == "deadly":
+            os._exit(4)
         if weights == "huge":
             return self.reply(507, "no memory")
         if weights == "bad":
