@@ -74,7 +74,11 @@ impl ContainerRuntime {
         Self { engine: Arc::new(Engine::new(socket)), settings, run, swept: OnceCell::new() }
     }
 
-    async fn sweep(&self) -> Result<(), LaunchError> {
+    /// Removes what an earlier run left behind; the first launch does it too.
+    ///
+    /// # Errors
+    /// When the engine cannot be used.
+    pub async fn sweep(&self) -> Result<(), LaunchError> {
         let sweep = self.swept.get_or_try_init(|| self.remove_leftovers()).await;
         let nothing = |error| failed("What an earlier run left cannot be removed", &error);
         sweep.map_err(nothing).copied()

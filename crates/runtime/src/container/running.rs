@@ -104,6 +104,7 @@ impl Container {
         let stop = async { self.engine.flow(Method::POST, &path).await?.all().await };
         match timeout(grace + PAUSE * 30, stop).await {
             Ok(Ok(_)) => {}
+            Ok(Err(error)) if error.is_not_found() => {} // It was killed before.
             Ok(Err(error)) => {
                 tracing::warn!(container = self.id, %error, "a container did not stop");
             }

@@ -91,8 +91,7 @@ pub(crate) async fn until_sick(
             pulse.timed_out.store(false, Ordering::Relaxed);
             continue;
         };
-        let late = matches!(failure, CallFailure::Final(WorkerError::TimedOut));
-        if pulse.answered.swap(false, Ordering::Relaxed) || (late && pulse.may_be_busy()) {
+        if pulse.excuses(&failure) {
             failures = 0;
             continue;
         }
@@ -109,10 +108,18 @@ impl Pulse {
         Beat(self)
     }
 
-    /// A server of one thread cannot answer pings while it computes. It is not hung as long as
-    /// its calls are within their time.
-    fn may_be_busy(&self) -> bool {
-        self.under_way.load(Ordering::Relaxed) > 0 && !self.timed_out.load(Ordering::Relaxed)
+    /// True if a failed ping does not count. A server of one thread cannot answer pings while it
+    /// computes: it is not hung as long as it answers calls, or they are within their time. A
+    /// server that says itself that it is not well is believed.
+    fn excuses(&self, failure: &CallFailure) -> bool {
+        let answered = self.answered.swap(false, Ordering::Relaxed);
+        let in_time =
+            self.under_way.load(Ordering::Relaxed) > 0 && !self.timed_out.load(Ordering::Relaxed);
+        match failure {
+            CallFailure::Final(WorkerError::TimedOut) => answered || in_time,
+            CallFailure::Final(_) => false,
+            CallFailure::NotSent { .. } | CallFailure::Broken { .. } => answered,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sagebrush_core::task;
-use sagebrush_core::worker::{Reply, WorkerError};
+use sagebrush_core::worker::{Payload, Reply, Timings, WorkerError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
@@ -279,12 +279,16 @@ async fn a_hung_container_is_found_but_a_busy_one_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_good_ping_clears_the_bad_ones() {
+async fn a_good_ping_clears_the_bad_ones_but_a_reply_does_not() {
     let bad = Step::Say("HTTP/1.1 503 Oh\r\ncontent-length: 2\r\n\r\nno".to_owned());
     let script = [bad.clone(), bad.clone(), ok(""), bad.clone(), bad.clone(), bad];
     let server = server(vec![script.to_vec()]).await;
     let check = HealthCheck { interval: Duration::from_millis(1), failures: 3 };
-    let reason = until_sick(&server.client, &Pulse::default(), check).await;
+    let pulse = Pulse::default();
+    let reply =
+        Reply { payload: Payload::default(), custom_attributes: None, timings: Timings::default() };
+    pulse.begin().end(&Ok(reply));
+    let reason = until_sick(&server.client, &pulse, check).await;
     assert_eq!(reason, "it failed 3 pings in a row (the model answered 503: no)");
     assert_eq!(server.connections(), [6]);
 }
