@@ -5,8 +5,12 @@
 //! - [`container`]: images, through a Docker-compatible socket.
 //! - [`environment`]: what `requirements.txt` asks for, installed once.
 //!
+//! `contract` is the client that [`process`] and [`container`] speak through.
+//!
 //! Below them: [`sandbox`] starts programs confined, [`tree`] holds what was started until nothing
 //! of it is left, [`output`] brings what they print to the log.
+
+mod contract;
 
 pub mod container;
 pub mod environment;

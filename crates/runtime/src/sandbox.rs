@@ -35,6 +35,8 @@ pub struct Program {
 pub struct Confinement {
     /// Folders and files that it may read, each at its own place.
     pub readable: Vec<PathBuf>,
+    /// Folders that it may write to, each at its own place.
+    pub writable: Vec<PathBuf>,
     /// What it finds at `/opt/ml/<name>`, to read: `model`, `models`.
     pub ml: Vec<(&'static str, PathBuf)>,
     pub network: bool,

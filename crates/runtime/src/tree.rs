@@ -30,6 +30,12 @@ pub enum Exit {
     Unknown,
 }
 
+/// What a program takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub resident_bytes: u64,
+}
+
 impl Tree {
     pub(crate) fn spawn(command: &mut Command, home: Home) -> io::Result<Self> {
         let mut child = command.spawn()?;
@@ -40,6 +46,22 @@ impl Tree {
         let (sender, exit) = watch::channel(None);
         task::spawn("process", hold(child, group, home, sender));
         Ok(Self { group, output, exit })
+    }
+
+    /// The program itself; what it starts is below it.
+    #[must_use]
+    pub(crate) fn root(&self) -> Pid {
+        self.group
+    }
+
+    /// What it takes.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let status = format!("/proc/{}/status", self.group.as_raw_nonzero());
+        let status = std::fs::read_to_string(status).unwrap_or_default();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = resident.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        Usage { resident_bytes: kib.unwrap_or(0) << 10 }
     }
 
     /// What it prints; once only.

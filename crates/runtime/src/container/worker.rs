@@ -1,0 +1,170 @@
+//! A container that answers calls, watched until it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sagebrush_core::artifact::ArtifactLease;
+use sagebrush_core::task;
+use sagebrush_core::worker::{Call, LaunchSpec, Reply, Resources, Worker, WorkerError};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::ContainerSettings;
+use super::running::Container;
+use crate::contract::{ContractClient, HealthCheck, Pulse, each, until_sick};
+
+/// Says how something ended, once it has.
+pub(super) type Ended = watch::Receiver<Option<String>>;
+
+pub(super) struct ContainerWorker {
+    container: Arc<Container>,
+    client: Arc<ContractClient>,
+    pulse: Arc<Pulse>,
+    /// `ended with exit code 1`.
+    exit: Exit,
+    /// The same, or why it was killed.
+    ended: Ended,
+    watcher: JoinHandle<()>,
+    image: String,
+    concurrency: usize,
+    grace: Duration,
+    _leases: Vec<Arc<dyn ArtifactLease>>,
+}
+
+/// Waits for a container's end from its start on.
+pub(super) struct Exit {
+    ended: Ended,
+    waiter: JoinHandle<()>,
+}
+
+impl Exit {
+    pub(super) fn of(container: &Arc<Container>, resources: Resources) -> Self {
+        let (sender, ended) = watch::channel(None);
+        let container = container.clone();
+        let waiter = task::spawn("container wait", async move {
+            sender.send_replace(Some(container.ended(resources).await));
+        });
+        Self { ended, waiter }
+    }
+
+    /// `The container ended with exit code 1`.
+    pub(super) async fn cause(&self) -> String {
+        format!("The container {}", known(&self.ended).await)
+    }
+}
+
+impl Drop for Exit {
+    fn drop(&mut self) {
+        self.waiter.abort();
+    }
+}
+
+impl ContainerWorker {
+    pub(super) fn new(
+        container: Arc<Container>,
+        client: ContractClient,
+        exit: Exit,
+        image: String,
+        settings: &ContainerSettings,
+        spec: &LaunchSpec,
+    ) -> Self {
+        let (client, pulse) = (Arc::new(client), Arc::new(Pulse::default()));
+        let (sender, ended) = watch::channel(None);
+        let watch = watch(container.clone(), client.clone(), pulse.clone(), exit.ended.clone());
+        let watcher = task::spawn("container health", async move {
+            sender.send_replace(Some(watch.await));
+        });
+        Self {
+            _leases: spec.model.iter().chain(&spec.code).cloned().collect(),
+            concurrency: settings.concurrency,
+            grace: settings.grace,
+            container,
+            client,
+            pulse,
+            exit,
+            ended,
+            watcher,
+            image,
+        }
+    }
+
+    async fn call(&self, call: Call) -> Result<Reply, WorkerError> {
+        let beat = self.pulse.begin();
+        let reply = match self.client.invoke(call).await {
+            Ok(reply) => Ok(reply),
+            Err(failure) => Err(failure.explained(self.exit.cause()).await),
+        };
+        beat.end(&reply);
+        reply
+    }
+}
+
+impl Drop for ContainerWorker {
+    fn drop(&mut self) {
+        self.watcher.abort();
+    }
+}
+
+#[async_trait]
+impl Worker for ContainerWorker {
+    async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
+        each(calls, |call| self.call(call)).await
+    }
+
+    async fn ping(&self) -> Result<(), WorkerError> {
+        match self.client.ping().await {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(failure.explained(self.exit.cause()).await),
+        }
+    }
+
+    fn concurrency(&self) -> usize {
+        self.concurrency
+    }
+
+    async fn ended(&self) -> String {
+        known(&self.ended).await
+    }
+
+    fn image(&self) -> Option<String> {
+        Some(self.image.clone()).filter(|image| image.len() <= 255)
+    }
+
+    /// SIGTERM now; SIGKILL when both its grace and the time for work under way are over.
+    async fn stop(&self, deadline: Instant) {
+        self.watcher.abort();
+        self.client.close();
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.container.stop(self.grace.max(left)).await;
+        self.container.remove().await;
+    }
+}
+
+/// Says why the container can answer no call any more.
+async fn watch(
+    container: Arc<Container>,
+    client: Arc<ContractClient>,
+    pulse: Arc<Pulse>,
+    exit: Ended,
+) -> String {
+    tokio::select! {
+        how = known(&exit) => format!("The container {how}."),
+        sick = until_sick(&client, &pulse, HealthCheck::default()) => {
+            container.remove().await;
+            format!("The container was killed: {sick}.")
+        }
+    }
+}
+
+/// Waits until it is known; for ever, if it never will be.
+async fn known(ended: &Ended) -> String {
+    let mut ended = ended.clone();
+    if let Ok(how) = ended.wait_for(Option::is_some).await
+        && let Some(how) = how.clone()
+    {
+        return how;
+    }
+    std::future::pending().await
+}

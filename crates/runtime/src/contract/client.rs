@@ -1,0 +1,212 @@
+//! Requests to one container, over connections that are kept.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::Full;
+use sagebrush_core::worker::{Call, Reply, WorkerError};
+use tokio::time::{Duration, Instant, timeout, timeout_at};
+
+use super::address::Address;
+use super::answer::{Answer, UnderWay};
+use super::connection::{Connection, Lost};
+use super::failure::{CallFailure, chain};
+use super::pool::Pool;
+
+/// SageMaker: "the container must respond to `/ping` within 2 seconds".
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(super) const TARGET_MODEL: HeaderName =
+    HeaderName::from_static("x-amzn-sagemaker-target-model");
+
+/// Headers that speak about one connection, or about the body as this client frames it.
+const OF_THE_CONNECTION: &[&str] = &[
+    "connection",
+    "content-length",
+    "content-type",
+    "accept",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Where a container answers what.
+#[derive(Debug, Clone)]
+pub(crate) struct Paths {
+    pub(crate) ping: PathAndQuery,
+    pub(crate) invocations: PathAndQuery,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            ping: PathAndQuery::from_static("/ping"),
+            invocations: PathAndQuery::from_static("/invocations"),
+        }
+    }
+}
+
+/// Speaks the container contract with one container.
+pub(crate) struct ContractClient {
+    address: Address,
+    authority: HeaderValue,
+    paths: Paths,
+    pool: Pool,
+    under_way: UnderWay,
+}
+
+/// A request; one that can be sent twice.
+pub(super) struct Outgoing {
+    pub(super) method: Method,
+    pub(super) path: PathAndQuery,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl ContractClient {
+    /// Keeps up to `most_idle` connections.
+    pub(crate) fn new(address: Address, paths: Paths, most_idle: usize) -> Self {
+        let authority = HeaderValue::from_str(&address.authority());
+        Self {
+            authority: authority.unwrap_or(HeaderValue::from_static("localhost")),
+            address,
+            paths,
+            pool: Pool::new(most_idle),
+            under_way: UnderWay::default(),
+        }
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// `GET /ping`: `Ok` if it answered 200 in time.
+    pub(crate) async fn ping(&self) -> Result<(), CallFailure> {
+        let request = Outgoing {
+            method: Method::GET,
+            path: self.paths.ping.clone(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        };
+        let answer = timeout(PING_TIMEOUT, self.exchange(&request)).await;
+        let answer = answer.unwrap_or(Err(CallFailure::Final(WorkerError::TimedOut)))?;
+        match answer.status {
+            StatusCode::OK => Ok(()),
+            _ => Err(CallFailure::Final(answer.into_error())),
+        }
+    }
+
+    /// `POST /invocations`.
+    pub(crate) async fn invoke(&self, call: Call) -> Result<Reply, CallFailure> {
+        self.invoke_at(&self.paths.invocations, call).await
+    }
+
+    pub(super) async fn invoke_at(
+        &self,
+        path: &PathAndQuery,
+        call: Call,
+    ) -> Result<Reply, CallFailure> {
+        let since = Instant::now();
+        let deadline = call.deadline;
+        let request = Outgoing {
+            method: Method::POST,
+            path: path.clone(),
+            headers: headers(&call),
+            body: call.payload.body,
+        };
+        let answer = timeout_at(deadline, self.exchange(&request)).await;
+        let answer = answer.unwrap_or(Err(CallFailure::Final(WorkerError::TimedOut)))?;
+        answer.into_reply(since).map_err(CallFailure::Final)
+    }
+
+    /// Closes the connections that no call uses: a server that is to end may wait for them.
+    pub(crate) fn close(&self) {
+        self.pool.clear();
+    }
+
+    /// Sends a request, and once more if a kept connection turned out to be closed before a byte
+    /// of the response came.
+    pub(super) async fn exchange(&self, request: &Outgoing) -> Result<Answer, CallFailure> {
+        let mut written = false;
+        if let Some(mut connection) = self.pool.take().await {
+            match connection.send(self.request(request)).await {
+                Ok(response) => return self.finish(connection, response).await,
+                Err(lost) if lost.heard => return Err(failure(&lost)),
+                Err(lost) => written = lost.written,
+            }
+        }
+        let mut connection = Connection::open(&self.address).await.map_err(|error| {
+            let reason = format!("{} cannot be reached: {error}", self.address);
+            match written {
+                true => CallFailure::Broken { reason },
+                false => CallFailure::NotSent { reason },
+            }
+        })?;
+        match connection.send(self.request(request)).await {
+            Ok(response) => self.finish(connection, response).await,
+            Err(lost) => Err(failure(&Lost { written: lost.written || written, ..lost })),
+        }
+    }
+
+    async fn finish(
+        &self,
+        mut connection: Connection,
+        response: http::Response<hyper::body::Incoming>,
+    ) -> Result<Answer, CallFailure> {
+        let answer = Answer::read(&mut connection, response, &self.under_way).await?;
+        if answer.whole {
+            self.pool.give(connection);
+        }
+        Ok(answer)
+    }
+
+    fn request(&self, outgoing: &Outgoing) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(outgoing.body.clone()));
+        *request.method_mut() = outgoing.method.clone();
+        *request.uri_mut() = Uri::from(outgoing.path.clone());
+        let mut headers = outgoing.headers.clone();
+        headers.insert(HOST, self.authority.clone());
+        if outgoing.method == Method::POST {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(outgoing.body.len()));
+        }
+        *request.headers_mut() = headers;
+        request
+    }
+}
+
+/// What of a call is the API's. Everything else was left at the door.
+fn headers(call: &Call) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(call.headers.len() + 5);
+    let mut set = |name: HeaderName, value: Option<&str>| {
+        if let Some(Ok(value)) = value.map(HeaderValue::from_str) {
+            headers.insert(name, value);
+        }
+    };
+    set(CONTENT_TYPE, call.payload.content_type.as_deref());
+    set(ACCEPT, call.accept.as_deref());
+    set(TARGET_MODEL, call.target_model.as_deref());
+    for (name, value) in &call.headers {
+        if let Ok(name) = HeaderName::from_bytes(name.as_bytes())
+            && !OF_THE_CONNECTION.contains(&name.as_str())
+        {
+            set(name, Some(value));
+        }
+    }
+    headers
+}
+
+fn failure(lost: &Lost) -> CallFailure {
+    let reason = chain(&lost.error);
+    match lost.written {
+        true => CallFailure::Broken { reason },
+        false => CallFailure::NotSent { reason },
+    }
+}
