@@ -14,6 +14,8 @@ use crate::tree::family::Limits;
 use crate::tree::proc::Process;
 use detect::Found;
 
+pub(crate) use detect::executable;
+
 mod detect;
 mod group;
 mod leftovers;
@@ -58,6 +60,8 @@ pub struct Program {
 pub struct Confinement {
     /// Folders and files that it may read, each at its own place.
     pub readable: Vec<PathBuf>,
+    /// Folders that it may write to, each at its own place.
+    pub writable: Vec<PathBuf>,
     /// What it finds at `/opt/ml/<name>`, to read: `model`, `models`.
     pub ml: Vec<(&'static str, PathBuf)>,
     pub network: bool,
@@ -139,7 +143,7 @@ impl Sandbox {
         let named = |error: io::Error| {
             io::Error::new(error.kind(), format!("cannot start {}: {error}", path.display()))
         };
-        let program = Program { path: detect::executable(&path).map_err(named)?, ..program };
+        let program = Program { path: executable(&path).map_err(named)?, ..program };
         for (_, target) in &confinement.ml {
             let missing = |error: io::Error| {
                 io::Error::new(error.kind(), format!("{}: {error}", target.display()))

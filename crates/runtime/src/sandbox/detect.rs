@@ -74,7 +74,7 @@ async fn try_out(bubblewrap: &Bubblewrap, sandbox: &Sandbox) -> io::Result<()> {
 }
 
 /// The place of `program`, a path or a name on the `PATH`.
-pub(super) fn executable(program: &Path) -> io::Result<PathBuf> {
+pub(crate) fn executable(program: &Path) -> io::Result<PathBuf> {
     let runs = |path: &PathBuf| path.is_file() && access(path, Access::EXEC_OK).is_ok();
     if program.components().count() > 1 || program.is_absolute() {
         let path = std::path::absolute(program)?;

@@ -80,7 +80,9 @@ pub(super) fn arguments(
     mounts.add(&["--remount-ro", "/dev", "--symlink", "/tmp", "/var/tmp", "--dir", BASE_DIR]);
     mounts.readable(confinement, program);
     mounts.base_dir(confinement, home);
-    mounts.bind("--bind", home, home);
+    for place in confinement.writable.iter().map(PathBuf::as_path).chain([home]) {
+        mounts.bind("--bind", place, place);
+    }
     mounts.add(&["--remount-ro", "/"]);
     mounts.list
 }

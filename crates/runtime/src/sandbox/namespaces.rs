@@ -75,7 +75,8 @@ fn write_options(
 ) -> io::Result<PathBuf> {
     let mut confinement = confinement.clone();
     let directory = program.directory.as_deref().unwrap_or_else(|| home.path());
-    if !is_inside(directory, home) {
+    let is_writable = confinement.writable.iter().any(|place| directory.starts_with(place));
+    if !is_writable && !is_inside(directory, home) {
         confinement.readable.push(directory.to_owned());
     }
     let mut options = mounts::arguments(bubblewrap, &confinement, home.path(), Some(&program.path));
