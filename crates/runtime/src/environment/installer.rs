@@ -106,6 +106,8 @@ impl<'a> Installer<'a> {
         for (name, value) in QUIET {
             environment.insert((*name).to_owned(), (*value).to_owned());
         }
+        let cache = part.cache().to_string_lossy().into_owned();
+        environment.insert("UV_CACHE_DIR".to_owned(), cache);
         Program {
             path: self.uv.as_ref().unwrap_or(python).clone(),
             arguments,

@@ -72,6 +72,7 @@ impl Shelf {
     pub(super) async fn keep(&self, part: Part) -> Result<PathBuf, EnvironmentError> {
         let keep = move || {
             fs::remove_dir_all(part.code())?;
+            remove(&part.cache())?;
             fs::write(part.path().join(USED), size(part.path())?.to_string())?;
             // The name must not be there before what it stands for.
             rustix::fs::syncfs(File::open(part.path())?)?;
@@ -94,6 +95,11 @@ impl Part {
     /// Where the packages come.
     pub(super) fn site(&self) -> PathBuf {
         self.0.join("site")
+    }
+
+    /// Where uv unpacks what it then links: on the same mount, else it would have to copy.
+    pub(super) fn cache(&self) -> PathBuf {
+        self.0.join("cache")
     }
 
     /// Where the files with the requirements are.
