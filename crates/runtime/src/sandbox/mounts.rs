@@ -78,7 +78,7 @@ pub(super) fn arguments(
         mounts.add(&["--tmpfs", place]);
     }
     mounts.add(&["--remount-ro", "/dev", "--symlink", "/tmp", "/var/tmp", "--dir", BASE_DIR]);
-    mounts.readable(confinement, program);
+    mounts.readable(confinement, program, home);
     mounts.base_dir(confinement, home);
     for place in confinement.writable.iter().map(PathBuf::as_path).chain([home]) {
         mounts.bind("--bind", place, place);
@@ -117,8 +117,12 @@ impl Mounts {
         }
         let etc = Path::new("/etc");
         let others = Path::new("/opt");
-        for path in ETC.iter().map(|name| etc.join(name)).chain(entries(others)) {
+        for path in ETC.iter().map(|name| etc.join(name)) {
             self.bind("--ro-bind-try", &path, &path);
+        }
+        for path in entries(others) {
+            self.bind("--ro-bind-try", &path, &path);
+            self.readable.push(path);
         }
         for path in TOPOLOGY.iter().map(Path::new) {
             self.bind("--ro-bind-try", path, path);
@@ -127,7 +131,7 @@ impl Mounts {
 
     /// Each at its own place and, if that is a link, where it leads; outer folders before inner
     /// ones, which they would hide.
-    fn readable(&mut self, confinement: &Confinement, program: Option<&Path>) {
+    fn readable(&mut self, confinement: &Confinement, program: Option<&Path>, home: &Path) {
         let wanted = confinement.readable.iter().map(PathBuf::as_path).chain(program);
         let mut places = BTreeMap::new();
         for path in wanted.flat_map(chain) {
@@ -135,6 +139,20 @@ impl Mounts {
                 places.insert(path, target);
             }
         }
+        let ours = data_dir(home);
+        let is_ours = |place: &PathBuf| place.starts_with(ours) && place != ours;
+        let (inside, outside): (Vec<_>, Vec<_>) =
+            places.into_iter().partition(|(place, _)| is_ours(place));
+        self.bind_readable(outside);
+        // A folder around ours, such as a project with its environment, does not show ours.
+        if self.readable.iter().any(|folder| ours.starts_with(folder) && ours != folder) {
+            self.add(&[OsStr::new("--tmpfs"), ours.as_os_str()]);
+            self.readable.retain(|folder| !ours.starts_with(folder));
+        }
+        self.bind_readable(inside);
+    }
+
+    fn bind_readable(&mut self, places: Vec<(PathBuf, PathBuf)>) {
         for (path, target) in places {
             let is_there = self.readable.iter().any(|folder| path.starts_with(folder));
             let hides_ours = Path::new(BASE_DIR).starts_with(&path);
@@ -156,6 +174,11 @@ impl Mounts {
             self.bind("--bind", &home.join("ml").join(name), &base_dir.join(name));
         }
     }
+}
+
+/// What we keep: the folder around that of all homes.
+fn data_dir(home: &Path) -> &Path {
+    home.parent().and_then(Path::parent).unwrap_or(home)
 }
 
 /// What is in `/opt`, but for what has the place of the program's own files.

@@ -227,6 +227,42 @@ async fn what_is_not_allowed_is_not_there() {
 }
 
 #[tokio::test]
+async fn folders_around_ours_do_not_show_it() {
+    for (mode, trial) in trials().await {
+        if mode != Mode::Namespaces {
+            continue;
+        }
+        for name in ["secret", "environment", "../beside"] {
+            std::fs::write(trial.folder.join(name), "s").unwrap();
+        }
+        let around = trial.folder.parent().unwrap().to_owned();
+        let given = vec![around.clone(), trial.folder.join("environment")];
+        let readable = [trial.confinement().readable, given].concat();
+        let confinement = Confinement { readable, ..trial.confinement() };
+        let script = format!(
+            "import os; f = '{}'; print(sorted(os.listdir(f)), 'beside' in os.listdir(f + '/..'))",
+            trial.folder.display()
+        );
+        check(&trial, &confinement, &script, "['environment', 'run'] True").await;
+    }
+}
+
+#[tokio::test]
+async fn where_namespaces_are_wanted_nothing_runs_without() {
+    for (_, trial) in trials().await {
+        let why = "bubblewrap is not installed".to_owned();
+        let sandbox = Sandbox::open(trial.folder.join("other")).unwrap();
+        let sandbox = sandbox.with_mode(Mode::Namespaces);
+        sandbox.found.set(super::Found::Nothing { why: why.clone() }).ok().unwrap();
+        assert_eq!(sandbox.isolation().await, Isolation::Group { why });
+        let home = sandbox.home().unwrap();
+        let refused = sandbox.start(trial.python(""), &trial.confinement(), home).await;
+        let said = refused.err().unwrap().to_string();
+        assert!(said.ends_with("does not give: bubblewrap is not installed"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn temporary_files_are_private_and_go() {
     for (_, trial) in trials().await {
         let name = format!("sagebrush-test-{}", uuid::Uuid::new_v4());
