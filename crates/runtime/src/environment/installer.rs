@@ -76,13 +76,13 @@ impl<'a> Installer<'a> {
         };
         let program = self.program(&part, &files);
         let tree = shelf.sandbox.start(program, &confinement, home).await.map_err(machine)?;
-        match follow(&tree, progress).await {
-            (Exit::Code(0), _) => shelf.keep(part).await,
-            (exit, said) if said.is_empty() => {
-                Err(EnvironmentError::Install { reason: format!("the installer {exit}") })
-            }
-            (_, reason) => Err(EnvironmentError::Install { reason }),
+        let (exit, said) = follow(&tree, progress).await;
+        if exit == Exit::Code(0) {
+            return shelf.keep(part).await;
         }
+        shelf.discard(part).await?;
+        let reason = if said.is_empty() { format!("the installer {exit}") } else { said };
+        Err(EnvironmentError::Install { reason })
     }
 
     fn program(&self, part: &Part, files: &[PathBuf]) -> Program {

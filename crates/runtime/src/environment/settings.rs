@@ -11,6 +11,10 @@ use tokio::time::timeout;
 /// How long pip may take to list its settings.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Settings that say where to install, or for which Python: we say that.
+const PLACES: &[&str] =
+    &["prefix", "python", "require-virtualenv", "root", "src", "target", "user"];
+
 /// True for the variables that set up installers. Not for their caches: what one model's packages
 /// leave there while they are built would reach others.
 pub(super) fn is_setting(name: &str) -> bool {
@@ -20,7 +24,8 @@ pub(super) fn is_setting(name: &str) -> bool {
     let is_network = upper.ends_with("_PROXY")
         || name.starts_with("SSL_CERT_")
         || matches!(name, "REQUESTS_CA_BUNDLE" | "CURL_CA_BUNDLE");
-    (is_tool && !is_cache) || is_network
+    let is_place = PLACES.iter().any(|place| name == variable(place));
+    (is_tool && !is_cache && !is_place) || is_network
 }
 
 /// Pip's settings by their name (`index-url`): those in its files, and over them those in
@@ -102,11 +107,16 @@ pub(super) fn for_pip(
     pip: &BTreeMap<String, String>,
     environment: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
-    let name = |setting: &str| format!("PIP_{}", setting.to_ascii_uppercase().replace('-', "_"));
+    let others = pip.iter().filter(|(setting, _)| !PLACES.contains(&setting.as_str()));
     let mut given: BTreeMap<String, String> =
-        pip.iter().map(|(setting, value)| (name(setting), value.clone())).collect();
+        others.map(|(setting, value)| (variable(setting), value.clone())).collect();
     given.extend(environment.clone());
     given
+}
+
+/// The variable that gives pip a setting.
+fn variable(setting: &str) -> String {
+    format!("PIP_{}", setting.to_ascii_uppercase().replace('-', "_"))
 }
 
 /// True if only what links name may be installed.
@@ -166,6 +176,7 @@ mod tests {
         let pip = for_pip(&parse(LISTED), &own);
         assert_eq!(pip["PIP_INDEX_URL"], "https://mirror/simple");
         assert_eq!(pip["PIP_FIND_LINKS"], "/a /b");
+        assert_eq!(for_pip(&parse("install.user='1'"), &BTreeMap::new()), BTreeMap::new());
     }
 
     #[test]
@@ -173,7 +184,7 @@ mod tests {
         for name in ["PIP_INDEX_URL", "UV_INDEX", "HTTPS_PROXY", "no_proxy", "SSL_CERT_FILE"] {
             assert!(is_setting(name), "{name}");
         }
-        for name in ["AWS_SECRET_ACCESS_KEY", "HOME", "PIP_CACHE_DIR", "UV_CACHE_DIR", "PATH"] {
+        for name in ["AWS_SECRET_ACCESS_KEY", "HOME", "PIP_CACHE_DIR", "PIP_USER", "PATH"] {
             assert!(!is_setting(name), "{name}");
         }
     }

@@ -68,6 +68,11 @@ impl Shelf {
         .await
     }
 
+    /// Removes what could not be installed.
+    pub(super) async fn discard(&self, part: Part) -> Result<(), EnvironmentError> {
+        blocking(move || remove(part.path())).await
+    }
+
     /// Keeps what was installed under its name; returns the folder with the packages.
     pub(super) async fn keep(&self, part: Part) -> Result<PathBuf, EnvironmentError> {
         let keep = move || {

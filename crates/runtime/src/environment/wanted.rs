@@ -61,14 +61,13 @@ impl Wanted {
             let from = requirements.parent().unwrap_or_else(|| Path::new("."));
             if self.has_local {
                 copy_folder(from, folder)?;
+                texts(folder)?.iter().try_for_each(|path| make_whole(path))?;
             } else {
-                for path in texts(from)? {
-                    fs::copy(&path, folder.join(path.file_name().unwrap_or_default()))?;
+                for path in texts(from)?.iter().chain([requirements]) {
+                    fs::copy(path, folder.join(path.file_name().unwrap_or_default()))?;
                 }
             }
-            let name = requirements.file_name().unwrap_or_default();
-            fs::copy(requirements, folder.join(name))?;
-            files.push(PathBuf::from(name));
+            files.push(PathBuf::from(requirements.file_name().unwrap_or_default()));
         }
         if !self.packages.is_empty() {
             fs::write(folder.join(PACKAGES), &self.packages)?;
@@ -167,6 +166,25 @@ fn is_archive(word: &str) -> bool {
     [".whl", ".zip", ".tar.gz"].iter().any(|end| word.ends_with(end))
 }
 
+/// What is installed from its sources is installed whole: they do not stay where they are. Texts
+/// that say nothing of it stay as they are, to the byte.
+fn make_whole(path: &Path) -> io::Result<()> {
+    let text = String::from_utf8_lossy(&fs::read(path)?).into_owned();
+    without_editable(&text).map_or(Ok(()), |text| fs::write(path, text))
+}
+
+fn without_editable(text: &str) -> Option<String> {
+    let marks = ["-e ", "-e=", "--editable ", "--editable="];
+    let source = |line: &str| {
+        let said = line.trim_start();
+        Some(marks.iter().find_map(|mark| said.strip_prefix(mark))?.trim_start().to_owned())
+    };
+    text.lines().any(|line| source(line).is_some()).then(|| {
+        let lines = text.lines().map(|line| source(line).unwrap_or_else(|| line.to_owned()));
+        lines.map(|line| line + "\n").collect()
+    })
+}
+
 /// The project that a requirement names, as indexes compare names.
 fn project(line: &str) -> Option<String> {
     let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
@@ -211,7 +229,15 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{local_paths, project};
+    use super::{local_paths, project, without_editable};
+
+    #[test]
+    fn nothing_stays_editable() {
+        let text = "-e ./package\n numpy\n--editable=.\n-r other.txt";
+        let wanted = "./package\n numpy\n.\n-r other.txt\n";
+        assert_eq!(without_editable(text).as_deref(), Some(wanted));
+        assert_eq!(without_editable("-r other.txt\r\n"), None);
+    }
 
     #[test]
     fn projects_compare_as_on_an_index() {
