@@ -61,7 +61,11 @@ pub(super) async fn start(
     let mut child = command.spawn()?;
     let stderr = child.stderr.as_mut().ok_or_else(|| io::Error::other("it has no output"))?;
     let born = timeout(BIRTH, birth(stderr)).await;
-    let first = born.map_err(|_| io::Error::other("bubblewrap hangs"))??;
+    let born = born.map_err(|_| io::Error::other("bubblewrap hangs"))??;
+    let holder = child.id().and_then(|id| i32::try_from(id).ok());
+    // A short program may have ended meanwhile, and another process have got its number.
+    let first = Process::of(born.child).filter(|first| Some(first.parent) == holder);
+    let first = first.unwrap_or_else(|| Process::gone(born.child));
     std::fs::remove_file(&options)?;
     Ok((child, Kind::Namespaces { first }))
 }
@@ -106,7 +110,7 @@ fn is_inside(directory: &Path, home: &Home) -> bool {
 
 /// Reads what bubblewrap tells of its first process, which waits until it has been told, and not
 /// a byte more: the rest is the program's.
-async fn birth(stderr: &mut ChildStderr) -> io::Result<Process> {
+async fn birth(stderr: &mut ChildStderr) -> io::Result<Born> {
     let mut said = Vec::new();
     while said.len() < LONGEST && !said.ends_with(b"}\n") {
         match stderr.read_u8().await {
@@ -119,6 +123,5 @@ async fn birth(stderr: &mut ChildStderr) -> io::Result<Process> {
         let said = String::from_utf8_lossy(&said);
         io::Error::other(said.trim().trim_start_matches("bwrap: ").to_owned())
     };
-    let born: Born = serde_json::from_slice(&said).map_err(|_| refused())?;
-    Process::of(born.child).ok_or_else(|| io::Error::other("it ended at once"))
+    serde_json::from_slice(&said).map_err(|_| refused())
 }

@@ -67,6 +67,20 @@ impl Process {
         parse(&fs::read(format!("/proc/{id}/stat")).ok()?)
     }
 
+    /// A process that was gone before it was looked at. It is like none that is there.
+    pub(crate) fn gone(id: i32) -> Self {
+        Self {
+            id,
+            parent: 0,
+            group: 0,
+            session: 0,
+            zombie: true,
+            threads: 0,
+            started: u64::MAX,
+            resident_bytes: 0,
+        }
+    }
+
     pub(crate) fn is_our_child(&self) -> bool {
         self.parent == getpid().as_raw_pid()
     }

@@ -4,8 +4,8 @@ use tokio::time::{Instant, timeout};
 
 use super::Exit;
 use super::proc::{Process, Snapshot};
-use crate::sandbox::Confinement;
 use crate::sandbox::tests::{Trial, trials};
+use crate::sandbox::{Confinement, Program};
 
 #[test]
 fn exits_read_as_sentences() {
@@ -34,6 +34,19 @@ async fn programs_end_as_they_say() {
             assert_eq!(trial.run(script, &trial.confinement()).await.0, wanted, "{script}");
         }
     }
+}
+
+#[tokio::test]
+async fn short_programs_may_end_before_they_are_seen() {
+    for (_, trial) in trials().await {
+        for _ in 0..20 {
+            let program = Program { path: "true".into(), arguments: vec![], ..trial.python("") };
+            let (tree, _) = trial.start(program, &Confinement::default()).await;
+            assert_eq!(tree.ended().await, Exit::Code(0));
+        }
+        trial.assert_nothing_is_left();
+    }
+    assert!(!Process::gone(1).is_there() && !Process::gone(1).is_alive());
 }
 
 /// A daemon: in a session of its own, its parents gone.
