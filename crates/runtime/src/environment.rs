@@ -1,15 +1,51 @@
 //! Python interpreters, and the packages that a model asks for, installed once per content.
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
-use tokio::process::Command;
+use tokio::sync::{Mutex as AsyncMutex, OnceCell};
+
+use crate::sandbox::Mode;
+use installer::Installer;
+use interpreter::Interpreters;
+use shelf::Shelf;
+use wanted::Wanted;
+
+mod installer;
+mod interpreter;
+mod settings;
+mod shelf;
+mod wanted;
 
 /// Finds interpreters and installs packages for them.
 pub struct Environments {
     /// Installed packages, a folder per content.
     dir: PathBuf,
+    options: Options,
+    interpreters: Interpreters,
+    /// Opened when first something is to be installed.
+    shelf: OnceCell<Shelf>,
+    /// What is being installed or was, by its content.
+    slots: Mutex<HashMap<String, Arc<Slot>>>,
+}
+
+/// How packages are installed.
+#[derive(Default)]
+struct Options {
+    uv: Option<PathBuf>,
+    environment: BTreeMap<String, String>,
+    mode: Mode,
+    budget: Option<u64>,
+}
+
+/// One content: only one caller installs it, the others share what came of it.
+#[derive(Default)]
+struct Slot {
+    runs: AtomicU64,
+    failure: AsyncMutex<Option<EnvironmentError>>,
 }
 
 /// A Python interpreter, asked once what it is.
@@ -40,15 +76,54 @@ pub enum EnvironmentError {
     Install { reason: String },
 }
 
-const PROBE: &str = "import json, site, sys; print(json.dumps({'path': sys.executable, \
-    'version': '.'.join(map(str, sys.version_info[:3])), \
-    'readable': sorted({sys.prefix, sys.base_prefix, sys.exec_prefix, *site.getsitepackages()})}))";
-
 impl Environments {
-    /// Keeps what is installed below `dir`.
+    /// Keeps what is installed below `dir`, which no other process may use.
     #[must_use]
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir }
+        Self {
+            dir,
+            options: Options::default(),
+            interpreters: Interpreters::default(),
+            shelf: OnceCell::new(),
+            slots: Mutex::default(),
+        }
+    }
+
+    /// Installs with the `uv` at that path; where it is not there, with the one on the `PATH`, and
+    /// where there is none, with the interpreter's pip.
+    #[must_use]
+    pub fn with_uv(mut self, uv: PathBuf) -> Self {
+        self.options.uv = Some(uv);
+        self
+    }
+
+    /// Gives installers these variables of ours, of which only those count that
+    /// [`Self::is_setting`] names.
+    #[must_use]
+    pub fn with_installer_environment(mut self, environment: BTreeMap<String, String>) -> Self {
+        let settings = environment.into_iter().filter(|(name, _)| Self::is_setting(name));
+        self.options.environment = settings.collect();
+        self
+    }
+
+    /// Keeps installers apart as `mode` says: packages may run code of their own to be built.
+    #[must_use]
+    pub fn with_mode(mut self, mode: Mode) -> Self {
+        self.options.mode = mode;
+        self
+    }
+
+    /// Keeps what is installed below so many bytes, if what is in use allows it.
+    #[must_use]
+    pub fn with_budget(mut self, bytes: u64) -> Self {
+        self.options.budget = Some(bytes);
+        self
+    }
+
+    /// True for the environment variables that set up pip and uv: indexes, proxies, certificates.
+    #[must_use]
+    pub fn is_setting(name: &str) -> bool {
+        settings::is_setting(name)
     }
 
     /// Asks `program`, a path or a name on the `PATH`, what it is; once.
@@ -56,17 +131,12 @@ impl Environments {
     /// # Errors
     /// When it is not there or is no Python of version 3.9 or newer.
     pub async fn interpreter(&self, program: &str) -> Result<Arc<Interpreter>, EnvironmentError> {
-        let unusable =
-            |reason: String| EnvironmentError::Interpreter { path: program.to_owned(), reason };
-        let output = Command::new(program).args(["-c", PROBE]).output().await;
-        let output = output.map_err(|error| unusable(error.to_string()))?;
-        let found: Interpreter = serde_json::from_slice(&output.stdout)
-            .map_err(|error| unusable(format!("it answered nonsense: {error}")))?;
-        Ok(Arc::new(found))
+        self.interpreters.find(program).await
     }
 
     /// Installs the model's `requirements` and those of `packages` whose module is missing; once
-    /// per content. Returns the folder to put first on `sys.path`; `None` if nothing is wanted.
+    /// per content. Returns the folder to put first on `sys.path`; `None` if nothing is wanted. The
+    /// folder stays while this process runs.
     ///
     /// # Errors
     /// When the installer fails, with its own words.
@@ -77,11 +147,47 @@ impl Environments {
         packages: &[Package],
         progress: &(dyn Fn(&str) + Sync),
     ) -> Result<Option<PathBuf>, EnvironmentError> {
-        if requirements.is_none() && packages.is_empty() {
-            return Ok(None);
+        let missing = self.interpreters.missing(interpreter, packages).await?;
+        let Some(wanted) = Wanted::read(requirements, &missing).await? else { return Ok(None) };
+        let name = wanted.name(interpreter);
+        let slot = self.slot(&name);
+        let seen = slot.runs.load(Ordering::Acquire);
+        if slot.failure.try_lock().is_err() {
+            progress("Waiting for the same requirements, which are being installed.");
         }
-        progress("installing");
-        let reason = format!("not done for {} in {}", interpreter.version, self.dir.display());
-        Err(EnvironmentError::Install { reason })
+        let mut failure = slot.failure.lock().await;
+        let shelf = self.shelf().await?;
+        if let Some(site) = shelf.find(&name).await? {
+            return Ok(Some(site));
+        }
+        let was_tried_meanwhile = slot.runs.load(Ordering::Acquire) != seen;
+        if let Some(failure) = failure.as_ref().filter(|_| was_tried_meanwhile) {
+            return Err(failure.clone());
+        }
+        let installer = Installer::new(&self.options, interpreter).await;
+        let outcome = installer.run(shelf, &wanted, &name, progress).await;
+        *failure = outcome.as_ref().err().cloned();
+        slot.runs.fetch_add(1, Ordering::Release);
+        outcome.map(Some)
+    }
+
+    fn slot(&self, name: &str) -> Arc<Slot> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.entry(name.to_owned()).or_default().clone()
+    }
+
+    async fn shelf(&self) -> Result<&Shelf, EnvironmentError> {
+        let open = || Shelf::open(self.dir.clone(), self.options.mode, self.options.budget);
+        self.shelf.get_or_try_init(open).await
     }
 }
+
+impl EnvironmentError {
+    /// A fault of this machine.
+    fn machine(what: &str, error: impl std::fmt::Display) -> Self {
+        Self::Install { reason: format!("{what}: {error}") }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ mod contract;
 
 pub mod container;
 pub mod environment;
-pub mod models;
+mod models;
 pub mod output;
 pub mod process;
 pub mod python;

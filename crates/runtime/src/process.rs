@@ -7,7 +7,6 @@
 
 pub mod recipe;
 
-mod folder;
 mod host;
 mod plan;
 mod port;

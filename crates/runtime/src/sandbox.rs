@@ -5,17 +5,43 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-use tokio::process::Command;
+use sagebrush_core::worker::LaunchError;
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::tree::Tree;
+use crate::tree::family::Limits;
+use crate::tree::proc::Process;
+use detect::Found;
+
+pub(crate) use detect::executable;
+
+mod detect;
+mod group;
+mod leftovers;
+mod limits;
+mod mounts;
+mod namespaces;
 
 /// Starts programs, each in a confinement of its own.
 pub struct Sandbox {
     /// Holds the home of each running program; what a crash left there goes at the next start.
     run_dir: PathBuf,
+    mode: Mode,
+    found: OnceCell<Found>,
+}
+
+/// How programs are to be kept apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// As well as the machine allows.
+    #[default]
+    Auto,
+    /// In namespaces; where there are none, no program is started.
+    Namespaces,
+    /// As a process group only.
+    Group,
 }
 
 /// What is to be run.
@@ -46,16 +72,6 @@ pub struct Confinement {
     pub processes: Option<usize>,
 }
 
-/// How programs are to be kept apart.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// In namespaces where the machine can, else as a process group.
-    #[default]
-    Auto,
-    Namespaces,
-    Group,
-}
-
 /// How a program is kept apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Isolation {
@@ -66,30 +82,56 @@ pub enum Isolation {
 }
 
 impl Sandbox {
-    /// Starts programs below `run_dir`, which no other process may use. Removes what an earlier
-    /// run left there. Blocks.
+    /// Starts programs below `run_dir`, which no other process may use. Ends and removes what an
+    /// earlier run left there. Blocks.
     ///
     /// # Errors
     /// When `run_dir` cannot be made.
     pub fn open(run_dir: PathBuf) -> io::Result<Self> {
+        // Orphans of our programs become our children, so that none gets away.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         std::fs::create_dir_all(&run_dir)?;
-        Ok(Self { run_dir })
+        // Programs start elsewhere: a relative path would mean another place to them.
+        let run_dir = run_dir.canonicalize()?;
+        leftovers::sweep(&run_dir)?;
+        Ok(Self { run_dir, mode: Mode::Auto, found: OnceCell::new() })
     }
 
     /// Keeps programs apart as `mode` says.
     #[must_use]
-    pub fn with_mode(self, _mode: Mode) -> Self {
-        self
+    pub fn with_mode(self, mode: Mode) -> Self {
+        Self { mode, found: OnceCell::new(), ..self }
     }
 
-    /// How programs are kept apart on this machine.
+    /// How programs are kept apart on this machine; tried out once.
     pub async fn isolation(&self) -> Isolation {
-        Isolation::Group { why: "not done yet".to_owned() }
+        match self.found().await {
+            Found::Bubblewrap(_) => Isolation::Namespaces,
+            Found::Nothing { why } => Isolation::Group { why: why.clone() },
+        }
+    }
+
+    /// Says why a program cannot be kept from the network, if it cannot.
+    ///
+    /// # Errors
+    /// When it is to have no network, and only namespaces could see to that.
+    pub async fn check_network(&self, network: bool) -> Result<(), LaunchError> {
+        match self.found().await {
+            Found::Nothing { why } if !network => Err(LaunchError::Permanent {
+                reason: format!(
+                    "EnableNetworkIsolation needs namespaces, and programs here run without: {why}."
+                ),
+            }),
+            Found::Bubblewrap(_) | Found::Nothing { .. } => Ok(()),
+        }
     }
 
     /// Where a program will find `/opt/ml`, before it is started in `home`.
     pub async fn base_dir(&self, home: &Home) -> PathBuf {
-        home.path().join("ml")
+        match self.found().await {
+            Found::Bubblewrap(_) => PathBuf::from(mounts::BASE_DIR),
+            Found::Nothing { .. } => home.path().join("ml"),
+        }
     }
 
     /// A folder for one program, removed when it is dropped.
@@ -97,12 +139,13 @@ impl Sandbox {
     /// # Errors
     /// When it cannot be made.
     pub fn home(&self) -> io::Result<Home> {
-        let path = self.run_dir.join(Uuid::new_v4().simple().to_string());
-        std::fs::create_dir(&path)?;
-        Ok(Home(path))
+        Home::make(self.run_dir.join(Uuid::new_v4().simple().to_string()))
     }
 
     /// Starts `program` in `home`, confined; its output is piped.
+    ///
+    /// A program in namespaces ends with the thread that starts it: call this from one that lives
+    /// on, as those of the async runtime do.
     ///
     /// # Errors
     /// When it cannot be started; says which program.
@@ -112,24 +155,44 @@ impl Sandbox {
         confinement: &Confinement,
         home: Home,
     ) -> io::Result<Tree> {
-        let ml = home.path().join("ml");
-        std::fs::create_dir_all(&ml)?;
-        for (name, target) in &confinement.ml {
-            std::os::unix::fs::symlink(target, ml.join(name))?;
+        let path = program.path.clone();
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot start {}: {error}", path.display()))
+        };
+        let program = Program { path: executable(&path).map_err(named)?, ..program };
+        for (_, target) in &confinement.ml {
+            let missing = |error: io::Error| {
+                io::Error::new(error.kind(), format!("{}: {error}", target.display()))
+            };
+            std::fs::metadata(target).map_err(missing).map_err(named)?;
         }
-        let mut command = Command::new(&program.path);
-        command
-            .args(&program.arguments)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .envs(&program.environment)
-            .current_dir(program.directory.as_deref().unwrap_or(home.path()))
-            .stdin(program.input.map_or_else(Stdio::null, Stdio::from))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
-        Tree::spawn(&mut command, home)
+        mounts::make_folders(&home).map_err(named)?;
+        let limits =
+            Limits { memory_bytes: confinement.memory_bytes, processes: confinement.processes };
+        let (child, kind) = match (self.found().await, self.mode) {
+            (Found::Bubblewrap(bubblewrap), _) => {
+                namespaces::start(bubblewrap, program, confinement, &home).await
+            }
+            (Found::Nothing { why }, Mode::Namespaces) => Err(io::Error::other(format!(
+                "it may only run in namespaces, which this machine does not give: {why}"
+            ))),
+            (Found::Nothing { .. }, Mode::Auto | Mode::Group) => {
+                group::start(program, confinement, &home)
+            }
+        }
+        .map_err(named)?;
+        Tree::hold(child, kind, limits, home).map_err(named)
+    }
+
+    async fn found(&self) -> &Found {
+        self.found
+            .get_or_init(|| async {
+                match self.mode {
+                    Mode::Auto | Mode::Namespaces => detect::bubblewrap(self).await,
+                    Mode::Group => Found::Nothing { why: "it is set so".to_owned() },
+                }
+            })
+            .await
     }
 }
 
@@ -138,16 +201,37 @@ impl Sandbox {
 pub struct Home(PathBuf);
 
 impl Home {
+    fn make(path: PathBuf) -> io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Makes a folder in it.
+    fn folder(&self, name: &str) -> io::Result<PathBuf> {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(&path)?;
+        Ok(path)
+    }
+
+    /// Notes beside it which process runs in it, for a start after a crash of ours.
+    pub(crate) fn note(&self, root: &Process) -> io::Result<()> {
+        leftovers::note(&self.0, root)
     }
 }
 
 impl Drop for Home {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+        if let Err(error) = leftovers::remove(&self.0) {
             tracing::warn!(home = %self.0.display(), %error, "a program's folder stays behind");
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

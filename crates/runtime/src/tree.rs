@@ -4,21 +4,28 @@ use std::fmt;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use sagebrush_core::logs::{LogSink, LogStream};
 use sagebrush_core::task;
-use tokio::process::{Child, ChildStderr, ChildStdout, Command};
-use tokio::sync::watch;
+use tokio::process::{Child, ChildStderr, ChildStdout};
+use tokio::sync::watch as channel;
 use tokio::time::{Instant, timeout_at};
 
 use crate::sandbox::Home;
 
+pub(crate) mod family;
+pub(crate) mod proc;
+mod watch;
+
+use family::{Family, Kind, Limits};
+use proc::Process;
+
 /// A running program. Dropped, all of it is killed.
 pub struct Tree {
-    group: Pid,
+    family: Arc<Family>,
     output: Mutex<Option<(ChildStdout, ChildStderr)>>,
-    exit: watch::Receiver<Option<Exit>>,
+    exit: channel::Receiver<Option<Exit>>,
 }
 
 /// How a program ended. Display fits after "The process": `ended with exit code 3`.
@@ -26,48 +33,47 @@ pub struct Tree {
 pub enum Exit {
     Code(i32),
     Signal(i32),
+    /// It had so many processes and threads at once, and was killed for it.
+    TooManyProcesses(usize),
     /// It is gone, and nobody knows how.
     Unknown,
 }
 
-/// What a program takes.
+/// What a program takes; as it was seen last, a quarter of a second ago at most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
+    pub processes: usize,
+    /// The threads of all processes; each has one at least.
+    pub threads: usize,
+    /// Their resident sets together. What they share is counted for each of them.
     pub resident_bytes: u64,
 }
 
 impl Tree {
-    pub(crate) fn spawn(command: &mut Command, home: Home) -> io::Result<Self> {
-        let mut child = command.spawn()?;
+    /// Holds `child`, which was started in `home`.
+    pub(crate) fn hold(
+        mut child: Child,
+        kind: Kind,
+        limits: Limits,
+        home: Home,
+    ) -> io::Result<Self> {
         let gone = || io::Error::other("it ended at once");
-        let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        let group = group.ok_or_else(gone)?;
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        let root = id.and_then(Process::of).ok_or_else(gone)?;
+        home.note(&root)?;
         let output = Mutex::new(child.stdout.take().zip(child.stderr.take()));
-        let (sender, exit) = watch::channel(None);
-        task::spawn("process", hold(child, group, home, sender));
-        Ok(Self { group, output, exit })
-    }
-
-    /// The program itself; what it starts is below it.
-    #[must_use]
-    pub(crate) fn root(&self) -> Pid {
-        self.group
-    }
-
-    /// What it takes.
-    #[must_use]
-    pub fn usage(&self) -> Usage {
-        let status = format!("/proc/{}/status", self.group.as_raw_nonzero());
-        let status = std::fs::read_to_string(status).unwrap_or_default();
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = resident.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        Usage { resident_bytes: kib.unwrap_or(0) << 10 }
+        let family = Arc::new(Family::new(root, kind, home.path().to_owned(), limits));
+        watch::join(family.clone());
+        let (sender, exit) = channel::channel(None);
+        let held = Held { family: family.clone(), home: Some(home) };
+        task::spawn("process", hold(child, held, sender));
+        Ok(Self { family, output, exit })
     }
 
     /// What it prints; once only.
     #[must_use]
     pub fn output(&self) -> Option<(ChildStdout, ChildStderr)> {
-        self.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+        self.output.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Returns once the program has ended and nothing of it is left.
@@ -79,7 +85,9 @@ impl Tree {
 
     /// Asks the program to end, and ends all of it at `deadline`. Returns when nothing is left.
     pub async fn stop(&self, deadline: Instant) -> Exit {
-        self.signal(Signal::TERM);
+        if self.exit.borrow().is_none() {
+            self.family.terminate();
+        }
         if let Ok(exit) = timeout_at(deadline, self.ended()).await {
             return exit;
         }
@@ -88,35 +96,74 @@ impl Tree {
 
     /// Ends all of it now. Returns when nothing is left.
     pub async fn kill(&self) -> Exit {
-        self.signal(Signal::KILL);
+        if self.exit.borrow().is_none() {
+            self.family.kill();
+        }
         self.ended().await
     }
 
-    fn signal(&self, signal: Signal) {
-        if self.exit.borrow().is_none() {
-            // It may have ended between the look and the signal.
-            let _ended = kill_process_group(self.group, signal);
-        }
+    /// The process that was started; of a confined program, the one that confines it.
+    #[must_use]
+    pub(crate) fn root(&self) -> i32 {
+        self.family.root().id
+    }
+
+    /// What it takes.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.family.usage()
+    }
+
+    /// The memory of the process that knows itself by the id `pid_inside`, without what it shares
+    /// with others; `None` if there is none. Takes some milliseconds.
+    #[must_use]
+    pub fn memory_of(&self, pid_inside: i32) -> Option<u64> {
+        self.family.memory_of(pid_inside)
+    }
+
+    /// Where lines about it go, beside those that it prints.
+    pub(crate) fn set_log(&self, log: &Arc<dyn LogSink>, at: &LogStream) {
+        self.family.set_log(log.clone(), at.clone());
     }
 }
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
+        if self.exit.borrow().is_none() {
+            self.family.kill();
+        }
     }
 }
 
 /// Waits for the program, ends what it left behind, removes its home.
-async fn hold(mut child: Child, group: Pid, home: Home, exit: watch::Sender<Option<Exit>>) {
+async fn hold(mut child: Child, held: Held, exit: channel::Sender<Option<Exit>>) {
     let status = child.wait().await;
-    let _ended = kill_process_group(group, Signal::KILL);
-    drop(task::blocking(move || drop(home)).await);
-    exit.send_replace(Some(status.map_or(Exit::Unknown, Exit::from)));
+    let family = held.family.clone();
+    // Without a place to block in, the server is going down: dropping it did the same.
+    let _shutting_down = task::blocking(move || drop(held)).await;
+    let seen = status.map_or(Exit::Unknown, |status| Exit::of(status, family.is_group()));
+    exit.send_replace(Some(family.verdict().unwrap_or(seen)));
 }
 
-impl From<ExitStatus> for Exit {
-    fn from(status: ExitStatus) -> Self {
+/// All that a program leaves behind: gone when this is dropped, with or without a runtime.
+struct Held {
+    family: Arc<Family>,
+    home: Option<Home>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.family.end();
+        watch::leave(&self.family);
+        drop(self.home.take());
+    }
+}
+
+impl Exit {
+    /// What held the namespaces tells a signal as shells do: 128 and its number.
+    fn of(status: ExitStatus, is_direct: bool) -> Self {
         match (status.code(), status.signal()) {
+            (Some(code @ 129..=159), _) if !is_direct => Self::Signal(code - 128),
             (Some(code), _) => Self::Code(code),
             (None, Some(signal)) => Self::Signal(signal),
             (None, None) => Self::Unknown,
@@ -130,7 +177,13 @@ impl fmt::Display for Exit {
             Self::Code(code) => write!(f, "ended with exit code {code}"),
             Self::Signal(9) => f.write_str("was killed by signal 9, as for want of memory"),
             Self::Signal(signal) => write!(f, "was killed by signal {signal}"),
+            Self::TooManyProcesses(count) => {
+                write!(f, "was killed: it had {count} processes and threads, more than it may have")
+            }
             Self::Unknown => f.write_str("is gone"),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

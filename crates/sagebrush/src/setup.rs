@@ -1,51 +1,67 @@
-//! Fetches ONNX Runtime: the shared library inside the wheel on `PyPI`, through the machine's own pip.
+//! Fetches what the server uses but is not made of: ONNX Runtime's library, and uv, which installs
+//! what models require. Both are inside wheels on `PyPI`.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::io;
+use std::path::PathBuf;
 
-use sha2::{Digest, Sha256};
+use wheel::{Release, Wheel};
 
-const VERSION: &str = "1.31.1";
-/// Where the library is in the wheel.
-const MEMBER: &str = "onnxruntime/capi/libonnxruntime.so.1.31.1";
-/// The wheel is made for this Python; the library in it does not care.
-const PYTHON: &str = "3.12";
+mod wheel;
 
-/// The pinned wheel of a platform.
-struct Wheel {
-    arch: &'static str,
-    /// SHA-256 of the wheel.
-    sha256: &'static str,
-    /// SHA-256 of the library in it.
-    library_sha256: &'static str,
-}
+const ONNX_RUNTIME: Release = Release {
+    project: "onnxruntime",
+    version: "1.31.1",
+    member: "onnxruntime/capi/libonnxruntime.so.1.31.1",
+    mode: 0o644,
+    // The wheel is made for this Python; the library in it does not care.
+    tags: &["--python-version=3.12", "--implementation=cp", "--abi=cp312"],
+    wheels: &[
+        Wheel {
+            arch: "x86_64",
+            platform: "manylinux_2_28_x86_64",
+            sha256: "1f3dea47f2f0e5117c2404cea7d21fd253ae7836a3bf167a501cdfbb2600d536",
+            member_sha256: "fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8eed5185fd2c1d3",
+        },
+        Wheel {
+            arch: "aarch64",
+            platform: "manylinux_2_28_aarch64",
+            sha256: "0b9a492176886992e0e875f06bc0367e333f5fff11711a2d642e18b02f3009cc",
+            member_sha256: "8aa3b76b28c778a2b1dd660d34161adb1d508c9ccd04ff9dc80e26eca5df8467",
+        },
+    ],
+};
 
-const WHEELS: &[Wheel] = &[
-    Wheel {
-        arch: "x86_64",
-        sha256: "1f3dea47f2f0e5117c2404cea7d21fd253ae7836a3bf167a501cdfbb2600d536",
-        library_sha256: "fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8eed5185fd2c1d3",
-    },
-    Wheel {
-        arch: "aarch64",
-        sha256: "0b9a492176886992e0e875f06bc0367e333f5fff11711a2d642e18b02f3009cc",
-        library_sha256: "8aa3b76b28c778a2b1dd660d34161adb1d508c9ccd04ff9dc80e26eca5df8467",
-    },
-];
+const UV: Release = Release {
+    project: "uv",
+    version: "0.13.9",
+    member: "uv-0.13.9.data/scripts/uv",
+    mode: 0o755,
+    tags: &[],
+    wheels: &[
+        Wheel {
+            arch: "x86_64",
+            platform: "manylinux_2_17_x86_64",
+            sha256: "d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19",
+            member_sha256: "b73acdf73b96c3ac9e56d2fa933427b3ee6a901e3cce6ba1e3ecb3f91ca0d86a",
+        },
+        Wheel {
+            arch: "aarch64",
+            platform: "manylinux_2_28_aarch64",
+            sha256: "ecb6028d79dc96fbeafffe5c8af62a7099487ebc05a701e76714eebcffd06375",
+            member_sha256: "6109e47a75f2380d1cc90b00a6ee82b7b5792ddf66588625ec168545ae17512e",
+        },
+    ],
+};
 
-/// Why ONNX Runtime could not be fetched.
+/// Why something could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    #[error(
-        "there is no pinned ONNX Runtime for {0}: name a library of your own with --onnxruntime"
-    )]
-    Platform(&'static str),
-    #[error("cannot run `{program}`: {source}; Python 3 with pip is needed to fetch ONNX Runtime")]
-    NoPip { program: String, source: io::Error },
-    #[error("pip could not download onnxruntime {VERSION}: {0}")]
-    Pip(String),
+    #[error("there is no pinned {project} for {arch}: name one of your own in the settings")]
+    Platform { project: &'static str, arch: &'static str },
+    #[error("cannot run `{program}`: {source}; Python 3 with pip is needed to fetch {project}")]
+    NoPip { program: String, project: &'static str, source: io::Error },
+    #[error("pip could not download {project} {version}: {reason}")]
+    Pip { project: &'static str, version: &'static str, reason: String },
     #[error("the downloaded {0} does not have the pinned checksum")]
     Checksum(&'static str),
     #[error("cannot write {path}: {source}")]
@@ -54,97 +70,46 @@ pub enum SetupError {
     Wheel(String),
 }
 
-/// Where the library is kept, for all data directories of this user.
+/// Where ONNX Runtime's library is kept, for all data directories of this user.
 #[must_use]
 pub fn library_path() -> PathBuf {
-    cache_dir().join(format!("onnxruntime-{VERSION}")).join("libonnxruntime.so")
+    kept(&ONNX_RUNTIME, "libonnxruntime.so")
 }
 
-/// True if the library is there; `fetch` is done then.
+/// Where uv is kept, beside it.
+#[must_use]
+pub fn uv_path() -> PathBuf {
+    kept(&UV, "uv")
+}
+
+/// True if the library is there; [`fetch`] is done then.
 #[must_use]
 pub fn is_fetched() -> bool {
     library_path().try_exists().unwrap_or(false)
 }
 
-/// Fetches the library unless it is there, and returns its path.
+/// Fetches ONNX Runtime's library unless it is there, and returns its path.
 ///
 /// # Errors
 /// When pip cannot download it or its checksum is not the pinned one.
 pub fn fetch() -> Result<PathBuf, SetupError> {
-    let library = library_path();
-    if is_fetched() {
-        return Ok(library);
-    }
-    let arch = std::env::consts::ARCH;
-    let is_linux = std::env::consts::OS == "linux";
-    let wheel = WHEELS.iter().find(|wheel| wheel.arch == arch && is_linux);
-    let wheel = wheel.ok_or(SetupError::Platform(arch))?;
-    let folder = library.parent().unwrap_or_else(|| Path::new(".")).to_owned();
-    let scratch = folder.join(format!("download-{}", std::process::id()));
-    fs::create_dir_all(&scratch).map_err(|source| io_error(&scratch, source))?;
-    let outcome = fetch_into(&scratch, wheel, &library);
-    if let Err(error) = fs::remove_dir_all(&scratch) {
-        tracing::warn!(%error, folder = %scratch.display(), "a scratch folder stays behind");
-    }
-    outcome.map(|()| library)
+    let path = library_path();
+    ONNX_RUNTIME.fetch(&path)?;
+    Ok(path)
 }
 
-fn fetch_into(scratch: &Path, wheel: &Wheel, library: &Path) -> Result<(), SetupError> {
-    download(scratch, wheel)?;
-    let bytes = read_member(&find_wheel(scratch)?)?;
-    if hex::encode(Sha256::digest(&bytes)) != wheel.library_sha256 {
-        return Err(SetupError::Checksum("library"));
-    }
-    // Written beside and renamed: two that fetch at once do not see each other's half.
-    let half = scratch.join("libonnxruntime.so");
-    fs::write(&half, bytes).map_err(|source| io_error(&half, source))?;
-    fs::rename(&half, library).map_err(|source| io_error(library, source))
+/// Fetches uv unless it is there, and returns its path.
+///
+/// # Errors
+/// When pip cannot download it or its checksum is not the pinned one.
+pub fn fetch_uv() -> Result<PathBuf, SetupError> {
+    let path = uv_path();
+    UV.fetch(&path)?;
+    Ok(path)
 }
 
-/// pip itself refuses a wheel whose checksum is not the pinned one.
-fn download(scratch: &Path, wheel: &Wheel) -> Result<(), SetupError> {
-    let requirements = scratch.join("requirements.txt");
-    let line = format!("onnxruntime=={VERSION} --hash=sha256:{}\n", wheel.sha256);
-    fs::write(&requirements, line).map_err(|source| io_error(&requirements, source))?;
-    let program = "python3";
-    let output = Command::new(program)
-        .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"])
-        .args(["--require-hashes", "--disable-pip-version-check"])
-        .arg(format!("--platform=manylinux_2_28_{}", wheel.arch))
-        .arg(format!("--python-version={PYTHON}"))
-        .args(["--implementation=cp", "--abi=cp312", "--dest"])
-        .arg(scratch)
-        .arg("--requirement")
-        .arg(&requirements)
-        .output()
-        .map_err(|source| SetupError::NoPip { program: program.to_owned(), source })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let text = String::from_utf8_lossy(&output.stderr);
-    let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");
-    Err(SetupError::Pip(last.trim().to_owned()))
-}
-
-fn find_wheel(scratch: &Path) -> Result<PathBuf, SetupError> {
-    let entries = fs::read_dir(scratch).map_err(|source| io_error(scratch, source))?;
-    let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let wheel = paths.find(|path| path.extension().is_some_and(|extension| extension == "whl"));
-    wheel.ok_or_else(|| SetupError::Wheel("pip left no wheel".to_owned()))
-}
-
-fn read_member(wheel: &Path) -> Result<Vec<u8>, SetupError> {
-    let broken = |error: zip::result::ZipError| SetupError::Wheel(error.to_string());
-    let file = File::open(wheel).map_err(|source| io_error(wheel, source))?;
-    let mut archive = zip::ZipArchive::new(file).map_err(broken)?;
-    let mut member = archive.by_name(MEMBER).map_err(broken)?;
-    let mut bytes = Vec::new();
-    member.read_to_end(&mut bytes).map_err(|source| io_error(wheel, source))?;
-    Ok(bytes)
-}
-
-fn io_error(path: &Path, source: io::Error) -> SetupError {
-    SetupError::Io { path: path.to_owned(), source }
+fn kept(release: &Release, file: &str) -> PathBuf {
+    cache_dir().join(format!("{}-{}", release.project, release.version)).join(file)
 }
 
 /// `$XDG_CACHE_HOME/sagebrush`, or the like in the home folder.

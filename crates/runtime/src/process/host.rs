@@ -12,9 +12,9 @@ use sagebrush_core::worker::{
 };
 use tokio::time::Instant;
 
-use super::folder::Folder;
 use super::running::Running;
 use crate::contract::each;
+use crate::models::ModelFolder;
 use crate::sandbox::Home;
 
 /// An unload that was begun is not cut shorter than this: else its memory would count as free.
@@ -71,10 +71,10 @@ impl ModelHost for ProcessHost {
 }
 
 impl ProcessHost {
-    async fn fill(&self, model: &ModelSpec) -> Result<Folder, LaunchError> {
+    async fn fill(&self, model: &ModelSpec) -> Result<ModelFolder, LaunchError> {
         let (name, from) = (model.name.clone(), model.files.dir());
         let models = self.process.models.path().to_owned();
-        let filled = task::blocking(move || Folder::fill(&models, &name, &from)).await;
+        let filled = task::blocking(move || ModelFolder::fill(&models, &name, &from)).await;
         filled.map_err(std::io::Error::other).flatten().map_err(|error| LaunchError::Transient {
             reason: format!("The files of {} cannot be put in place: {error}.", model.target),
         })
@@ -84,7 +84,7 @@ impl ProcessHost {
 struct HostedModel {
     name: String,
     process: Arc<HostProcess>,
-    folder: Mutex<Option<Folder>>,
+    folder: Mutex<Option<ModelFolder>>,
     files: Arc<dyn ArtifactLease>,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use rustix::process::Pid;
+use crate::tree::proc::Snapshot;
 
 /// Whose socket listens on a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,35 +15,20 @@ pub(super) enum Owner {
 }
 
 /// Says whether `root` or one below it listens on `port`. Blocks.
-pub(super) fn owner(port: u16, root: Pid) -> Owner {
+pub(super) fn owner(port: u16, root: i32) -> Owner {
     let sockets = listening(port);
     if sockets.is_empty() {
         return Owner::Unknown;
     }
     let mut seen_all = true;
-    for pid in family(root) {
-        match open_sockets(pid) {
+    for process in Snapshot::take().with_descendants([root]) {
+        match open_sockets(process.id) {
             Some(open) if !open.is_disjoint(&sockets) => return Owner::Ours,
             Some(_) => {}
             None => seen_all = false,
         }
     }
     if seen_all { Owner::Stranger } else { Owner::Unknown }
-}
-
-/// `root` and all that it and its children started.
-fn family(root: Pid) -> Vec<i32> {
-    let mut family = vec![root.as_raw_nonzero().get()];
-    let mut looked = 0;
-    while let Some(pid) = family.get(looked).copied() {
-        looked += 1;
-        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
-        for thread in threads.flatten() {
-            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-            family.extend(children.split_ascii_whitespace().flat_map(str::parse::<i32>));
-        }
-    }
-    family
 }
 
 /// The inodes of the sockets that listen on `port`.
@@ -81,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_listener_has_an_owner() {
-        let me = rustix::process::getpid();
+        let me = rustix::process::getpid().as_raw_nonzero().get();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         assert_eq!(owner(port, me), Owner::Ours);

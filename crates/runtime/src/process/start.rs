@@ -76,6 +76,7 @@ impl Starter<'_> {
     }
 
     async fn refuse_the_impossible(&self) -> Result<(), LaunchError> {
+        self.sandbox.check_network(self.network()).await?;
         if !self.network() && !self.plan.socket {
             let reason = format!(
                 "The image {} listens on a TCP port, which nothing reaches under network \

@@ -115,9 +115,11 @@ impl Crew {
         }
     }
 
-    /// The process ids of the workers, as the template sees them.
-    pub(super) fn pids(&self) -> Vec<i32> {
-        self.shared.processes().values().copied().collect()
+    /// The bytes that the workers have for themselves. Blocks.
+    pub(super) fn memory(&self) -> u64 {
+        let pids: Vec<i32> = self.shared.processes().values().copied().collect();
+        let template = &self.shared.template;
+        pids.into_iter().filter_map(|pid| template.memory_of(pid)).sum()
     }
 }
 

@@ -1,25 +1,34 @@
 //! A host of many models: one template, a crew of workers for each model.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sagebrush_core::artifact::ArtifactLease;
+use sagebrush_core::task;
 use sagebrush_core::worker::{
     Call, LaunchError, LaunchSpec, LoadError, ModelHost, ModelSpec, Reply, Worker, WorkerError,
 };
 use tokio::time::Instant;
 
 use super::crew::{Crew, CrewPlan};
-use super::plan::{Launch, Models, Settings};
+use super::plan::{Launch, Settings};
 use super::template::Template;
 use super::{PythonRecipe, PythonShared};
 use crate::models::ModelFolder;
+use crate::sandbox::Home;
+
+/// How often a model that is called is measured.
+const MEASURE_AFTER: Duration = Duration::from_secs(2);
 
 pub(super) struct PythonHost {
     template: Arc<Template>,
-    /// Where models are put, and where the template sees them.
-    models: PathBuf,
+    /// Where models are put: outside of the template's own folder, for it may read the files,
+    /// which are those of the cache, and must not change them.
+    models: Home,
+    /// Where the template sees them.
     seen: PathBuf,
     settings: Settings,
     image: String,
@@ -36,11 +45,8 @@ impl PythonHost {
         let io = |error: std::io::Error| LaunchError::Transient {
             reason: format!("The folder for models cannot be made: {error}"),
         };
-        let home = shared.sandbox.home().map_err(io)?;
-        let models = home.path().join("models");
-        std::fs::create_dir(&models).map_err(io)?;
-        let place = Models { home, dir: models.clone() };
-        let launch = Launch::prepare(shared, recipe, spec, Some(place)).await?;
+        let models = shared.sandbox.home().map_err(io)?;
+        let launch = Launch::prepare(shared, recipe, spec, Some(models.path())).await?;
         let Launch { plan, home, sandbox, mut settings, image } = launch;
         if !spec.environment.contains_key("SAGEMAKER_MODEL_SERVER_WORKERS") {
             settings.n_workers = 1; // Of each model.
@@ -56,19 +62,24 @@ impl PythonHost {
 #[async_trait]
 impl ModelHost for PythonHost {
     async fn load(&self, model: &ModelSpec) -> Result<Arc<dyn Worker>, LoadError> {
-        let folder = ModelFolder::make(&self.models, &model.name, &model.files).await;
-        let folder = folder.map_err(|error| LaunchError::Transient {
+        let (models, name) = (self.models.path().to_owned(), model.name.clone());
+        let from = model.files.dir();
+        let folder = task::blocking(move || ModelFolder::fill(&models, &name, &from)).await;
+        let folder = folder.map_err(std::io::Error::other).flatten();
+        let folder = Mutex::new(Some(folder.map_err(|error| LaunchError::Transient {
             reason: format!("The files of model {} cannot be placed: {error}", model.target),
-        })?;
+        })?));
         let plan = CrewPlan {
             model_dir: self.seen.join(&model.name).join("model"),
             n_workers: self.settings.n_workers,
             call_timeout: self.settings.call_timeout,
             load_timeout: model.deadline.saturating_duration_since(Instant::now()),
         };
-        let crew = Crew::start(self.template.clone(), plan).await?;
-        let n_workers = self.settings.n_workers;
-        Ok(Arc::new(HostedModel { crew, template: self.template.clone(), n_workers, folder }))
+        let crew = Arc::new(Crew::start(self.template.clone(), plan).await?);
+        let memory = Memory { bytes: AtomicU64::new(0), measured_at: Mutex::new(Instant::now()) };
+        let memory = Arc::new(memory);
+        memory.measure(&crew).await;
+        Ok(Arc::new(HostedModel { crew, n_workers: self.settings.n_workers, folder, memory }))
     }
 
     async fn ended(&self) -> String {
@@ -86,10 +97,35 @@ impl ModelHost for PythonHost {
 
 /// One model of a host.
 struct HostedModel {
-    crew: Crew,
-    template: Arc<Template>,
+    crew: Arc<Crew>,
     n_workers: usize,
-    folder: ModelFolder,
+    folder: Mutex<Option<ModelFolder>>,
+    memory: Arc<Memory>,
+}
+
+/// The bytes that a model's processes have for themselves. To look takes milliseconds.
+struct Memory {
+    bytes: AtomicU64,
+    measured_at: Mutex<Instant>,
+}
+
+impl Memory {
+    async fn measure(&self, crew: &Arc<Crew>) {
+        let crew = crew.clone();
+        if let Ok(bytes @ 1..) = task::blocking(move || crew.memory()).await {
+            self.bytes.store(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// True if it is time to look again.
+    fn is_due(&self) -> bool {
+        let mut measured_at = self.measured_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = measured_at.elapsed() >= MEASURE_AFTER;
+        if is_due {
+            *measured_at = Instant::now();
+        }
+        is_due
+    }
 }
 
 #[async_trait]
@@ -98,6 +134,10 @@ impl Worker for HostedModel {
         let mut replies = Vec::with_capacity(calls.len());
         for call in calls {
             replies.push(self.crew.ask(call).await);
+        }
+        if self.memory.is_due() {
+            let (crew, memory) = (self.crew.clone(), self.memory.clone());
+            task::spawn("model-memory", async move { memory.measure(&crew).await });
         }
         replies
     }
@@ -110,8 +150,13 @@ impl Worker for HostedModel {
         self.n_workers
     }
 
+    fn memory(&self) -> u64 {
+        self.memory.bytes.load(Ordering::Relaxed)
+    }
+
     async fn stop(&self, deadline: Instant) {
         self.crew.stop(deadline).await;
-        self.folder.remove().await;
+        let folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(task::blocking(move || drop(folder)).await);
     }
 }

@@ -42,7 +42,7 @@ impl Launch {
         shared: &PythonShared,
         recipe: &PythonRecipe,
         spec: &LaunchSpec,
-        models: Option<Models>,
+        models: Option<&Path>,
     ) -> Result<Self, LaunchError> {
         let io = |error: std::io::Error| LaunchError::Transient {
             reason: format!("The container's folder cannot be made: {error}"),
@@ -57,10 +57,8 @@ impl Launch {
         let installed =
             shared.environments.install(&interpreter, requirements.as_deref(), packages, &say);
         let installed = installed.await.map_err(permanent)?;
-        let (home, models) = match models {
-            Some(models) => (models.home, Some(models.dir)),
-            None => (shared.sandbox.home().map_err(io)?, None),
-        };
+        shared.sandbox.check_network(!spec.network_isolation).await?;
+        let home = shared.sandbox.home().map_err(io)?;
         let base = shared.sandbox.base_dir(&home).await;
         let mut paths = vec![shared.package.clone()];
         paths.extend(installed);
@@ -71,7 +69,7 @@ impl Launch {
         let settings = settings(&spec.environment, spec.resources, memory, model_bytes(spec))?;
         let confinement = Confinement {
             readable,
-            ml: ml(model.as_deref(), models.as_deref()),
+            ml: ml(model.as_deref(), models),
             network: !spec.network_isolation,
             memory_bytes: Some(memory),
             processes: Some(PROCESSES),
@@ -96,12 +94,6 @@ impl Launch {
         );
         Ok(Self { plan, home, sandbox: shared.sandbox.clone(), settings, image })
     }
-}
-
-/// Where a host keeps the models that it has loaded.
-pub(super) struct Models {
-    pub(super) home: Home,
-    pub(super) dir: PathBuf,
 }
 
 fn ml(model: Option<&Path>, models: Option<&Path>) -> Vec<(&'static str, PathBuf)> {

@@ -171,6 +171,11 @@ impl Template {
         format!("The Python process {exit}.")
     }
 
+    /// The bytes that a process has for itself which the template knows as `pid`. Blocks.
+    pub(super) fn memory_of(&self, pid: i32) -> Option<u64> {
+        self.tree.memory_of(pid)
+    }
+
     /// Ends a worker; returns before it has ended.
     pub(super) fn kill(&self, id: u32) {
         kill(self.link.clone(), id);
