@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
+use sagebrush_core::logs::{LogStream, MemoryLog};
 use sagebrush_core::route::Instance;
 use sagebrush_core::worker::{
-    Call, LaunchError, LaunchSpec, Payload, Reply, Runtime, Timings, Worker, WorkerError,
+    Call, LaunchError, LaunchSpec, Payload, Reply, Resources, Runtime, Timings, Worker, WorkerError,
 };
 use tokio::time::Instant;
 
@@ -66,6 +68,22 @@ impl Runtime for FakeRuntime {
         let worker = Arc::new(EchoWorker::default());
         self.workers.lock().unwrap().push(worker.clone());
         Ok(worker)
+    }
+}
+
+pub(crate) fn launch_spec() -> LaunchSpec {
+    LaunchSpec {
+        name: "v/i-0".to_owned(),
+        image: "fake".to_owned(),
+        model: None,
+        code: None,
+        environment: BTreeMap::new(),
+        hostname: "primary".to_owned(),
+        network_isolation: false,
+        resources: Resources { cpus: 2, memory_bytes: 8 << 30 },
+        startup_timeout: Duration::from_secs(240),
+        log: Arc::new(MemoryLog::default()),
+        log_stream: LogStream { region: "r".into(), group: "g".into(), stream: "s".into() },
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use sagebrush_aws::sigv4::TemporaryKeys;
 use sagebrush_aws::{Context, Dispatch};
 use sagebrush_core::logs::MemoryLog;
+use sagebrush_core::metrics::Registry;
 use sagebrush_core::route::Routes;
 use sagebrush_core::worker::LaunchError;
 use sagebrush_core::{AccountId, Region, SystemClock, task};
@@ -31,6 +32,7 @@ impl Platform {
             artifacts: Arc::new(FakeArtifacts),
             catalogue: Catalogue::new().with("fake", runtime.clone()),
             log: Arc::new(MemoryLog::default()),
+            metrics: Registry::default(),
         });
         let store = Arc::new(MemoryStore::new());
         let keys = TemporaryKeys::new([1; 32]);

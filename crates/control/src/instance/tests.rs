@@ -10,6 +10,7 @@ use sagebrush_core::fleet::{
     ContainerSpec, Execution, Fleet as _, FleetView, GroupKey, GroupSpec, InstanceState,
 };
 use sagebrush_core::logs::MemoryLog;
+use sagebrush_core::metrics::Registry;
 use sagebrush_core::worker::{LaunchError, Resources};
 
 use super::{Catalogue, Launcher, LocalFleet};
@@ -20,6 +21,7 @@ fn fleet(runtime: &Arc<FakeRuntime>) -> LocalFleet {
         artifacts: Arc::new(FakeArtifacts),
         catalogue: Catalogue::new().with("fake", runtime.clone()),
         log: Arc::new(MemoryLog::default()),
+        metrics: Registry::default(),
     })
 }
 
@@ -103,7 +105,7 @@ async fn an_unknown_image_is_a_permanent_failure_that_names_the_known_ones() {
     })
     .await;
     let text = format!("{:?}", view.values().next().unwrap());
-    assert!(text.contains("other:1 is not known. Use one of: fake."), "{text}");
+    assert!(text.contains("other:1 is not known. Use one of: fake;"), "{text}");
     assert!(text.contains("permanent: true"), "{text}");
 }
 
