@@ -130,7 +130,9 @@ impl Ran<'_> {
         let resolved = self.resolved(variant);
         let image = |(at, container): (usize, &ContainerSpec)| wire::DeployedImage {
             specified_image: Some(container.image.clone()),
-            resolved_image: resolved.get(at).cloned().flatten().or(Some(container.image.clone())),
+            resolved_image: Some(
+                resolved.get(at).cloned().flatten().unwrap_or_else(|| container.image.clone()),
+            ),
             resolution_time: Some(to_wire(variant.resolved_at)),
         };
         variant.containers.iter().enumerate().map(image).collect()

@@ -91,7 +91,7 @@ impl Trip {
 
     fn go_on(&mut self, reply: Reply) {
         self.payload = reply.payload;
-        self.custom_attributes = reply.custom_attributes.or(self.custom_attributes.take());
+        self.custom_attributes = reply.custom_attributes.or_else(|| self.custom_attributes.take());
         self.timings.pre += reply.timings.pre;
         self.timings.model += reply.timings.model;
         self.timings.post += reply.timings.post;

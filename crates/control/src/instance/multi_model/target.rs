@@ -95,7 +95,8 @@ pub(super) fn check(target: &str) -> Result<(), WorkerError> {
 /// What SageMaker says of a model that is not there.
 pub(super) fn missing(uri: &str) -> String {
     let at = ObjectRef::parse(uri);
-    let (bucket, key) = at.map_or((String::new(), uri.to_owned()), |at| (at.bucket, at.key));
+    let (bucket, key) =
+        at.map_or_else(|| (String::new(), uri.to_owned()), |at| (at.bucket, at.key));
     format!(
         "Failed to download model data(bucket: {bucket}, key: {key}). Please ensure that there is \
          an object located at the URL and that the role passed to CreateModel has permissions to \
