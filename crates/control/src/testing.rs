@@ -13,12 +13,15 @@ use sagebrush_core::route::Instance;
 use sagebrush_core::worker::{
     Call, LaunchError, LaunchSpec, Payload, Reply, Resources, Runtime, Timings, Worker, WorkerError,
 };
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// A worker that answers with what it is asked.
 #[derive(Default)]
 pub(crate) struct EchoWorker {
     pub(crate) stopped: AtomicBool,
+    /// Why it has ended, once it has.
+    pub(crate) end: watch::Sender<Option<String>>,
 }
 
 #[async_trait]
@@ -37,6 +40,16 @@ impl Worker for EchoWorker {
 
     fn concurrency(&self) -> usize {
         2
+    }
+
+    async fn ended(&self) -> String {
+        let mut end = self.end.subscribe();
+        let ended = end.wait_for(Option::is_some).await;
+        ended.ok().and_then(|reason| reason.clone()).unwrap_or_default()
+    }
+
+    fn image(&self) -> Option<String> {
+        Some("fake@sha256:1".to_owned())
     }
 
     async fn stop(&self, _deadline: Instant) {

@@ -19,6 +19,8 @@ mod direct;
 mod multi_model;
 
 #[cfg(test)]
+mod composite_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
