@@ -9,9 +9,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
 use sagebrush_core::logs::{LogStream, MemoryLog};
+use sagebrush_core::per_model::PerModelHost;
 use sagebrush_core::route::Instance;
 use sagebrush_core::worker::{
-    Call, LaunchError, LaunchSpec, Payload, Reply, Resources, Runtime, Timings, Worker, WorkerError,
+    Call, LaunchError, LaunchSpec, ModelHost, Payload, Reply, Resources, Runtime, Timings, Worker,
+    WorkerError,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -67,6 +69,8 @@ pub(crate) struct FakeRuntime {
     pub(crate) failures: Mutex<BTreeMap<String, Vec<LaunchError>>>,
     pub(crate) n_launches: AtomicUsize,
     pub(crate) workers: Mutex<Vec<Arc<EchoWorker>>>,
+    /// What its hosts of many models were started from.
+    pub(crate) hosts: Mutex<Vec<LaunchSpec>>,
 }
 
 #[async_trait]
@@ -81,6 +85,12 @@ impl Runtime for FakeRuntime {
         let worker = Arc::new(EchoWorker::default());
         self.workers.lock().unwrap().push(worker.clone());
         Ok(worker)
+    }
+
+    async fn host(&self, spec: &LaunchSpec) -> Result<Arc<dyn ModelHost>, LaunchError> {
+        self.hosts.lock().unwrap().push(spec.clone());
+        let models = Arc::new(Self::default());
+        Ok(Arc::new(PerModelHost::new(models, spec.clone())))
     }
 }
 

@@ -78,7 +78,8 @@ impl App {
         let objects = Objects::open(data, index, clock.clone());
         let objects = objects.map_err(|error| unusable(data, &error))?;
 
-        let fleet = Arc::new(LocalFleet::new(launcher(config, &objects, &logs)?));
+        let metrics = Registry::default();
+        let fleet = Arc::new(LocalFleet::new(launcher(config, &objects, &logs, &metrics)?));
         let master = master_secret(data).map_err(|error| unusable(data, &error))?;
         let (control, reconciler, routes) =
             Control::new(TemporaryKeys::new(master), store.clone(), fleet.clone(), clock.clone());
@@ -89,7 +90,6 @@ impl App {
         let verifier = Arc::new(Verifier::new(keys.clone(), clock.clone()));
         let api = sagebrush_control::operations().serve(control);
         let api = api.and(logs::operations().serve(logs));
-        let metrics = Registry::default();
         let meters = Arc::new(Meters::new(metrics.clone()));
         let background = vec![
             task::spawn("endpoint-reconciler", reconciler.run()),
@@ -171,7 +171,12 @@ impl App {
     }
 }
 
-fn launcher(config: &Config, objects: &Objects, logs: &Arc<LogStore>) -> Result<Launcher, Failure> {
+fn launcher(
+    config: &Config,
+    objects: &Objects,
+    logs: &Arc<LogStore>,
+    metrics: &Registry,
+) -> Result<Launcher, Failure> {
     let data = config.data_dir.as_path();
     let objects = Arc::new(objects.clone());
     let limits = sagebrush_artifacts::Limits::default();
@@ -179,9 +184,10 @@ fn launcher(config: &Config, objects: &Objects, logs: &Arc<LogStore>) -> Result<
     let artifacts = artifacts.map_err(|error| unusable(data, &error))?;
     let settings = sagebrush_onnx::Settings::default();
     let onnx = Arc::new(OnnxRuntime::new(config.onnxruntime.clone(), settings));
-    let with = |catalogue: Catalogue, image: &&'static str| catalogue.with(image, onnx.clone());
+    let with = |catalogue: Catalogue, image: &&'static str| catalogue.with(*image, onnx.clone());
     let catalogue = ONNX_IMAGES.iter().fold(Catalogue::new(), with);
-    Ok(Launcher { artifacts: Arc::new(artifacts), catalogue, log: logs.clone() })
+    let (artifacts, metrics) = (Arc::new(artifacts), metrics.clone());
+    Ok(Launcher { artifacts, catalogue, log: logs.clone(), metrics })
 }
 
 fn serving_door(

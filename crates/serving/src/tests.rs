@@ -289,7 +289,8 @@ async fn errors_of_one_of_several_containers() {
 #[tokio::test(start_paused = true)]
 async fn targets_that_a_variant_does_not_take_or_must_have() {
     let words = "is not a multi-model endpoint and does not support target model header.";
-    let table: [(bool, bool, Option<&str>, Option<&str>, Option<&str>); 8] = [
+    type Named = Option<&'static str>;
+    let table: [(bool, bool, Named, Named, Named); 8] = [
         (false, false, None, None, None),
         (false, false, Some("m"), None, Some(words)),
         (false, false, None, Some("c"), Some("does not support target container hostname")),
