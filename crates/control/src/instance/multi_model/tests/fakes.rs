@@ -16,15 +16,22 @@ use sagebrush_core::worker::{
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-/// Objects by URI, each with its size and the count of its writes.
+/// Objects by URI, each with its size and its version.
 #[derive(Default)]
-pub(super) struct Store(Mutex<BTreeMap<String, (u64, u64)>>);
+pub(super) struct Store {
+    objects: Mutex<BTreeMap<String, (u64, u64)>>,
+    pub(super) fetch_time: Mutex<Duration>,
+}
 
 impl Store {
     pub(super) fn put(&self, target: &str, bytes: u64) {
-        let mut objects = self.0.lock().unwrap();
-        let n = objects.values().map(|(_, n)| *n).max().unwrap_or(0) + 1;
-        objects.insert(format!("s3://b/models/{target}"), (bytes, n));
+        let n = self.objects.lock().unwrap().values().map(|(_, n)| *n).max().unwrap_or(0) + 1;
+        self.put_version(target, bytes, n);
+    }
+
+    pub(super) fn put_version(&self, target: &str, bytes: u64, n: u64) {
+        let uri = format!("s3://b/models/{target}");
+        self.objects.lock().unwrap().insert(uri, (bytes, n));
     }
 
     /// The name of the newest version of a target.
@@ -34,7 +41,7 @@ impl Store {
     }
 
     fn look(&self, source: &ModelData) -> Result<(String, u64), ArtifactError> {
-        let objects = self.0.lock().unwrap();
+        let objects = self.objects.lock().unwrap();
         let uri = source.uri().to_owned();
         let found = objects.iter().find(|(key, _)| match source {
             ModelData::Archive { uri } | ModelData::File { uri } => *key == uri,
@@ -48,7 +55,10 @@ impl Store {
 #[async_trait]
 impl Artifacts for Store {
     async fn fetch(&self, source: &ModelData) -> Result<Arc<dyn ArtifactLease>, ArtifactError> {
-        Ok(Arc::new(Files(self.look(source)?.1)))
+        let time = *self.fetch_time.lock().unwrap();
+        sleep(time).await;
+        let (version, bytes) = self.look(source)?;
+        Ok(Arc::new(Files { version, bytes }))
     }
 
     async fn version(&self, source: &ModelData) -> Result<String, ArtifactError> {
@@ -56,19 +66,22 @@ impl Artifacts for Store {
     }
 }
 
-struct Files(u64);
+struct Files {
+    version: String,
+    bytes: u64,
+}
 
 impl ArtifactLease for Files {
     fn dir(&self) -> PathBuf {
-        PathBuf::from("model")
+        PathBuf::from(&self.version)
     }
 
     fn bytes(&self) -> u64 {
-        self.0
+        self.bytes
     }
 }
 
-/// Loads models that answer with their own name.
+/// Loads models that answer with the version of their files.
 #[derive(Default)]
 pub(super) struct Host {
     pub(super) load_time: Mutex<BTreeMap<String, Duration>>,
@@ -215,7 +228,7 @@ impl Worker for Model {
             self.memory.fault(format!("{} answers, but is not in memory", self.spec.name));
         }
         self.n_under_way.fetch_sub(1, Ordering::SeqCst);
-        let body = Bytes::from(self.spec.name.clone());
+        let body = Bytes::from(self.spec.files.dir().display().to_string());
         let payload = Payload { content_type: None, body };
         let reply = Reply { payload, custom_attributes: None, timings: Timings::default() };
         calls.iter().map(|_| Ok(reply.clone())).collect()

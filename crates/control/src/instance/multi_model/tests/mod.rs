@@ -149,6 +149,37 @@ async fn overwritten_while_it_is_loaded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn overwritten_while_it_is_used() {
+    let container = Container::with(100);
+    container.store.put("a.tar.gz", 10);
+    *container.host.call_time.lock().unwrap() = 10 * SECOND;
+    let first = container.spawn("a.tar.gz");
+    tokio::time::sleep(SECOND).await;
+    let old = container.store.version_of("a.tar.gz");
+    container.store.put("a.tar.gz", 10);
+    let second = container.spawn("a.tar.gz");
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(container.host.resident().len(), 2, "the old version is in use");
+    assert_eq!(first.await.unwrap().unwrap(), old);
+    assert_eq!(second.await.unwrap().unwrap(), container.store.version_of("a.tar.gz"));
+    assert_eq!(container.host.resident().len(), 1);
+    assert_eq!(container.host.faults(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn overwritten_while_it_is_fetched_and_put_back() {
+    let container = Container::with(100);
+    container.store.put_version("a.tar.gz", 10, 1);
+    *container.store.fetch_time.lock().unwrap() = SECOND;
+    let first = container.spawn("a.tar.gz");
+    tokio::time::sleep(SECOND / 2).await;
+    container.store.put_version("a.tar.gz", 10, 2);
+    assert!(first.await.unwrap().unwrap().ends_with("#2"), "what was there when it was fetched");
+    container.store.put_version("a.tar.gz", 10, 1);
+    assert!(container.ok("a.tar.gz").await.ends_with("#1"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_not_there_and_what_is_hostile() {
     let container = Container::with(100);
     container.store.put("folder/weights.bin", 10);

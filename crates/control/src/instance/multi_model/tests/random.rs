@@ -103,6 +103,7 @@ async fn many_at_once(steps: Vec<Step>, times: Vec<u64>, keeps_models: bool) {
     (0..6).for_each(|at| container.host.takes(&target(at), time(at)));
     *container.host.call_time.lock().unwrap() = time(6);
     *container.host.unload_time.lock().unwrap() = time(7);
+    *container.store.fetch_time.lock().unwrap() = time(8);
     let mut calls = Vec::new();
     for (n, step) in steps.into_iter().enumerate() {
         match step {
