@@ -8,10 +8,13 @@
 //! 4. [`gunzip`] inflates and [`extract`] unpacks them there, within [`Limits`];
 //! 5. [`names`] says which paths an entry may have, [`folder`] writes below one folder only.
 //!
+//! [`versions`] answers which version is there now without a look, while nothing is written.
+//!
 //! An archive is refused as a whole or unpacked as a whole: nothing is skipped or put right.
 
 mod plan;
 mod shelf;
+mod versions;
 mod download;
 mod gunzip;
 mod extract;
@@ -33,6 +36,7 @@ use sagebrush_core::task;
 
 use crate::plan::Plan;
 use crate::shelf::{Claim, Claimed, Shelf};
+use crate::versions::Versions;
 
 /// How often a fetch starts over when the object is overwritten meanwhile.
 const MAX_ATTEMPTS: usize = 3;
@@ -68,6 +72,7 @@ impl Default for Limits {
 pub struct ArtifactCache {
     objects: Arc<dyn ObjectStore>,
     shelf: Arc<Shelf>,
+    versions: Versions,
     limits: Limits,
 }
 
@@ -79,7 +84,7 @@ impl ArtifactCache {
     /// When `dir` cannot be made or read.
     pub fn open(objects: Arc<dyn ObjectStore>, dir: PathBuf, limits: Limits) -> io::Result<Self> {
         let shelf = Arc::new(Shelf::open(dir, limits.disk_bytes)?);
-        Ok(Self { objects, shelf, limits })
+        Ok(Self { objects, shelf, versions: Versions::default(), limits })
     }
 
     /// Fetches what is there now. `None` if it was overwritten before it was read.
@@ -128,8 +133,14 @@ impl Artifacts for ArtifactCache {
     }
 
     async fn version(&self, source: &ModelData) -> Result<String, ArtifactError> {
-        let plan = plan::resolve(&*self.objects, source, &self.limits).await?;
-        Ok(plan.key)
+        let changes = self.objects.changes(); // Before the look: it may be stale at once.
+        if let Some(known) = self.versions.get(source, changes) {
+            return known;
+        }
+        let plan = plan::resolve(&*self.objects, source, &self.limits).await;
+        let version = plan.map(|plan| plan.key);
+        self.versions.note(source, changes, &version);
+        version
     }
 }
 

@@ -279,6 +279,7 @@ fn damaged() -> Vec<Bad> {
 pub(crate) struct MemoryObjects {
     objects: Mutex<BTreeMap<String, (Bytes, u64)>>,
     writes: Mutex<u64>,
+    pub(crate) heads: AtomicUsize,
     pub(crate) gets: AtomicUsize,
     /// A permit lets one object's bytes through.
     pub(crate) gate: Arc<Semaphore>,
@@ -294,6 +295,7 @@ impl MemoryObjects {
             objects: Mutex::default(),
             writes: Mutex::default(),
             gets: AtomicUsize::new(0),
+            heads: AtomicUsize::new(0),
             gate: Arc::new(Semaphore::new(1000)),
             before_get: Mutex::default(),
             fail_after: Mutex::default(),
@@ -307,6 +309,7 @@ impl MemoryObjects {
     }
 
     pub(crate) fn remove(&self, key: &str) {
+        *self.writes.lock().unwrap() += 1;
         self.objects.lock().unwrap().remove(key);
     }
 
@@ -335,6 +338,7 @@ fn meta(key: &str, bytes: &Bytes, write: u64) -> ObjectMeta {
 #[async_trait]
 impl ObjectStore for MemoryObjects {
     async fn head(&self, at: &ObjectRef) -> Result<ObjectMeta, ObjectError> {
+        self.heads.fetch_add(1, Ordering::SeqCst);
         Ok(self.find(at)?.0)
     }
 
@@ -388,5 +392,9 @@ impl ObjectStore for MemoryObjects {
         let metas = behind.map(|(key, (bytes, write))| meta(key, bytes, *write));
         // Short pages, to see that there is a next one.
         Ok(metas.take(limit.min(2)).collect())
+    }
+
+    fn changes(&self) -> u64 {
+        *self.writes.lock().unwrap()
     }
 }

@@ -233,3 +233,23 @@ async fn what_is_not_there_is_missing() {
     check(ModelData::File { uri: "s3://bucket/..".to_owned() }, false).await;
     assert!(Path::new(&dir.path().join("artifacts")).is_dir());
 }
+
+#[tokio::test]
+async fn a_version_is_looked_up_again_only_after_a_write() {
+    let (objects, dir) = (MemoryObjects::new(), TempDir::new().unwrap());
+    let cache = cache(&objects, &dir);
+    let source = archive();
+    let version = || cache.version(&source);
+    assert!(matches!(version().await, Err(ArtifactError::Missing { .. })));
+    assert!(version().await.is_err());
+    assert_eq!(objects.heads.load(std::sync::atomic::Ordering::SeqCst), 1);
+    objects.set(KEY, packed(b"one"));
+    let first = version().await.unwrap();
+    assert_eq!(version().await.unwrap(), first);
+    assert_eq!(objects.heads.load(std::sync::atomic::Ordering::SeqCst), 2);
+    objects.set(KEY, packed(b"two"));
+    let second = version().await.unwrap();
+    assert_ne!(second, first);
+    objects.remove(KEY);
+    assert!(matches!(version().await, Err(ArtifactError::Missing { .. })));
+}

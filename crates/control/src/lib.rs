@@ -7,6 +7,7 @@
 //! Rooms: [`model`], [`endpoint_config`], [`endpoint`], [`instance`]; [`identity`] answers what
 //! the SDKs ask STS and IAM.
 
+mod instance_type;
 mod list;
 mod operations;
 mod resources;
@@ -44,6 +45,7 @@ pub struct Control {
     pub(crate) models: Table<Model>,
     pub(crate) endpoint_configs: Table<EndpointConfig>,
     pub(crate) endpoints: Table<Endpoint>,
+    pub(crate) fleet: Arc<dyn Fleet>,
     wake: Arc<Notify>,
     settled: watch::Receiver<u64>,
 }
@@ -63,7 +65,7 @@ impl Control {
         let (routes_tx, routes) = watch::channel(Arc::new(RouteTable::default()));
         let reconciler = Reconciler {
             endpoints: endpoints.clone(),
-            fleet,
+            fleet: fleet.clone(),
             routes: routes_tx,
             wake: wake.clone(),
             settled: settled_tx,
@@ -73,6 +75,7 @@ impl Control {
             models: Table::new(store.clone(), clock.clone()),
             endpoint_configs: Table::new(store, clock.clone()),
             endpoints,
+            fleet,
             clock,
             wake,
             settled,

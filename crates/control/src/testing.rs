@@ -4,19 +4,26 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
+use sagebrush_core::logs::{LogStream, MemoryLog};
+use sagebrush_core::per_model::PerModelHost;
 use sagebrush_core::route::Instance;
 use sagebrush_core::worker::{
-    Call, LaunchError, LaunchSpec, Payload, Reply, Runtime, Timings, Worker, WorkerError,
+    Call, LaunchError, LaunchSpec, ModelHost, Payload, Reply, Resources, Runtime, Timings, Worker,
+    WorkerError,
 };
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// A worker that answers with what it is asked.
 #[derive(Default)]
 pub(crate) struct EchoWorker {
     pub(crate) stopped: AtomicBool,
+    /// Why it has ended, once it has.
+    pub(crate) end: watch::Sender<Option<String>>,
 }
 
 #[async_trait]
@@ -37,6 +44,16 @@ impl Worker for EchoWorker {
         2
     }
 
+    async fn ended(&self) -> String {
+        let mut end = self.end.subscribe();
+        let ended = end.wait_for(Option::is_some).await;
+        ended.ok().and_then(|reason| reason.clone()).unwrap_or_default()
+    }
+
+    fn image(&self) -> Option<String> {
+        Some("fake@sha256:1".to_owned())
+    }
+
     async fn stop(&self, _deadline: Instant) {
         self.stopped.store(true, Ordering::SeqCst);
     }
@@ -52,6 +69,8 @@ pub(crate) struct FakeRuntime {
     pub(crate) failures: Mutex<BTreeMap<String, Vec<LaunchError>>>,
     pub(crate) n_launches: AtomicUsize,
     pub(crate) workers: Mutex<Vec<Arc<EchoWorker>>>,
+    /// What its hosts of many models were started from.
+    pub(crate) hosts: Mutex<Vec<LaunchSpec>>,
 }
 
 #[async_trait]
@@ -66,6 +85,28 @@ impl Runtime for FakeRuntime {
         let worker = Arc::new(EchoWorker::default());
         self.workers.lock().unwrap().push(worker.clone());
         Ok(worker)
+    }
+
+    async fn host(&self, spec: &LaunchSpec) -> Result<Arc<dyn ModelHost>, LaunchError> {
+        self.hosts.lock().unwrap().push(spec.clone());
+        let models = Arc::new(Self::default());
+        Ok(Arc::new(PerModelHost::new(models, spec.clone())))
+    }
+}
+
+pub(crate) fn launch_spec() -> LaunchSpec {
+    LaunchSpec {
+        name: "v/i-0".to_owned(),
+        image: "fake".to_owned(),
+        model: None,
+        code: None,
+        environment: BTreeMap::new(),
+        hostname: "primary".to_owned(),
+        network_isolation: false,
+        resources: Resources { cpus: 2, memory_bytes: 8 << 30 },
+        startup_timeout: Duration::from_secs(240),
+        log: Arc::new(MemoryLog::default()),
+        log_stream: LogStream { region: "r".into(), group: "g".into(), stream: "s".into() },
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use sagebrush_aws::sigv4::TemporaryKeys;
 use sagebrush_aws::{Context, Dispatch};
 use sagebrush_core::logs::MemoryLog;
+use sagebrush_core::metrics::Registry;
 use sagebrush_core::route::Routes;
 use sagebrush_core::worker::LaunchError;
 use sagebrush_core::{AccountId, Region, SystemClock, task};
@@ -31,6 +32,7 @@ impl Platform {
             artifacts: Arc::new(FakeArtifacts),
             catalogue: Catalogue::new().with("fake", runtime.clone()),
             log: Arc::new(MemoryLog::default()),
+            metrics: Registry::default(),
         });
         let store = Arc::new(MemoryStore::new());
         let keys = TemporaryKeys::new([1; 32]);
@@ -253,4 +255,103 @@ async fn tags_come_and_go() {
     Platform::refused(too_many, "exceeds the limit of 50");
     let missing = json!({"ResourceArn": "arn:aws:sagemaker:us-east-1:123456789012:model/nothing"});
     Platform::refused(platform.call("ListTags", missing).await, "Could not find resource");
+}
+
+#[tokio::test(start_paused = true)]
+async fn containers_that_a_model_may_have() {
+    let platform = Platform::start();
+    let two = |first: Value, second: Value, mode: &str| {
+        json!({"ModelName": "m", "Containers": [first, second],
+            "InferenceExecutionConfig": {"Mode": mode}})
+    };
+    let named = |name: &str| json!({"Image": "fake", "ContainerHostname": name});
+    let multi = |extra: Value| {
+        let mut container = json!({"Image": "fake", "Mode": "MultiModel"});
+        container.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        json!({"ModelName": "m", "PrimaryContainer": container})
+    };
+    let source = json!({"S3DataSource": {"S3Uri": "s3://b/models/", "S3DataType": "S3Prefix",
+        "CompressionType": "None"}});
+    for (model, wanted) in [
+        (json!({"ModelName": "m"}), "Either PrimaryContainer or Containers"),
+        (json!({"ModelName": "m", "Containers": []}), "Either PrimaryContainer or Containers"),
+        (
+            json!({"ModelName": "m", "PrimaryContainer": named("a"), "Containers": [named("b")]}),
+            "Both PrimaryContainer and Containers",
+        ),
+        (two(named("a"), named("a"), "Serial"), "must be unique within a model: a"),
+        (two(named("a"), json!({"Image": "fake"}), "Serial"), "for every container of the model"),
+        (two(json!({"Image": "f"}), json!({"Image": "f"}), "Direct"), "needs a ContainerHostname"),
+        (
+            json!({"ModelName": "m", "Containers": [named("a")],
+                "InferenceExecutionConfig": {"Mode": "Direct"}}),
+            "needs 2 to 15 Containers",
+        ),
+        (multi(json!({})), "ModelDataUrl is required for a container with Mode MultiModel"),
+        (multi(json!({"ModelDataUrl": "s3://b/model.tar.gz"})), "must be an S3 prefix"),
+        (multi(json!({"ModelDataUrl": "https://b/models"})), "must be an S3 location"),
+        (multi(json!({"ModelDataSource": source})), "cannot be used with Mode MultiModel"),
+    ] {
+        Platform::refused(platform.call("CreateModel", model).await, wanted);
+    }
+    let one = json!({"ModelName": "one", "Containers": [named("a")]});
+    platform.ok("CreateModel", one).await;
+    let direct = two(named("a"), named("b"), "Direct");
+    platform.ok("CreateModel", direct.clone()).await;
+    let described = platform.ok("DescribeModel", json!({"ModelName": "m"})).await;
+    for member in ["Containers", "InferenceExecutionConfig"] {
+        assert_eq!(described[member], direct[member]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_of_several_containers_and_models() {
+    let platform = Platform::start();
+    let cache = json!({"ModelCacheSetting": "Disabled"});
+    let models = json!({"Image": "fake:2", "ContainerHostname": "models", "Mode": "MultiModel",
+        "ModelDataUrl": "s3://b/models/", "MultiModelConfig": cache});
+    let pre = json!({"Image": "fake:1", "ContainerHostname": "pre"});
+    let model = json!({"ModelName": "m", "Containers": [pre, models],
+        "InferenceExecutionConfig": {"Mode": "Direct"}});
+    platform.ok("CreateModel", model).await;
+    let variant = json!({"VariantName": "v", "ModelName": "m", "InitialInstanceCount": 1,
+        "InstanceType": "ml.c5.2xlarge"});
+    let config = json!({"EndpointConfigName": "c", "ProductionVariants": [variant]});
+    platform.ok("CreateEndpointConfig", config).await;
+    platform.ok("CreateEndpoint", endpoint("e", "c")).await;
+    let described = platform.status("e").await;
+    assert_eq!(described["EndpointStatus"], "InService");
+    let images = &described["ProductionVariants"][0]["DeployedImages"];
+    assert_eq!(images[0]["SpecifiedImage"], "fake:1");
+    assert_eq!(images[0]["ResolvedImage"], "fake@sha256:1");
+    assert_eq!(images[1]["SpecifiedImage"], "fake:2");
+    assert_eq!(images[1]["ResolvedImage"], "fake:2", "what does not know runs as it was given");
+    let table = platform.routes.borrow().clone();
+    let route = table.find(&Region::new("us-east-1"), &"e".parse().unwrap()).unwrap();
+    let targets = route.variants[0].targets;
+    assert!(targets.model && targets.container);
+    let spec = platform.runtime.hosts.lock().unwrap()[0].clone();
+    assert_eq!(spec.hostname, "models");
+    assert_eq!((spec.resources.cpus, spec.resources.memory_bytes), (8, 16 << 30));
+}
+
+#[test]
+fn rows_of_before_are_read() {
+    let container = json!({"hostname": null, "image": "i", "model_data": null, "environment": {},
+        "multi_model": false});
+    let model = json!({"containers": [container], "network_isolation": false, "request": {}});
+    let model: crate::model::ModelSpec = serde_json::from_value(model).unwrap();
+    assert!(model.containers[0].keeps_models);
+    let container = json!({"hostname": null, "image": "i", "model_data": null, "environment": {}});
+    let seconds = json!({"secs": 240, "nanos": 0});
+    let variant = json!({"name": "v", "weight": 1.0, "instance_count": 1, "containers": [container],
+        "network_isolation": false, "startup_timeout": seconds, "download_timeout": seconds,
+        "resolved_at": 0});
+    let deployed: crate::endpoint::DeployedVariant = serde_json::from_value(variant).unwrap();
+    assert!(deployed.instance_type.is_none() && !deployed.targets().container);
+    let variant = json!({"name": "v", "model": "m", "instance_count": 1, "weight": 1.0,
+        "startup_timeout_s": null, "download_timeout_s": null});
+    let variant: crate::endpoint_config::ProductionVariant =
+        serde_json::from_value(variant).unwrap();
+    assert!(variant.instance_type.is_none());
 }

@@ -12,8 +12,8 @@ pub trait Artifacts: Send + Sync + 'static {
     /// Returns the unpacked files of `source`. They stay while the lease is held.
     async fn fetch(&self, source: &ModelData) -> Result<Arc<dyn ArtifactLease>, ArtifactError>;
 
-    /// Names what `source` is now: another version of any of its objects gives another name. Fit
-    /// for a path. Cheap enough to be asked with each call.
+    /// Names what `source` is now: another source or another version of any of its objects gives
+    /// another name. Fit for a path. Cheap enough to be asked with each call.
     async fn version(&self, source: &ModelData) -> Result<String, ArtifactError>;
 }
 

@@ -52,7 +52,7 @@ impl fmt::Display for GroupKey {
 pub struct GroupSpec {
     pub key: GroupKey,
     pub instance_count: u32,
-    /// One, or 2 to 15 in series.
+    /// One, or 2 to 15.
     pub containers: Vec<ContainerSpec>,
     /// `ContainerStartupHealthCheckTimeoutInSeconds`.
     pub startup_timeout: Duration,
@@ -105,6 +105,17 @@ pub enum InstanceState {
         attempts: u32,
     },
     Draining,
+}
+
+impl InstanceState {
+    /// The instance, if it takes calls.
+    #[must_use]
+    pub fn ready(&self) -> Option<&Arc<Instance>> {
+        match self {
+            Self::Ready(instance) => Some(instance),
+            Self::Starting | Self::Failed { .. } | Self::Draining => None,
+        }
+    }
 }
 
 impl fmt::Debug for InstanceState {

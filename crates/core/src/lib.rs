@@ -3,7 +3,8 @@
 //! - [`store`], [`resource`]: what is known about the world, as versioned rows.
 //! - [`objects`]: bytes in buckets, and the index over them.
 //! - [`artifact`]: a model's files, unpacked.
-//! - [`worker`], [`fleet`]: what answers calls, how one is launched, and where.
+//! - [`worker`], [`fleet`]: what answers calls, how one is launched, and where; [`per_model`] for
+//!   runtimes whose models share nothing.
 //! - [`route`]: what the data plane reads.
 //! - [`clock`], [`task`], [`logs`]: time, tasks and log lines.
 
@@ -15,6 +16,7 @@ pub mod logs;
 pub mod metrics;
 pub mod names;
 pub mod objects;
+pub mod per_model;
 pub mod resource;
 pub mod route;
 pub mod store;

@@ -57,6 +57,11 @@ impl Gauge {
     pub fn set(&self, value: i64) {
         self.0.store(value, Ordering::Relaxed);
     }
+
+    /// For a value that several share.
+    pub fn add(&self, n: i64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
 }
 
 /// Durations, counted by upper bound.

@@ -46,6 +46,10 @@ pub trait ObjectStore: Send + Sync + 'static {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ObjectMeta>, ObjectError>;
+
+    /// Counts the writes and deletes so far, before any of them is acknowledged: what was looked
+    /// up at a count is still so while the count is the same.
+    fn changes(&self) -> u64;
 }
 
 /// Where an object is: `s3://bucket/key`.

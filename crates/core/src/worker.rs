@@ -79,6 +79,11 @@ pub trait Worker: Send + Sync + 'static {
         None
     }
 
+    /// As [`Worker::image`], for each container of a worker that has several.
+    fn images(&self) -> Vec<Option<String>> {
+        vec![self.image()]
+    }
+
     /// Ends the worker, at the latest at `deadline`; work under way is finished first.
     async fn stop(&self, deadline: Instant);
 }

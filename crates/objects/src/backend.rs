@@ -7,6 +7,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -36,6 +37,8 @@ pub struct Objects {
     pub(crate) index: Arc<dyn ObjectIndex>,
     pub(crate) blobs: Blobs,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Counts changes of the index.
+    changes: Arc<AtomicU64>,
 }
 
 impl Objects {
@@ -48,7 +51,8 @@ impl Objects {
         index: Arc<dyn ObjectIndex>,
         clock: Arc<dyn Clock>,
     ) -> io::Result<Self> {
-        Ok(Self { index, blobs: Blobs::open(data.join("blobs"))?, clock })
+        let blobs = Blobs::open(data.join("blobs"))?;
+        Ok(Self { index, blobs, clock, changes: Arc::default() })
     }
 
     /// Removes the blobs that a crash left behind, and says how many. Safe beside writers.
@@ -67,9 +71,11 @@ impl Objects {
     where
         F: Future<Output = Result<Vec<String>, IndexError>> + Send + 'static,
     {
-        let blobs = self.blobs.clone();
+        let (blobs, changes) = (self.blobs.clone(), self.changes.clone());
         let committed = task::spawn("object-commit", async move {
-            match change.await {
+            let outcome = change.await;
+            changes.fetch_add(1, Ordering::SeqCst); // Even a failed write may have come about.
+            match outcome {
                 Ok(orphans) => {
                     new.into_iter().for_each(NewBlob::keep);
                     blobs.remove(orphans).await;
@@ -86,7 +92,6 @@ impl Objects {
                 }
             }
         });
-        let lost = |error| IndexError::Store(StoreError::Io(io::Error::other(error)));
         committed.await.map_err(lost)?
     }
 
@@ -101,18 +106,25 @@ impl Objects {
         self.commit(new, async move { index.put_version(version, condition).await }).await
     }
 
-    /// Removes a version and its blobs, and returns what it was.
+    /// Removes a version and its blobs, to the end, and returns what it was.
     pub(crate) async fn remove_version(
         &self,
         bucket: &str,
         key: &str,
         version_id: &str,
     ) -> Result<Option<ObjectVersion>, IndexError> {
-        let removed = self.index.remove_version(bucket, key, version_id).await?;
-        if let Some(version) = &removed {
-            self.blobs.remove(version.blobs.iter().map(|blob| blob.id.clone()).collect()).await;
-        }
-        Ok(removed)
+        let objects = self.clone();
+        let (bucket, key, id) = (bucket.to_owned(), key.to_owned(), version_id.to_owned());
+        let removed = task::spawn("object-removal", async move {
+            let removed = objects.index.remove_version(&bucket, &key, &id).await;
+            objects.changes.fetch_add(1, Ordering::SeqCst);
+            if let Ok(Some(version)) = &removed {
+                let blobs = version.blobs.iter().map(|blob| blob.id.clone()).collect();
+                objects.blobs.remove(blobs).await;
+            }
+            removed
+        });
+        removed.await.map_err(lost)?
     }
 
     /// What a delete without a version does: a marker where there are versions, else a removal.
@@ -270,6 +282,10 @@ impl ObjectStore for Objects {
         let listing = self.index.list(bucket, &query).await?;
         Ok(listing.versions.into_iter().map(|listed| meta(listed.version)).collect())
     }
+
+    fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
 }
 
 fn meta(version: ObjectVersion) -> ObjectMeta {
@@ -288,6 +304,11 @@ fn put_error(error: WriteError<io::Error>) -> ObjectError {
         WriteError::Body(error) | WriteError::Io(error) => ObjectError::Io(error),
         WriteError::TooLong(_) => ObjectError::Io(io::ErrorKind::FileTooLarge.into()),
     }
+}
+
+/// A task that panicked or was cut off.
+fn lost(error: tokio::task::JoinError) -> IndexError {
+    IndexError::Store(StoreError::Io(io::Error::other(error)))
 }
 
 fn index_error(error: IndexError) -> ObjectError {

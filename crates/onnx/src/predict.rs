@@ -22,7 +22,7 @@ pub struct Served {
     picture: Option<Picture>,
     post: Option<PostProcessor>,
     /// Keeps the model's files while anybody may read them.
-    _lease: Arc<dyn ArtifactLease>,
+    lease: Arc<dyn ArtifactLease>,
 }
 
 /// Why an archive's `serving.json` cannot be used. Display is fit for a `FailureReason`.
@@ -71,7 +71,12 @@ impl Served {
         let output = config.as_ref().and_then(ServingConfig::output);
         let picture = image.map(|image| Picture::new(image, &model)).transpose()?;
         let post = output.map(|output| PostProcessor::load(&dir, output)).transpose()?;
-        Ok(Self { model, picture, post, _lease: lease })
+        Ok(Self { model, picture, post, lease })
+    }
+
+    /// How large the model's files are.
+    pub fn file_bytes(&self) -> u64 {
+        self.lease.bytes()
     }
 
     /// The format of the answer: what the caller accepts, else that of the payload; JSON for

@@ -9,8 +9,9 @@ use std::thread;
 use async_trait::async_trait;
 use ort::environment::Environment;
 use sagebrush_core::artifact::ArtifactLease;
+use sagebrush_core::per_model::PerModelHost;
 use sagebrush_core::task;
-use sagebrush_core::worker::{LaunchError, LaunchSpec, Runtime, Worker};
+use sagebrush_core::worker::{LaunchError, LaunchSpec, ModelHost, Runtime, Worker};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
@@ -24,8 +25,13 @@ use crate::worker::OnnxWorker;
 /// Threads that one run of a model may use; a variable of the container's environment.
 pub const INTRA_OP_THREADS: &str = "SAGEBRUSH_INTRA_OP_THREADS";
 
-/// Serves ONNX models in process.
+/// Serves ONNX models in process. Clones share everything.
+#[derive(Clone)]
 pub struct OnnxRuntime {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     library: PathBuf,
     settings: Settings,
     started: OnceCell<Started>,
@@ -58,7 +64,8 @@ impl OnnxRuntime {
     /// Opens nothing yet: `library` is loaded at the first launch.
     #[must_use]
     pub fn new(library: PathBuf, settings: Settings) -> Self {
-        Self { library, settings, started: OnceCell::new(), cache: Arc::default() }
+        let (started, cache) = (OnceCell::new(), Arc::default());
+        Self { shared: Arc::new(Shared { library, settings, started, cache }) }
     }
 
     /// Opens ONNX Runtime's library now, to see that it is there and fits.
@@ -71,7 +78,8 @@ impl OnnxRuntime {
 
     async fn started(&self) -> Result<&Started, LoadError> {
         let start = || async {
-            let (path, n_threads) = (self.library.clone(), self.settings.compute_threads);
+            let Shared { library, settings, .. } = &*self.shared;
+            let (path, n_threads) = (library.clone(), settings.compute_threads);
             let refused = {
                 let path = path.clone();
                 move |reason: String| LoadError::Refused { path, reason }
@@ -81,12 +89,12 @@ impl OnnxRuntime {
             let pool = Pool::start(n_threads).map_err(LoadError::Threads)?;
             Ok(Started { environment, pool: Arc::new(pool) })
         };
-        self.started.get_or_try_init(start).await
+        self.shared.started.get_or_try_init(start).await
     }
 
     fn options(&self, environment: &BTreeMap<String, String>) -> Result<Options, LaunchError> {
         let Some(text) = environment.get(INTRA_OP_THREADS) else {
-            return Ok(Options { intra_op_threads: self.settings.intra_op_threads });
+            return Ok(Options { intra_op_threads: self.shared.settings.intra_op_threads });
         };
         match text.parse() {
             Ok(intra_op_threads @ 1..=64) => Ok(Options { intra_op_threads }),
@@ -107,13 +115,21 @@ impl Runtime for OnnxRuntime {
         let options = self.options(&spec.environment)?;
         let started = self.started().await.map_err(transient)?;
         let began = Instant::now();
-        let load = load(Arc::clone(&self.cache), started.environment.clone(), lease, options);
+        let load =
+            load(Arc::clone(&self.shared.cache), started.environment.clone(), lease, options);
         let served = timeout(spec.startup_timeout, load).await.map_err(|_| {
             let limit = spec.startup_timeout.as_secs_f64();
             transient(format!("The model did not load within {limit} s."))
         })??;
         announce(spec, &served, began);
         Ok(Arc::new(OnnxWorker::new(served, Arc::clone(&started.pool))))
+    }
+
+    /// Models share the compute threads and nothing else: each is a launch of its own.
+    async fn host(&self, spec: &LaunchSpec) -> Result<Arc<dyn ModelHost>, LaunchError> {
+        self.options(&spec.environment)?;
+        self.started().await.map_err(transient)?;
+        Ok(Arc::new(PerModelHost::new(Arc::new(self.clone()), spec.clone())))
     }
 }
 

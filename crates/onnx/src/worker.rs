@@ -13,6 +13,10 @@ use crate::pace::Pace;
 use crate::pool::Pool;
 use crate::predict::{Served, predict};
 
+/// A session holds the weights as they are in the file and, for most operators, once more as its
+/// kernels want them.
+const MEMORY_PER_FILE_BYTE: u64 = 2;
+
 /// Serves one model on the compute threads that all workers share.
 pub(crate) struct OnnxWorker {
     /// `None` once it is stopped.
@@ -80,6 +84,10 @@ impl Worker for OnnxWorker {
 
     fn concurrency(&self) -> usize {
         self.pool.n_threads()
+    }
+
+    fn memory(&self) -> u64 {
+        self.served().map_or(0, |served| served.file_bytes().saturating_mul(MEMORY_PER_FILE_BYTE))
     }
 
     async fn stop(&self, deadline: Instant) {

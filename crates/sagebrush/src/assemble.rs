@@ -21,12 +21,10 @@ use sagebrush_core::fleet::Fleet;
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::objects::{Bucket, IndexError, ObjectIndex, Versioning};
 use sagebrush_core::route::Routes;
+use sagebrush_core::worker::Runtime;
 use sagebrush_core::{AccountId, Clock, SystemClock, task};
 use sagebrush_objects::{DoorConfig, Objects, S3Door};
 use sagebrush_onnx::OnnxRuntime;
-use sagebrush_runtime::environment::Environments;
-use sagebrush_runtime::python::PythonShared;
-use sagebrush_runtime::sandbox::Sandbox;
 use sagebrush_serving::invoke::Invoker;
 use sagebrush_serving::{Meters, Settings};
 use sagebrush_store::SqliteStore;
@@ -35,7 +33,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::images::Runtimes;
+use crate::images::{self, CatalogueError};
 use crate::secrets::master_secret;
 
 /// Names that stand for this server in virtual-host requests.
@@ -81,7 +79,8 @@ impl App {
         let objects = Objects::open(data, index, clock.clone());
         let objects = objects.map_err(|error| unusable(data, &error))?;
 
-        let fleet = Arc::new(LocalFleet::new(launcher(config, &objects, &logs)?));
+        let metrics = Registry::default();
+        let fleet = Arc::new(LocalFleet::new(launcher(config, &objects, &logs, &metrics)?));
         let master = master_secret(data).map_err(|error| unusable(data, &error))?;
         let (control, reconciler, routes) =
             Control::new(TemporaryKeys::new(master), store.clone(), fleet.clone(), clock.clone());
@@ -92,7 +91,6 @@ impl App {
         let verifier = Arc::new(Verifier::new(keys.clone(), clock.clone()));
         let api = sagebrush_control::operations().serve(control);
         let api = api.and(logs::operations().serve(logs));
-        let metrics = Registry::default();
         let meters = Arc::new(Meters::new(metrics.clone()));
         let first_routes = routes.clone();
         let background = vec![
@@ -180,24 +178,25 @@ impl App {
     }
 }
 
-fn launcher(config: &Config, objects: &Objects, logs: &Arc<LogStore>) -> Result<Launcher, Failure> {
+fn launcher(
+    config: &Config,
+    objects: &Objects,
+    logs: &Arc<LogStore>,
+    metrics: &Registry,
+) -> Result<Launcher, Failure> {
     let data = config.data_dir.as_path();
     let objects = Arc::new(objects.clone());
     let limits = sagebrush_artifacts::Limits::default();
     let artifacts = ArtifactCache::open(objects, data.join("artifacts"), limits);
     let artifacts = artifacts.map_err(|error| unusable(data, &error))?;
     let settings = sagebrush_onnx::Settings::default();
-    let sandbox = Sandbox::open(data.join("run")).map_err(|error| unusable(data, &error))?;
-    let sandbox = Arc::new(sandbox.with_mode(config.isolation));
-    let environments = Arc::new(Environments::new(data.join("environments")));
-    let python = PythonShared::new(sandbox, environments, &data.join("python"));
-    let runtimes = Runtimes {
-        onnx: Arc::new(OnnxRuntime::new(config.onnxruntime.clone(), settings)),
-        python: python.map_err(|error| unusable(data, &error))?,
-        interpreter: config.python.clone(),
-    };
-    let catalogue = runtimes.catalogue(&config.images)?;
-    Ok(Launcher { artifacts: Arc::new(artifacts), catalogue, log: logs.clone() })
+    let onnx: Arc<dyn Runtime> = Arc::new(OnnxRuntime::new(config.onnxruntime.clone(), settings));
+    let catalogue = images::catalogue(config, &onnx).map_err(|error| match error {
+        CatalogueError::Config(error) => Failure::Config(error),
+        CatalogueError::Io(error) => unusable(data, &error),
+    })?;
+    let (artifacts, metrics) = (Arc::new(artifacts), metrics.clone());
+    Ok(Launcher { artifacts, catalogue, log: logs.clone(), metrics })
 }
 
 fn serving_door(

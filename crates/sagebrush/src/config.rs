@@ -1,9 +1,12 @@
 //! The settings: flags over `SAGEBRUSH_*` over `sagebrush.toml` over defaults.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use sagebrush_runtime::environment::Environments;
 use sagebrush_runtime::sandbox::Mode;
 use serde::Deserialize;
 
@@ -57,6 +60,9 @@ pub struct Options {
     /// Whether that engine may pull images that it does not have [default: false].
     #[arg(long, global = true, env = "SAGEBRUSH_PULL_IMAGES")]
     pub pull_images: Option<bool>,
+    /// Whether `process://` images run programs of this machine [default: true].
+    #[arg(long, global = true, env = "SAGEBRUSH_PROCESS_IMAGES")]
+    pub process_images: Option<bool>,
     /// How images are served, before the built-in ways; only in the file.
     #[arg(skip)]
     pub image: Vec<ImageEntry>,
@@ -85,7 +91,10 @@ pub struct Config {
     pub isolation: Mode,
     pub container_socket: Option<PathBuf>,
     pub pull_images: bool,
+    pub process_images: bool,
     pub images: Vec<ImageEntry>,
+    /// The variables of our environment that set up pip and uv.
+    pub installer_environment: BTreeMap<String, String>,
     pub max_payload_bytes: u64,
     pub log: String,
     pub log_format: LogFormat,
@@ -137,7 +146,9 @@ impl Options {
             isolation: parse_isolation(options.isolation.as_deref())?,
             container_socket: options.container_socket,
             pull_images: options.pull_images.unwrap_or(false),
+            process_images: options.process_images.unwrap_or(true),
             images: options.image,
+            installer_environment: installer_environment(),
             max_payload_bytes: options.max_payload_bytes.unwrap_or(MAX_PAYLOAD),
             log: options.log.unwrap_or_else(|| "info".to_owned()),
             log_format: parse_format(options.log_format.as_deref())?,
@@ -159,6 +170,7 @@ impl Options {
             isolation: self.isolation.or(file.isolation),
             container_socket: self.container_socket.or(file.container_socket),
             pull_images: self.pull_images.or(file.pull_images),
+            process_images: self.process_images.or(file.process_images),
             image: file.image,
             max_payload_bytes: self.max_payload_bytes.or(file.max_payload_bytes),
             log: self.log.or(file.log),
@@ -229,6 +241,15 @@ fn parse_format(given: Option<&str>) -> Result<LogFormat, ConfigError> {
             reason: "it is text or json",
         }),
     }
+}
+
+/// A variable that is no text sets up nothing.
+fn installer_environment() -> BTreeMap<String, String> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    let variables = std::env::vars_os().filter_map(text);
+    variables.filter(|(name, _)| Environments::is_setting(name)).collect()
 }
 
 fn parse_isolation(given: Option<&str>) -> Result<Mode, ConfigError> {

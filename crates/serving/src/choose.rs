@@ -1,8 +1,11 @@
 //! Which variant and which instance takes a call. Pure.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
+use sagebrush_core::ResourceName;
 use sagebrush_core::route::{EndpointRoute, Instance, VariantRoute};
+use sagebrush_core::worker::Call;
 
 use crate::error::InvokeError;
 
@@ -34,6 +37,74 @@ pub fn choose_variant<'a>(
         }
     }
     chosen.ok_or_else(|| InvokeError::NoCapacity { endpoint: route.name.to_string() })
+}
+
+/// An instance with so many calls under way hands calls of its models to the next one.
+const BUSY: usize = 8;
+
+/// The instance that takes the call: the one that most likely has its model, if it names one.
+#[must_use]
+pub fn choose_instance<'a>(
+    variant: &'a VariantRoute,
+    target_model: Option<&str>,
+) -> Option<&'a Arc<Instance>> {
+    match target_model {
+        Some(model) if variant.targets.model => at_home(variant, model),
+        Some(_) | None => least_busy(variant),
+    }
+}
+
+/// The first instance that is not busy, in an order that is each model's own: its calls meet on
+/// the same instances, and few models move when instances come and go.
+fn at_home<'a>(variant: &'a VariantRoute, model: &str) -> Option<&'a Arc<Instance>> {
+    let rank = |instance: &&Arc<Instance>| {
+        let mut hash = DefaultHasher::new();
+        (instance.id.as_str(), model).hash(&mut hash);
+        hash.finish()
+    };
+    let idle = variant.instances.iter().filter(|instance| instance.outstanding() < BUSY);
+    idle.max_by_key(rank).or_else(|| least_busy(variant))
+}
+
+/// Refuses a call that names what its variant does not have, or does not name what it must.
+///
+/// # Errors
+/// In SageMaker's words.
+pub fn check_targets(
+    variant: &VariantRoute,
+    endpoint: &ResourceName,
+    call: &Call,
+) -> Result<(), InvokeError> {
+    let refuse = |message| Err(InvokeError::Invalid(message));
+    match (variant.targets.model, &call.target_model) {
+        (true, None) => {
+            return refuse(format!(
+                "Request {} is missing a target model header: TargetModel names the model of the \
+                 multi-model endpoint {endpoint} that is to answer.",
+                call.request_id
+            ));
+        }
+        (false, Some(_)) => {
+            return refuse(format!(
+                "Endpoint {endpoint} is not a multi-model endpoint and does not support target \
+                 model header."
+            ));
+        }
+        (true, Some(_)) | (false, None) => {}
+    }
+    match (variant.targets.container, &call.target_container) {
+        (true, None) => refuse(format!(
+            "Request {} is missing a target container hostname header: \
+             TargetContainerHostname names the container of the endpoint {endpoint} that is to \
+             answer.",
+            call.request_id
+        )),
+        (false, Some(_)) => refuse(format!(
+            "Endpoint {endpoint} is not a multi-container endpoint with direct invocation and \
+             does not support target container hostname header."
+        )),
+        (true, Some(_)) | (false, None) => Ok(()),
+    }
 }
 
 /// The instance with the fewest calls under way.

@@ -101,8 +101,8 @@ impl Door {
             payload: Payload { content_type: headers.content_type, body },
             accept: headers.accept,
             headers: headers.forwarded,
-            target_model: None,
-            target_container: None,
+            target_model: headers.target_model,
+            target_container: headers.target_container,
             request_id: id.clone(),
             deadline,
         };

@@ -20,6 +20,9 @@ pub enum InvokeError {
     /// All instances have as many calls as they may have.
     #[error("Endpoint {endpoint} has too many calls under way. Try again later.")]
     Overloaded { endpoint: String },
+    /// Its model is being loaded.
+    #[error("{0}")]
+    NotReady(String),
     #[error("{message}")]
     Model { message: String, original_status: u16, original_message: String, log_group: String },
     #[error("Internal failure.")]
@@ -37,6 +40,7 @@ impl InvokeError {
             | Self::Invalid(_) => ("ValidationError", StatusCode::BAD_REQUEST),
             Self::NoCapacity { .. } => ("ServiceUnavailable", StatusCode::SERVICE_UNAVAILABLE),
             Self::Overloaded { .. } => ("ThrottlingException", StatusCode::TOO_MANY_REQUESTS),
+            Self::NotReady(_) => ("ModelNotReadyException", StatusCode::TOO_MANY_REQUESTS),
             Self::Model { .. } => ("ModelError", StatusCode::FAILED_DEPENDENCY),
             Self::Internal => ("InternalFailure", StatusCode::INTERNAL_SERVER_ERROR),
         }

@@ -8,6 +8,8 @@ use crate::error::InvokeError;
 pub const CUSTOM_ATTRIBUTES: &str = "x-amzn-sagemaker-custom-attributes";
 pub const INVOKED_VARIANT: &str = "x-amzn-invoked-production-variant";
 const TARGET_VARIANT: &str = "x-amzn-sagemaker-target-variant";
+const TARGET_MODEL: &str = "x-amzn-sagemaker-target-model";
+const TARGET_CONTAINER: &str = "x-amzn-sagemaker-target-container-hostname";
 
 /// Headers that go on to the container as they are, with the length that each may have.
 const FORWARDED: &[(&str, &str, usize)] = &[
@@ -19,11 +21,6 @@ const FORWARDED: &[(&str, &str, usize)] = &[
 
 /// Headers that ask for what no endpoint here can do: ignoring them would be a fake success.
 const UNSERVED: &[(&str, &str)] = &[
-    ("x-amzn-sagemaker-target-model", "TargetModel is only for multi-model endpoints"),
-    (
-        "x-amzn-sagemaker-target-container-hostname",
-        "TargetContainerHostname is only for endpoints with several containers",
-    ),
     (
         "x-amzn-sagemaker-enable-explanations",
         "EnableExplanations is only for endpoints with an ExplainerConfig",
@@ -41,6 +38,8 @@ pub struct CallHeaders {
     /// `None` when absent or `*/*`.
     pub accept: Option<String>,
     pub target_variant: Option<String>,
+    pub target_model: Option<String>,
+    pub target_container: Option<String>,
     pub forwarded: Vec<(&'static str, String)>,
 }
 
@@ -61,8 +60,42 @@ pub fn read(headers: &HeaderMap) -> Result<CallHeaders, InvokeError> {
         content_type: text(headers, CONTENT_TYPE.as_str(), "contentType", 1024)?,
         accept: accept.filter(|accept| accept != "*/*"),
         target_variant: text(headers, TARGET_VARIANT, "targetVariant", 63)?,
+        target_model: text(headers, TARGET_MODEL, "targetModel", 1024)?
+            .map(|model| matching(model, "targetModel", is_model, r"\A\S[\p{Print}]*\z"))
+            .transpose()?,
+        target_container: text(headers, TARGET_CONTAINER, "targetContainerHostname", 63)?
+            .map(|name| matching(name, "targetContainerHostname", is_hostname, HOSTNAME))
+            .transpose()?,
         forwarded,
     })
+}
+
+const HOSTNAME: &str = "^[a-zA-Z0-9](-*[a-zA-Z0-9])*";
+
+fn is_model(value: &str) -> bool {
+    value.starts_with(|c: char| !c.is_whitespace())
+}
+
+fn is_hostname(value: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let ends = [value.chars().next(), value.chars().next_back()];
+    value.chars().all(is_plain) && ends.iter().all(|end| end.is_some_and(|c| c != '-'))
+}
+
+/// The value, if it is as `pattern` says, for which `is_good` stands.
+fn matching(
+    value: String,
+    member: &str,
+    is_good: fn(&str) -> bool,
+    pattern: &str,
+) -> Result<String, InvokeError> {
+    if is_good(&value) {
+        return Ok(value);
+    }
+    Err(InvokeError::Invalid(format!(
+        "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: \
+         Member must satisfy regular expression pattern: {pattern}"
+    )))
 }
 
 fn refuse_unserved(headers: &HeaderMap) -> Result<(), InvokeError> {
@@ -91,4 +124,35 @@ fn text(
         )));
     }
     Ok(Some(value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::{CallHeaders, InvokeError, TARGET_CONTAINER, TARGET_MODEL, read};
+
+    fn of(name: &'static str, value: &str) -> Result<CallHeaders, InvokeError> {
+        let value = HeaderValue::from_str(value).unwrap();
+        read(&HeaderMap::from_iter([(HeaderName::from_static(name), value)]))
+    }
+
+    #[test]
+    fn targets_within_their_constraints() {
+        let long = "a".repeat(1024);
+        for model in ["a.tar.gz", "a/b c.tar.gz", &long] {
+            assert_eq!(of(TARGET_MODEL, model).unwrap().target_model.as_deref(), Some(model));
+        }
+        for model in ["", &"a".repeat(1025)] {
+            let refusal = of(TARGET_MODEL, model).unwrap_err().to_string();
+            assert!(refusal.contains("at 'targetModel' failed"), "{refusal}");
+        }
+        for name in ["a", "container-1", "a--b"] {
+            assert_eq!(of(TARGET_CONTAINER, name).unwrap().target_container.as_deref(), Some(name));
+        }
+        for name in ["", "-a", "a-", "a_b", "a b", &"a".repeat(64)] {
+            let refusal = of(TARGET_CONTAINER, name).unwrap_err().to_string();
+            assert!(refusal.contains("at 'targetContainerHostname' failed"), "{refusal}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use sagebrush_core::worker::{Call, Reply, WorkerError};
 use sagebrush_core::{AccountId, Region, ResourceName};
 use tokio::time::Instant;
 
-use crate::choose::{choose_variant, least_busy};
+use crate::choose::{check_targets, choose_instance, choose_variant};
 use crate::error::InvokeError;
 
 /// How long a call is held while its endpoint has no instance, before it is refused.
@@ -16,6 +16,12 @@ const HOLD: Duration = Duration::from_secs(30);
 
 /// A call may find its worker gone this often before it is given up.
 const MAX_WORKERS_GONE: u32 = 3;
+
+/// How long a call whose worker was gone waits for a newer table before it tries the same again.
+const GONE_WAIT: Duration = Duration::from_millis(100);
+
+/// SageMaker's name for the only container.
+const PRIMARY: &str = "primary";
 
 /// What names the target of a call.
 #[derive(Debug, Clone)]
@@ -52,20 +58,23 @@ impl Invoker {
     /// # Errors
     /// When the call reached no worker; what a worker says is in `Invoked::outcome`.
     pub async fn invoke(&self, target: &Target, call: Call) -> Result<Invoked, InvokeError> {
+        let mut routes = self.routes.clone();
         let mut n_gone = 0;
         loop {
-            let (place, variant) = self.place(target, call.deadline).await?;
+            let (place, variant) = self.place(&mut routes, target, &call).await?;
             let admitted_at = Instant::now();
             let _slot = slot(&place, target, call.deadline).await?;
             let queued = admitted_at.elapsed();
             let started_at = Instant::now();
             let outcome = ask(place.instance(), call.clone()).await;
-            if matches!(outcome, Err(WorkerError::Gone { .. })) && n_gone < MAX_WORKERS_GONE {
+            if outcome.as_ref().is_err_and(is_gone) && n_gone < MAX_WORKERS_GONE {
                 n_gone += 1; // The newest route names another one, or will.
+                let look_after = call.deadline.min(Instant::now() + GONE_WAIT);
+                drop(tokio::time::timeout_at(look_after, routes.changed()).await);
                 continue;
             }
             let model_latency = started_at.elapsed();
-            let outcome = outcome.map_err(|error| self.model_error(target, error));
+            let outcome = outcome.map_err(|error| self.explain(target, PRIMARY, error));
             return Ok(Invoked { variant, outcome, queued, model_latency });
         }
     }
@@ -73,16 +82,18 @@ impl Invoker {
     /// A place on an instance of the newest route; held until there is one.
     async fn place(
         &self,
+        routes: &mut Routes,
         target: &Target,
-        deadline: Instant,
+        call: &Call,
     ) -> Result<(Admitted, String), InvokeError> {
-        let mut routes = self.routes.clone();
-        let held_until = deadline.min(Instant::now() + HOLD);
+        let held_until = call.deadline.min(Instant::now() + HOLD);
         loop {
             let table = routes.borrow_and_update().clone();
             let route = self.route(&table, target)?;
             let variant = choose_variant(route, target.variant.as_deref(), (self.chance)())?;
-            match least_busy(variant).map(Instance::admit) {
+            check_targets(variant, &target.endpoint, call)?;
+            let instance = choose_instance(variant, call.target_model.as_deref());
+            match instance.map(Instance::admit) {
                 Some(Ok(admitted)) => return Ok((admitted, variant.name.clone())),
                 Some(Err(Refused::Full)) => {
                     return Err(InvokeError::Overloaded { endpoint: target.endpoint.to_string() });
@@ -115,18 +126,30 @@ impl Invoker {
     }
 
     /// A worker's error in the words that SageMaker's users look for.
-    fn model_error(&self, target: &Target, error: WorkerError) -> InvokeError {
+    fn explain(&self, target: &Target, container: &str, error: WorkerError) -> InvokeError {
+        match error {
+            WorkerError::Invalid { message } => InvokeError::Invalid(message),
+            WorkerError::NotReady { message } => InvokeError::NotReady(message),
+            WorkerError::At { container, error } => self.explain(target, &container, *error),
+            WorkerError::Model { status, message, .. } => {
+                self.model_error(target, container, status, message)
+            }
+            WorkerError::TimedOut => self.model_error(target, container, 0, timed_out(container)),
+            WorkerError::Gone { reason } => self.model_error(target, container, 500, reason),
+        }
+    }
+
+    fn model_error(
+        &self,
+        target: &Target,
+        container: &str,
+        original_status: u16,
+        original_message: String,
+    ) -> InvokeError {
         let log_group = format!("/aws/sagemaker/Endpoints/{}", target.endpoint);
-        let (original_status, original_message) = match error {
-            WorkerError::Model { status, message, .. } => (status, message),
-            WorkerError::TimedOut => (0, TIMED_OUT.to_owned()),
-            WorkerError::Gone { reason } => (500, reason),
-            WorkerError::Invalid { message } | WorkerError::NotReady { message } => (500, message),
-            WorkerError::At { error, .. } => return self.model_error(target, *error),
-        };
         let kind = if (400..500).contains(&original_status) { "client" } else { "server" };
         let message = format!(
-            "Received {kind} error ({original_status}) from primary with message \
+            "Received {kind} error ({original_status}) from {container} with message \
              \"{original_message}\". See the log group {log_group} (`sagebrush logs {}`) in account \
              {} for more information.",
             target.endpoint, self.account,
@@ -135,9 +158,25 @@ impl Invoker {
     }
 }
 
-const TIMED_OUT: &str = "Your invocation timed out while waiting for a response from container \
-    primary. Review the latency metrics for each container in Amazon CloudWatch, resolve the \
-    issue, and try again.";
+fn timed_out(container: &str) -> String {
+    format!(
+        "Your invocation timed out while waiting for a response from container {container}. Review \
+         the latency metrics for each container in Amazon CloudWatch, resolve the issue, and try \
+         again."
+    )
+}
+
+/// Whether another worker may answer the call.
+fn is_gone(error: &WorkerError) -> bool {
+    match error {
+        WorkerError::Gone { .. } => true,
+        WorkerError::At { error, .. } => is_gone(error),
+        WorkerError::Model { .. }
+        | WorkerError::TimedOut
+        | WorkerError::Invalid { .. }
+        | WorkerError::NotReady { .. } => false,
+    }
+}
 
 /// Waits for its turn on the worker.
 async fn slot<'a>(

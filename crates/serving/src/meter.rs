@@ -73,12 +73,10 @@ impl Meters {
             tree.retain(|_, endpoints| !endpoints.is_empty());
             tree
         });
-        let tree = self.tree.load();
         self.registry.retain(|labels| match labels.as_slice() {
             [("region", region), ("endpoint", endpoint), ..] => {
                 let endpoint = endpoint.parse::<ResourceName>().ok();
-                let endpoints = tree.get(&Region::new(region));
-                endpoint.zip(endpoints).is_some_and(|(name, known)| known.contains_key(&name))
+                endpoint.is_some_and(|name| table.find(&Region::new(region), &name).is_some())
             }
             _ => true,
         });

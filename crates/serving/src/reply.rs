@@ -75,13 +75,28 @@ pub fn failure(error: &InvokeError, request_id: &Arc<str>, spent: &Spent) -> Res
         | InvokeError::Invalid(_)
         | InvokeError::NoCapacity { .. }
         | InvokeError::Overloaded { .. }
+        | InvokeError::NotReady(_)
         | InvokeError::Internal => json!({"Message": error.to_string()}),
     };
     let mut response = error_response(code, status, &body, request_id, spent);
-    if matches!(error, InvokeError::NoCapacity { .. } | InvokeError::Overloaded { .. }) {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    if let Some(seconds) = retry_after(error) {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
     }
     response
+}
+
+/// After how many seconds another try may do better; a load takes longer than a queue.
+fn retry_after(error: &InvokeError) -> Option<&'static str> {
+    match error {
+        InvokeError::NoCapacity { .. } | InvokeError::Overloaded { .. } => Some("1"),
+        InvokeError::NotReady(_) => Some("5"),
+        InvokeError::NoEndpoint { .. }
+        | InvokeError::NotInService { .. }
+        | InvokeError::NoVariant { .. }
+        | InvokeError::Invalid(_)
+        | InvokeError::Model { .. }
+        | InvokeError::Internal => None,
+    }
 }
 
 /// An error of the door: a signature that does not fit, a body that is too long.

@@ -13,9 +13,10 @@ use sagebrush_core::{AccountId, Region, ResourceName, task};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::choose::choose_variant;
+use crate::choose::{choose_instance, choose_variant};
 use crate::error::InvokeError;
 use crate::invoke::{Invoked, Invoker, Target};
+use crate::reply::Spent;
 
 /// What a worker does with each call.
 #[derive(Clone)]
@@ -109,6 +110,20 @@ fn call() -> Call {
 
 async fn ask(invoker: &Invoker) -> Result<Invoked, InvokeError> {
     invoker.invoke(&target("e", None), call()).await
+}
+
+/// A table with one variant that wants `targets` named.
+fn targeted(targets: Targets, instances: Vec<Arc<Instance>>) -> Arc<RouteTable> {
+    let variants = vec![VariantRoute { name: "v".to_owned(), weight: 1.0, targets, instances }];
+    let mut table = RouteTable::default();
+    table.insert(Arc::new(EndpointRoute {
+        region: Region::new("r"),
+        name: "e".parse().unwrap(),
+        config: "c".to_owned(),
+        closed: None,
+        variants,
+    }));
+    Arc::new(table)
 }
 
 async fn model_error(error: WorkerError) -> (String, u16) {
@@ -233,7 +248,7 @@ async fn calls_are_counted_until_their_endpoint_is_gone() {
     let meters = crate::Meters::new(registry.clone());
     let (invoker, _routes) = invoker(one(&instance(Does::Echo, 8)));
     let invoked = ask(&invoker).await.unwrap();
-    let spent = crate::reply::Spent::default();
+    let spent = Spent::default();
     meters.invoked(&target("e", None), &invoked, &spent);
     meters.invoked(&target("e", None), &invoked, &spent);
     let line = "sagebrush_invocations_total{region=\"r\",endpoint=\"e\",variant=\"v\"} 2";
@@ -242,4 +257,106 @@ async fn calls_are_counted_until_their_endpoint_is_gone() {
     assert!(registry.render().contains(line), "it is still there");
     meters.retain(&RouteTable::default());
     assert_eq!(registry.render(), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_of_one_of_several_containers() {
+    let at = |error| WorkerError::At { container: "container-2".into(), error: Box::new(error) };
+    let own = WorkerError::Model { status: 500, message: "oh".to_owned(), content_type: None };
+    let (message, status) = model_error(at(own)).await;
+    let wanted = "Received server error (500) from container-2 with message \"oh\".";
+    assert!(message.starts_with(wanted), "{message}");
+    assert_eq!(status, 500);
+    let (message, _) = model_error(at(WorkerError::TimedOut)).await;
+    assert!(message.contains("from container container-2. Review"), "{message}");
+    let (message, _) = model_error(at(WorkerError::Gone { reason: "exit 1".to_owned() })).await;
+    assert!(message.contains("exit 1"), "{message}");
+    for (error, code, status) in [
+        (WorkerError::Invalid { message: "no".to_owned() }, "ValidationError", 400),
+        (WorkerError::NotReady { message: "yet".to_owned() }, "ModelNotReadyException", 429),
+    ] {
+        for error in [error.clone(), at(error)] {
+            let (invoker, _routes) = invoker(one(&instance(Does::Fail(error), 8)));
+            let error = ask(&invoker).await.unwrap().outcome.unwrap_err();
+            assert_eq!((error.code().0, error.code().1.as_u16()), (code, status));
+            let response = crate::reply::failure(&error, &"id".into(), &Spent::default());
+            let retry_after = response.headers().get("retry-after");
+            assert_eq!(retry_after.is_some(), status == 429);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_that_a_variant_does_not_take_or_must_have() {
+    let words = "is not a multi-model endpoint and does not support target model header.";
+    type Named = Option<&'static str>;
+    let table: [(bool, bool, Named, Named, Named); 8] = [
+        (false, false, None, None, None),
+        (false, false, Some("m"), None, Some(words)),
+        (false, false, None, Some("c"), Some("does not support target container hostname")),
+        (true, false, Some("m"), None, None),
+        (true, false, None, None, Some("Request id is missing a target model header")),
+        (false, true, None, Some("c"), None),
+        (false, true, None, None, Some("Request id is missing a target container hostname")),
+        (true, true, Some("m"), Some("c"), None),
+    ];
+    for (takes_model, takes_container, model, container, wanted) in table {
+        let targets = Targets { model: takes_model, container: takes_container };
+        let (invoker, _routes) = invoker(targeted(targets, vec![instance(Does::Echo, 8)]));
+        let call = Call {
+            target_model: model.map(str::to_owned),
+            target_container: container.map(str::to_owned),
+            ..call()
+        };
+        let outcome = invoker.invoke(&target("e", None), call).await;
+        let refusal = outcome.err().map(|error| {
+            assert_eq!(error.code().0, "ValidationError");
+            error.to_string()
+        });
+        match (&refusal, wanted) {
+            (Some(refusal), Some(wanted)) => assert!(refusal.contains(wanted), "{refusal}"),
+            (refusal, wanted) => assert_eq!(refusal.as_deref(), wanted),
+        }
+    }
+}
+
+#[test]
+fn a_model_has_its_own_instance_until_that_is_busy() {
+    let instances: Vec<_> =
+        (0..4).map(|n| Instance::new(format!("i-{n}"), Arc::new(Fake(Does::Echo)), 1000)).collect();
+    let targets = Targets { model: true, container: false };
+    let all = targeted(targets, instances.clone());
+    let fewer = targeted(targets, instances[..3].to_vec());
+    let home = |table: &Arc<RouteTable>, model: &str| {
+        let route = table.iter().next().unwrap();
+        choose_instance(&route.variants[0], Some(model)).unwrap().clone()
+    };
+    let models: Vec<String> = (0..200).map(|n| format!("model-{n}.tar.gz")).collect();
+    let mut n_at = [0; 4];
+    for model in &models {
+        let chosen = home(&all, model);
+        let at = instances.iter().position(|instance| Arc::ptr_eq(instance, &chosen)).unwrap();
+        n_at[at] += 1;
+        assert!(at == 3 || Arc::ptr_eq(&home(&fewer, model), &chosen), "others do not move");
+    }
+    assert!(n_at.iter().all(|n| *n > 20), "{n_at:?}");
+    let first = home(&all, &models[0]);
+    let busy: Vec<_> = (0..8).map(|_| first.admit()).collect();
+    let second = home(&all, &models[0]);
+    assert!(!Arc::ptr_eq(&first, &second), "a busy one hands over");
+    drop(busy);
+    assert!(Arc::ptr_eq(&home(&all, &models[0]), &first));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_worker_is_gone_waits_for_the_newer_table() {
+    let gone = WorkerError::Gone { reason: "exit 137".to_owned() };
+    let (old, new) = (instance(Does::Fail(gone), 8), instance(Does::Echo, 8));
+    let (invoker, routes) = invoker(one(&old));
+    let asked = task::spawn("asked", async move { ask(&invoker).await });
+    tokio::task::yield_now().await;
+    old.drain().await; // As the fleet does once it has seen it.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    routes.send_replace(one(&new));
+    assert!(asked.await.unwrap().unwrap().outcome.is_ok());
 }

@@ -73,7 +73,8 @@ pub(crate) async fn describe(
     let endpoint = settled(&control, &ctx, &input.endpoint_name).await?;
     let deployed = endpoint.status.serving().unwrap_or(&endpoint.spec.wanted);
     let config = control.endpoint_configs.get(&ctx.region, &deployed.config).await?;
-    describe::output(&ctx, &endpoint, config.as_ref())
+    let seen = control.fleet.watch().borrow().clone();
+    describe::output(&ctx, &endpoint, config.as_ref(), &seen)
 }
 
 pub(crate) async fn list(

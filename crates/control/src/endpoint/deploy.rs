@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use sagebrush_aws::{ApiError, Context};
-use sagebrush_core::fleet::ContainerSpec;
+use sagebrush_core::fleet::{ContainerSpec, MultiModel};
 use uuid::Uuid;
 
 use super::{DeployedVariant, Deployment};
 use crate::endpoint_config::{EndpointConfigSpec, ProductionVariant};
-use crate::model::{Container, ModelSpec};
+use crate::model::Container;
 use crate::{Control, endpoint_config, model};
 
 /// SageMaker: a container must pass its health check within 4 minutes unless told otherwise.
@@ -45,12 +45,13 @@ async fn resolve_variant(
         )));
     };
     let model = model::api::find(control, ctx, model).await?;
-    check_containers(&model.name, &model.spec)?;
     let seconds = |given: Option<u64>, default| Duration::from_secs(given.unwrap_or(default));
     Ok(DeployedVariant {
         name: variant.name.clone(),
         weight: variant.weight,
         instance_count: variant.instance_count,
+        instance_type: variant.instance_type.clone(),
+        execution: model.spec.execution,
         containers: model.spec.containers.iter().map(container).collect(),
         network_isolation: config.network_isolation || model.spec.network_isolation,
         startup_timeout: seconds(variant.startup_timeout_s, STARTUP_TIMEOUT),
@@ -65,7 +66,9 @@ fn container(container: &Container) -> ContainerSpec {
         image: container.image.clone(),
         model_data: container.model_data.clone(),
         environment: container.environment.clone(),
-        multi_model: None,
+        multi_model: container
+            .multi_model
+            .then_some(MultiModel { keeps_models: container.keeps_models }),
     }
 }
 
@@ -76,19 +79,4 @@ fn check_served(config: &EndpointConfigSpec) -> Result<(), ApiError> {
              but no endpoint can be made of it."
         )))
     })
-}
-
-fn check_containers(name: &str, model: &ModelSpec) -> Result<(), ApiError> {
-    let [only] = model.containers.as_slice() else {
-        return Err(ApiError::validation(format!(
-            "Model {name} has {} containers: inference pipelines are not served here.",
-            model.containers.len()
-        )));
-    };
-    if only.multi_model {
-        return Err(ApiError::validation(format!(
-            "Model {name} has Mode MultiModel: multi-model endpoints are not served here."
-        )));
-    }
-    Ok(())
 }

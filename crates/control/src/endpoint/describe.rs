@@ -1,6 +1,7 @@
 //! An endpoint as `DescribeEndpoint` and `ListEndpoints` show it.
 
 use sagebrush_aws::{ApiError, Context};
+use sagebrush_core::fleet::{ContainerSpec, FleetView, InstanceState};
 use sagebrush_core::resource::Stored;
 use sagebrush_wire::sagemaker as wire;
 
@@ -13,6 +14,7 @@ pub(super) fn output(
     ctx: &Context,
     endpoint: &Stored<Endpoint>,
     config: Option<&Stored<EndpointConfig>>,
+    seen: &FleetView,
 ) -> Result<wire::DescribeEndpointOutput, ApiError> {
     let state = &endpoint.status;
     let deployed = state.serving().unwrap_or(&endpoint.spec.wanted);
@@ -23,7 +25,8 @@ pub(super) fn output(
         endpoint_name: endpoint.name.clone(),
         endpoint_arn: arn::<Endpoint>(ctx, &endpoint.name),
         endpoint_config_name: Some(deployed.config.clone()),
-        production_variants: has_variants.then(|| variants(deployed, request.as_ref())),
+        production_variants: has_variants
+            .then(|| variants(deployed, request.as_ref(), &Ran { endpoint, deployed, seen })),
         data_capture_config: request.and_then(|request| capture(request.data_capture_config)),
         endpoint_status: status(state),
         failure_reason: failure_reason(state),
@@ -31,7 +34,7 @@ pub(super) fn output(
         last_modified_time: to_wire(endpoint.modified_at),
         last_deployment_config: None,
         async_inference_config: None,
-        pending_deployment_summary: pending(endpoint),
+        pending_deployment_summary: pending(endpoint, seen),
         explainer_config: None,
         shadow_production_variants: None,
         metrics_config: None,
@@ -61,15 +64,37 @@ fn status(state: &EndpointState) -> wire::EndpointStatus {
 
 fn failure_reason(state: &EndpointState) -> Option<String> {
     match state {
-        EndpointState::Failed { reason } => Some(reason.clone()),
-        EndpointState::InService { note, .. } => note.clone(),
+        EndpointState::Failed { reason } => Some(shortened(reason)),
+        EndpointState::InService { note, .. } => note.as_deref().map(shortened),
         EndpointState::Creating | EndpointState::Updating { .. } | EndpointState::Deleting => None,
     }
+}
+
+/// SageMaker API: a `FailureReason` has at most 1024 characters.
+const LONGEST_REASON: usize = 1024;
+
+/// How much of its beginning a reason keeps that is too long; the rest is its end, for what a
+/// log says last says most.
+const REASON_HEAD: usize = 320;
+
+fn shortened(reason: &str) -> String {
+    const GAP: &str = "\n[..]\n";
+    let n_chars = reason.chars().count();
+    if n_chars <= LONGEST_REASON {
+        return reason.to_owned();
+    }
+    let head: String = reason.chars().take(REASON_HEAD).collect();
+    let n_tail = LONGEST_REASON - REASON_HEAD - GAP.len();
+    let tail: String = reason.chars().skip(n_chars - n_tail).collect();
+    // Whole lines, where they are not too long for that.
+    let begin = tail.find('\n').filter(|at| *at < n_tail / 2).map_or(0, |at| at + 1);
+    format!("{}{GAP}{}", head.trim_end(), tail.get(begin..).unwrap_or_default())
 }
 
 fn variants(
     deployed: &Deployment,
     config: Option<&wire::CreateEndpointConfigInput>,
+    ran: &Ran<'_>,
 ) -> Vec<wire::ProductionVariantSummary> {
     let summary = |variant: &DeployedVariant| {
         let given = config.and_then(|config| {
@@ -78,7 +103,7 @@ fn variants(
         let count = i32::try_from(variant.instance_count).ok();
         wire::ProductionVariantSummary {
             variant_name: variant.name.clone(),
-            deployed_images: Some(images(variant)),
+            deployed_images: Some(ran.images(variant)),
             current_weight: Some(variant.weight),
             desired_weight: Some(variant.weight),
             current_instance_count: count,
@@ -92,13 +117,33 @@ fn variants(
     deployed.variants.iter().map(summary).collect()
 }
 
-fn images(variant: &DeployedVariant) -> Vec<wire::DeployedImage> {
-    let image = |image: &String| wire::DeployedImage {
-        specified_image: Some(image.clone()),
-        resolved_image: Some(image.clone()),
-        resolution_time: Some(to_wire(variant.resolved_at)),
-    };
-    variant.containers.iter().map(|container| image(&container.image)).collect()
+/// A deployment and what runs of it.
+struct Ran<'a> {
+    endpoint: &'a Stored<Endpoint>,
+    deployed: &'a Deployment,
+    seen: &'a FleetView,
+}
+
+impl Ran<'_> {
+    /// An image for each container: as it was given, and what a ready instance made of it.
+    fn images(&self, variant: &DeployedVariant) -> Vec<wire::DeployedImage> {
+        let resolved = self.resolved(variant);
+        let image = |(at, container): (usize, &ContainerSpec)| wire::DeployedImage {
+            specified_image: Some(container.image.clone()),
+            resolved_image: Some(
+                resolved.get(at).cloned().flatten().unwrap_or_else(|| container.image.clone()),
+            ),
+            resolution_time: Some(to_wire(variant.resolved_at)),
+        };
+        variant.containers.iter().enumerate().map(image).collect()
+    }
+
+    fn resolved(&self, variant: &DeployedVariant) -> Vec<Option<String>> {
+        let (region, endpoint) = (&self.endpoint.region, &self.endpoint.name);
+        let group = self.seen.get(&self.deployed.key(region, endpoint, &variant.name));
+        let mut ready = group.into_iter().flatten().filter_map(InstanceState::ready);
+        ready.next().map(|instance| instance.worker.images()).unwrap_or_default()
+    }
 }
 
 /// Capture is not done here, and the answer says so: its status is `Stopped`.
@@ -113,12 +158,16 @@ fn capture(config: Option<wire::DataCaptureConfig>) -> Option<wire::DataCaptureC
 }
 
 /// The fleet that is being launched by an update.
-fn pending(endpoint: &Stored<Endpoint>) -> Option<wire::PendingDeploymentSummary> {
+fn pending(
+    endpoint: &Stored<Endpoint>,
+    seen: &FleetView,
+) -> Option<wire::PendingDeploymentSummary> {
     let is_updating = matches!(endpoint.status, EndpointState::Updating { .. });
     let wanted = &endpoint.spec.wanted;
+    let ran = Ran { endpoint, deployed: wanted, seen };
     let summary = |variant: &DeployedVariant| wire::PendingProductionVariantSummary {
         variant_name: variant.name.clone(),
-        deployed_images: Some(images(variant)),
+        deployed_images: Some(ran.images(variant)),
         current_weight: Some(0.0),
         desired_weight: Some(variant.weight),
         current_instance_count: Some(0),
@@ -131,4 +180,23 @@ fn pending(endpoint: &Stored<Endpoint>) -> Option<wire::PendingDeploymentSummary
         start_time: Some(to_wire(endpoint.modified_at)),
         shadow_production_variants: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shortened;
+
+    #[test]
+    fn a_reason_keeps_its_beginning_and_its_end() {
+        assert_eq!(shortened("no room"), "no room");
+        let exact = "ä".repeat(1024);
+        assert_eq!(shortened(&exact), exact);
+        let log: String = (0..200).map(|n| format!("line {n} of the log\n")).collect();
+        let short = shortened(&format!("The worker did not start:\n{log}ImportError: no x"));
+        assert!(short.chars().count() <= 1024);
+        assert!(short.starts_with("The worker did not start:\nline 0 of the log\n"), "{short}");
+        assert!(short.contains("\n[..]\nline "), "{short}");
+        assert!(short.ends_with("line 199 of the log\nImportError: no x"), "{short}");
+        assert_eq!(shortened(&"ä".repeat(5000)).chars().count(), 1024);
+    }
 }

@@ -30,9 +30,11 @@ use std::time::Duration;
 
 use sagebrush_core::fleet::{ContainerSpec, Execution, GroupKey, GroupSpec};
 use sagebrush_core::resource::Resource;
-use sagebrush_core::worker::Resources;
+use sagebrush_core::route::Targets;
 use sagebrush_core::{Region, Timestamp};
 use serde::{Deserialize, Serialize};
+
+use crate::instance_type;
 
 pub use reconcile::Reconciler;
 
@@ -125,11 +127,27 @@ pub struct DeployedVariant {
     pub name: String,
     pub weight: f32,
     pub instance_count: u32,
+    #[serde(default)]
+    pub instance_type: Option<String>,
     pub containers: Vec<ContainerSpec>,
+    /// How the containers answer together.
+    #[serde(default)]
+    pub execution: Execution,
     pub network_isolation: bool,
     pub startup_timeout: Duration,
     pub download_timeout: Duration,
     pub resolved_at: Timestamp,
+}
+
+impl DeployedVariant {
+    /// What a call of this variant must name.
+    #[must_use]
+    pub fn targets(&self) -> Targets {
+        Targets {
+            model: self.containers.iter().any(|container| container.multi_model.is_some()),
+            container: self.execution == Execution::Direct,
+        }
+    }
 }
 
 impl Deployment {
@@ -143,8 +161,8 @@ impl Deployment {
             startup_timeout: variant.startup_timeout,
             download_timeout: variant.download_timeout,
             network_isolation: variant.network_isolation,
-            execution: Execution::Serial,
-            resources: Resources { cpus: 1, memory_bytes: 1 << 30 },
+            execution: variant.execution,
+            resources: instance_type::resources(variant.instance_type.as_deref()),
         };
         self.variants.iter().map(group).collect()
     }

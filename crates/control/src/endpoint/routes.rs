@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sagebrush_core::fleet::{FleetView, InstanceState};
 use sagebrush_core::resource::Stored;
-use sagebrush_core::route::{EndpointRoute, Instance, RouteTable, Targets, VariantRoute};
+use sagebrush_core::route::{EndpointRoute, RouteTable, VariantRoute};
 
 use super::{DeployedVariant, Deployment, Endpoint};
 
@@ -35,20 +35,13 @@ fn variants(
 ) -> Vec<VariantRoute> {
     let route = |variant: &DeployedVariant| {
         let key = serving.key(&endpoint.region, &endpoint.name, &variant.name);
-        let instances = seen.get(&key).map(|instances| instances.iter().filter_map(ready));
+        let instances = seen.get(&key).into_iter().flatten().filter_map(InstanceState::ready);
         VariantRoute {
             name: variant.name.clone(),
             weight: variant.weight,
-            targets: Targets::default(),
-            instances: instances.into_iter().flatten().collect(),
+            targets: variant.targets(),
+            instances: instances.cloned().collect(),
         }
     };
     serving.variants.iter().map(route).collect()
-}
-
-fn ready(instance: &InstanceState) -> Option<Arc<Instance>> {
-    match instance {
-        InstanceState::Ready(instance) => Some(instance.clone()),
-        InstanceState::Starting | InstanceState::Failed { .. } | InstanceState::Draining => None,
-    }
 }

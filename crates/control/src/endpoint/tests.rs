@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sagebrush_core::fleet::{FleetView, InstanceState};
+use sagebrush_core::fleet::{Execution, FleetView, InstanceState};
 use sagebrush_core::{Region, Timestamp};
 
 use super::plan::{Step, Wanted, plan};
@@ -15,7 +15,9 @@ fn deployment(revision: &str, instance_count: u32) -> Deployment {
         name: "v".to_owned(),
         weight: 1.0,
         instance_count,
+        instance_type: None,
         containers: Vec::new(),
+        execution: Execution::Serial,
         network_isolation: false,
         startup_timeout: Duration::from_secs(240),
         download_timeout: Duration::from_secs(3600),

@@ -132,6 +132,7 @@ impl From<wire::ProductionVariant> for ProductionVariant {
             name: variant.variant_name,
             model: variant.model_name,
             instance_count: u32::try_from(count).unwrap_or(1),
+            instance_type: variant.instance_type.map(|it| it.as_str().to_owned()),
             weight: variant.initial_variant_weight.unwrap_or(1.0),
             startup_timeout_s: seconds(variant.container_startup_health_check_timeout_in_seconds),
             download_timeout_s: seconds(variant.model_data_download_timeout_in_seconds),

@@ -37,6 +37,8 @@ pub struct ProductionVariant {
     /// `None` for endpoints of inference components.
     pub model: Option<String>,
     pub instance_count: u32,
+    #[serde(default)]
+    pub instance_type: Option<String>,
     pub weight: f32,
     /// `ContainerStartupHealthCheckTimeoutInSeconds`.
     pub startup_timeout_s: Option<u64>,

@@ -1,94 +1,194 @@
-//! The start of one instance: its files, its runtime, its worker.
+//! The start of one instance: its containers, each with its files and its runtime.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts};
-use sagebrush_core::fleet::{ContainerSpec, GroupSpec};
+use futures::future::try_join_all;
+use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
+use sagebrush_core::fleet::{ContainerSpec, Execution, GroupSpec, MultiModel};
 use sagebrush_core::logs::{LogSink, LogStream};
+use sagebrush_core::metrics::Registry;
 use sagebrush_core::route::Instance;
-use sagebrush_core::worker::{LaunchError, LaunchSpec};
+use sagebrush_core::worker::{LaunchError, LaunchSpec, Runtime, Worker};
 use uuid::Uuid;
 
 use super::Catalogue;
+use super::direct::Direct;
+use super::multi_model::{self, MultiModelWorker};
+use super::parts::{Launched, Part, Parts};
+use super::series::Series;
 
 /// How many calls an instance holds at most, waiting ones included.
-const MAX_OUTSTANDING: usize = 256;
+pub(super) const MAX_OUTSTANDING: usize = 256;
+
+/// How late a runtime may be to give up by itself, which it can explain better.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Where the client's code is: an archive in the object store, if it begins with `s3://`.
+const SUBMIT_DIRECTORY: &str = "SAGEMAKER_SUBMIT_DIRECTORY";
 
 /// Launches instances on this machine.
 pub struct Launcher {
     pub artifacts: Arc<dyn Artifacts>,
     pub catalogue: Catalogue,
     pub log: Arc<dyn LogSink>,
+    /// For the caches of multi-model containers.
+    pub metrics: Registry,
+}
+
+/// A container with the name and the log of its own.
+struct Named<'a> {
+    container: &'a ContainerSpec,
+    name: Arc<str>,
+    log_stream: LogStream,
 }
 
 impl Launcher {
     pub(super) async fn launch(&self, group: &GroupSpec) -> Result<Arc<Instance>, Failure> {
         let id = instance_id();
-        let log_stream = log_stream(group, &id);
-        let outcome = self.launch_logged(group, &id, &log_stream).await;
-        match &outcome {
-            Ok(_) => self.log.write(&log_stream, "The worker is ready."),
-            Err(failure) => self.log.write(&log_stream, &format!("ERROR {failure}")),
-        }
-        outcome
+        let worker = match named(group, &id).as_slice() {
+            [only] => self.launched(group, &id, only).await?.keep(),
+            several => self.together(group, &id, several).await?,
+        };
+        let worker = worker.ok_or_else(no_container)?;
+        Ok(Instance::new(id, worker, MAX_OUTSTANDING))
     }
 
-    async fn launch_logged(
+    /// Writes a line to the log of an instance, or of its first container.
+    pub(super) fn say(&self, group: &GroupSpec, id: &str, line: &str) {
+        if let Some(named) = named(group, id).first() {
+            self.log.write(&named.log_stream, line);
+        }
+    }
+
+    /// Launches all containers at once. If one fails the others are stopped.
+    async fn together(
         &self,
         group: &GroupSpec,
         id: &str,
-        log_stream: &LogStream,
-    ) -> Result<Arc<Instance>, Failure> {
-        let container = only_container(group)?;
+        containers: &[Named<'_>],
+    ) -> Result<Option<Arc<dyn Worker>>, Failure> {
+        let launch = async |named: &Named<'_>| {
+            let launched = self.launched(group, id, named).await;
+            launched.map(|worker| (named.name.clone(), worker)).map_err(|failure| Failure::At {
+                container: named.name.clone(),
+                failure: Box::new(failure),
+            })
+        };
+        let launched = try_join_all(containers.iter().map(launch)).await?;
+        let part =
+            |(name, worker): (_, Launched)| worker.keep().map(|worker| Part { name, worker });
+        let parts = Parts(launched.into_iter().filter_map(part).collect());
+        if parts.0.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(match group.execution {
+            Execution::Serial => Arc::new(Series(parts)),
+            Execution::Direct => Arc::new(Direct::new(parts)),
+        }))
+    }
+
+    /// Launches a container, and says in its log what came of it.
+    async fn launched(
+        &self,
+        group: &GroupSpec,
+        id: &str,
+        named: &Named<'_>,
+    ) -> Result<Launched, Failure> {
+        let outcome = self.launch_container(group, id, named).await;
+        match &outcome {
+            Ok(_) => self.log.write(&named.log_stream, "The worker is ready."),
+            Err(failure) => self.log.write(&named.log_stream, &format!("ERROR {failure}")),
+        }
+        outcome.map(Launched::new)
+    }
+
+    async fn launch_container(
+        &self,
+        group: &GroupSpec,
+        id: &str,
+        named: &Named<'_>,
+    ) -> Result<Arc<dyn Worker>, Failure> {
+        let container = named.container;
         let runtime = self.catalogue.runtime(&container.image)?;
-        let model = self.model(group, container).await?;
+        let model = match container.multi_model {
+            Some(_) => None, // Its models come one by one.
+            None => self.fetch(group, container.model_data.as_ref()).await?,
+        };
         let spec = LaunchSpec {
             name: format!("{}/{id}", group.key.variant),
             image: container.image.clone(),
             model,
+            code: self.fetch(group, code(container).as_ref()).await?,
             environment: container.environment.clone(),
-            code: None,
-            hostname: container.hostname.clone().unwrap_or_else(|| "primary".to_owned()),
+            hostname: named.name.to_string(),
             network_isolation: group.network_isolation,
             resources: group.resources,
             startup_timeout: group.startup_timeout,
             log: self.log.clone(),
-            log_stream: log_stream.clone(),
+            log_stream: named.log_stream.clone(),
         };
-        let launch = tokio::time::timeout(group.startup_timeout, runtime.launch(&spec));
-        let worker = launch.await.map_err(|_| too_slow("start", group.startup_timeout))??;
-        Ok(Instance::new(id.to_owned(), worker, MAX_OUTSTANDING))
+        let limit = group.startup_timeout;
+        match container.multi_model {
+            None => in_time("start", limit, runtime.launch(&spec)).await,
+            Some(how) => self.launch_multi_model(group, container, how, &*runtime, spec).await,
+        }
     }
 
-    async fn model(
+    async fn launch_multi_model(
         &self,
         group: &GroupSpec,
         container: &ContainerSpec,
+        how: MultiModel,
+        runtime: &dyn Runtime,
+        spec: LaunchSpec,
+    ) -> Result<Arc<dyn Worker>, Failure> {
+        let settings = multi_model::Settings::read(&spec, how)?;
+        let prefix = container.model_data.as_ref().ok_or_else(|| LaunchError::Permanent {
+            reason: "A container with Mode MultiModel needs a ModelDataUrl.".to_owned(),
+        })?;
+        let limit = group.startup_timeout;
+        let host = in_time("start", limit, runtime.host(&spec)).await?;
+        let meter = multi_model::Meter::new(&self.metrics, &group.key);
+        let models = multi_model::Models::new(self.artifacts.clone(), prefix.uri());
+        Ok(Arc::new(MultiModelWorker::start(host, models, settings, meter, spec)))
+    }
+
+    async fn fetch(
+        &self,
+        group: &GroupSpec,
+        source: Option<&ModelData>,
     ) -> Result<Option<Arc<dyn ArtifactLease>>, Failure> {
-        let Some(data) = &container.model_data else { return Ok(None) };
-        let fetch = tokio::time::timeout(group.download_timeout, self.artifacts.fetch(data));
-        let fetched =
-            fetch.await.map_err(|_| too_slow("download its model", group.download_timeout))?;
-        Ok(Some(fetched?))
+        let Some(source) = source else { return Ok(None) };
+        let limit = group.download_timeout;
+        in_time("download its model", limit, self.artifacts.fetch(source)).await.map(Some)
     }
 }
 
-/// Containers in series are refused before a group is made of them.
-fn only_container(group: &GroupSpec) -> Result<&ContainerSpec, LaunchError> {
-    match group.containers.as_slice() {
-        [container] => Ok(container),
-        _ => Err(LaunchError::Permanent {
-            reason: "A model must have exactly one container.".to_owned(),
-        }),
-    }
+/// The archive of the client's code that the environment names.
+fn code(container: &ContainerSpec) -> Option<ModelData> {
+    let uri = container.environment.get(SUBMIT_DIRECTORY)?;
+    uri.starts_with("s3://").then(|| ModelData::Archive { uri: uri.clone() })
 }
 
-fn log_stream(group: &GroupSpec, id: &str) -> LogStream {
-    LogStream {
-        region: group.key.region.0.clone(),
-        group: format!("/aws/sagemaker/Endpoints/{}", group.key.endpoint).into(),
-        stream: format!("{}/{id}", group.key.variant).into(),
-    }
+/// SageMaker: one container is `primary`, several are `container-1` and so on; each of several
+/// logs to a stream of its own.
+fn named<'a>(group: &'a GroupSpec, id: &str) -> Vec<Named<'a>> {
+    let is_only = group.containers.len() == 1;
+    let named = |(at, container): (usize, &'a ContainerSpec)| {
+        let unnamed =
+            || if is_only { "primary".to_owned() } else { format!("container-{}", at + 1) };
+        let name: Arc<str> = container.hostname.clone().unwrap_or_else(unnamed).into();
+        let of_instance = format!("{}/{id}", group.key.variant);
+        let stream = if is_only { of_instance } else { format!("{of_instance}/{name}") };
+        let log_stream = LogStream {
+            region: group.key.region.0.clone(),
+            group: format!("/aws/sagemaker/Endpoints/{}", group.key.endpoint).into(),
+            stream: stream.into(),
+        };
+        Named { container, name, log_stream }
+    };
+    group.containers.iter().enumerate().map(named).collect()
 }
 
 /// `i-` and 17 hexadecimal digits, as EC2 names instances.
@@ -97,10 +197,23 @@ fn instance_id() -> String {
     format!("i-{}", random.get(..17).unwrap_or(&random))
 }
 
-fn too_slow(what: &str, limit: std::time::Duration) -> LaunchError {
-    LaunchError::Permanent {
+async fn in_time<T, E>(
+    what: &str,
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure>
+where
+    Failure: From<E>,
+{
+    let outcome = tokio::time::timeout(limit + GRACE, work).await;
+    let too_slow = |_| LaunchError::Permanent {
         reason: format!("The container did not {what} within {} seconds.", limit.as_secs()),
-    }
+    };
+    Ok(outcome.map_err(too_slow)??)
+}
+
+fn no_container() -> LaunchError {
+    LaunchError::Permanent { reason: "A model must have a container.".to_owned() }
 }
 
 /// Why an instance did not start.
@@ -110,6 +223,8 @@ pub(super) enum Failure {
     Artifact(#[from] ArtifactError),
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    #[error("{container}: {failure}")]
+    At { container: Arc<str>, failure: Box<Self> },
 }
 
 impl Failure {
@@ -118,6 +233,7 @@ impl Failure {
             Self::Artifact(error) => !error.is_transient(),
             Self::Launch(LaunchError::Permanent { .. }) => true,
             Self::Launch(LaunchError::Transient { .. }) => false,
+            Self::At { failure, .. } => failure.is_permanent(),
         }
     }
 }

@@ -2,14 +2,24 @@
 //!
 //! ```text
 //! Starting --ready--> Ready --stop--> Draining --> gone
-//!    ^  |
-//!    |  failed
-//!    +--Failed (waits, longer each time)
+//!    ^  |               |
+//!    |  failed          | its worker has ended
+//!    +--Failed <--------+ (waits, longer each time)
 //! ```
+//!
+//! An instance has one worker. With several containers that is a [`series`] or a choice
+//! ([`direct`]); a container of many models is a [`multi_model`] cache.
 
 mod catalogue;
 mod launch;
+mod life;
+mod parts;
+mod series;
+mod direct;
+mod multi_model;
 
+#[cfg(test)]
+mod composite_tests;
 #[cfg(test)]
 mod tests;
 
@@ -20,20 +30,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sagebrush_core::fleet::{Fleet, FleetError, FleetView, GroupKey, GroupSpec, InstanceState};
-use sagebrush_core::route::Instance;
 use sagebrush_core::task;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 pub use catalogue::Catalogue;
 pub use launch::Launcher;
+use life::Life;
 
 /// How long instances that are not wanted any more may take over the calls that they have.
 const SURPLUS_DRAIN: Duration = Duration::from_secs(60);
-
-/// How long a failed instance waits before its next start: doubled each time, up to the last.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// The fleet of one machine: its instances are workers that runtimes launch here.
 pub struct LocalFleet {
@@ -154,67 +159,4 @@ impl Shared {
         }
         self.publish(&groups);
     }
-}
-
-/// One instance, from its first start to its end.
-struct Life {
-    shared: Arc<Shared>,
-    spec: GroupSpec,
-    ordinal: u32,
-    stopped: watch::Receiver<Option<Duration>>,
-}
-
-impl Life {
-    async fn run(mut self) {
-        if let Some(instance) = self.launched().await {
-            self.shared.note(&self.spec.key, self.ordinal, InstanceState::Ready(instance.clone()));
-            let drain = self.told_to_stop().await;
-            stop(&instance, drain).await;
-        }
-        self.shared.forget(&self.spec.key, self.ordinal);
-    }
-
-    /// Starts until a start succeeds; `None` when told to stop before.
-    async fn launched(&mut self) -> Option<Arc<Instance>> {
-        let mut attempts = 0;
-        let mut wait = FIRST_WAIT;
-        loop {
-            let shared = self.shared.clone();
-            let outcome = tokio::select! {
-                outcome = shared.launcher.launch(&self.spec) => outcome,
-                _ = self.stopped.wait_for(Option::is_some) => return None,
-            };
-            let failure = match outcome {
-                Ok(instance) => return Some(instance),
-                Err(failure) => failure,
-            };
-            attempts += 1;
-            let (reason, permanent) = (failure.to_string(), failure.is_permanent());
-            tracing::warn!(group = %self.spec.key, %reason, attempts, "instance did not start");
-            let state = InstanceState::Failed { reason, permanent, attempts };
-            self.shared.note(&self.spec.key, self.ordinal, state);
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                _ = self.stopped.wait_for(Option::is_some) => return None,
-            }
-            wait = (wait * 2).min(LONGEST_WAIT);
-        }
-    }
-
-    async fn told_to_stop(&mut self) -> Duration {
-        match self.stopped.wait_for(Option::is_some).await {
-            Ok(drain) => drain.unwrap_or_default(),
-            Err(_) => Duration::ZERO, // The fleet itself is gone.
-        }
-    }
-}
-
-/// Lets the calls under way finish, at most for `drain`, then ends the worker.
-async fn stop(instance: &Arc<Instance>, drain: Duration) {
-    let deadline = Instant::now() + drain;
-    if tokio::time::timeout_at(deadline, instance.drain()).await.is_err() {
-        let left = instance.outstanding();
-        tracing::warn!(instance = instance.id, left, "calls were cut off at the end of the drain");
-    }
-    instance.worker.stop(deadline).await;
 }

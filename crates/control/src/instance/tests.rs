@@ -10,6 +10,7 @@ use sagebrush_core::fleet::{
     ContainerSpec, Execution, Fleet as _, FleetView, GroupKey, GroupSpec, InstanceState,
 };
 use sagebrush_core::logs::MemoryLog;
+use sagebrush_core::metrics::Registry;
 use sagebrush_core::worker::{LaunchError, Resources};
 
 use super::{Catalogue, Launcher, LocalFleet};
@@ -20,10 +21,11 @@ fn fleet(runtime: &Arc<FakeRuntime>) -> LocalFleet {
         artifacts: Arc::new(FakeArtifacts),
         catalogue: Catalogue::new().with("fake", runtime.clone()),
         log: Arc::new(MemoryLog::default()),
+        metrics: Registry::default(),
     })
 }
 
-fn group(image: &str, instance_count: u32) -> GroupSpec {
+pub(super) fn group(image: &str, instance_count: u32) -> GroupSpec {
     let key = GroupKey {
         region: Region::new("r"),
         endpoint: "e".to_owned(),
@@ -103,7 +105,7 @@ async fn an_unknown_image_is_a_permanent_failure_that_names_the_known_ones() {
     })
     .await;
     let text = format!("{:?}", view.values().next().unwrap());
-    assert!(text.contains("other:1 is not known. Use one of: fake."), "{text}");
+    assert!(text.contains("other:1 is not known. Use one of: fake;"), "{text}");
     assert!(text.contains("permanent: true"), "{text}");
 }
 
@@ -125,4 +127,62 @@ async fn a_drain_waits_for_calls_and_then_stops() {
     drop(under_way);
     until(&fleet, |view| view.is_empty()).await;
     assert!(stopped());
+}
+
+fn states(view: &FleetView) -> Vec<InstanceState> {
+    view.values().flatten().cloned().collect()
+}
+
+fn ready_ids(view: &FleetView) -> Vec<String> {
+    states(view).iter().filter_map(|state| Some(state.ready()?.id.clone())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_whose_worker_has_ended_is_started_again_and_the_others_stay() {
+    let runtime = Arc::new(FakeRuntime::default());
+    let fleet = fleet(&runtime);
+    fleet.apply_group(&group("fake:1", 2)).await.unwrap();
+    let before = ready_ids(&*until(&fleet, |view| n_ready(view) == 2).await);
+    let lost = {
+        let worker = runtime.workers.lock().unwrap()[0].clone();
+        let mut view = fleet.watch();
+        let all = view.borrow_and_update().clone();
+        let mut ready = states(&all).into_iter().filter_map(|state| state.ready().cloned());
+        let is_its = |instance: &Arc<sagebrush_core::route::Instance>| {
+            std::ptr::addr_eq(Arc::as_ptr(&instance.worker), Arc::as_ptr(&worker))
+        };
+        ready.find(is_its).unwrap()
+    };
+    runtime.workers.lock().unwrap()[0].end.send_replace(Some("exit status 137".to_owned()));
+    let view = until(&fleet, |view| n_ready(view) == 1).await;
+    let told = format!("{:?}", states(&view));
+    assert!(told.contains("The worker ended: exit status 137"), "{told}");
+    assert!(told.contains("attempts: 1"), "{told}");
+    let after = ready_ids(&*until(&fleet, |view| n_ready(view) == 2).await);
+    assert!(lost.admit().is_err(), "calls go elsewhere");
+    assert!(runtime.workers.lock().unwrap()[0].stopped.load(Ordering::SeqCst));
+    assert!(!after.contains(&lost.id));
+    assert_eq!(after.iter().filter(|id| before.contains(id)).count(), 1, "the other one stays");
+    assert_eq!(runtime.n_launches.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_ends_again_and_again_is_waited_for_longer() {
+    let runtime = Arc::new(FakeRuntime::default());
+    let fleet = fleet(&runtime);
+    fleet.apply_group(&group("fake:1", 1)).await.unwrap();
+    for n in 0..8 {
+        until(&fleet, |view| n_ready(view) == 1).await;
+        runtime.workers.lock().unwrap()[n].end.send_replace(Some("exit 1".to_owned()));
+        until(&fleet, |view| n_ready(view) == 0).await;
+    }
+    let began = tokio::time::Instant::now();
+    until(&fleet, |view| n_ready(view) == 1).await;
+    assert_eq!(began.elapsed(), Duration::from_secs(10));
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    runtime.workers.lock().unwrap()[8].end.send_replace(Some("exit 1".to_owned()));
+    until(&fleet, |view| n_ready(view) == 0).await;
+    let began = tokio::time::Instant::now();
+    until(&fleet, |view| n_ready(view) == 1).await;
+    assert_eq!(began.elapsed(), Duration::from_millis(250), "it was well for a while");
 }

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 
 use sagebrush_aws::{ApiError, Context};
-use sagebrush_core::artifact::ModelData;
-use sagebrush_core::objects::ObjectRef;
 use sagebrush_core::resource::Stored;
 use sagebrush_core::store::SortBy;
 use sagebrush_wire::Empty;
 use sagebrush_wire::sagemaker as wire;
 
-use super::{Container, Model, ModelSpec};
+use super::{Model, ModelSpec};
 use crate::Control;
 use crate::list::{self, to_wire};
-use crate::resources::{arn, create_error, described, found, stored_request, tag_map};
+use crate::resources::{arn, create_error, described, found, tag_map};
 
 pub(crate) async fn create(
     control: Arc<Control>,
@@ -97,91 +95,4 @@ pub(crate) async fn find(
     name: &str,
 ) -> Result<Stored<Model>, ApiError> {
     found(control.models.get(&ctx.region, name).await?, "model", &arn::<Model>(ctx, name))
-}
-
-impl TryFrom<wire::CreateModelInput> for ModelSpec {
-    type Error = ApiError;
-
-    fn try_from(input: wire::CreateModelInput) -> Result<Self, ApiError> {
-        let request = stored_request(&input)?;
-        let definitions = match (input.primary_container, input.containers) {
-            (Some(_), Some(_)) => {
-                return Err(ApiError::validation(
-                    "Both PrimaryContainer and Containers are specified. Specify only one of them.",
-                ));
-            }
-            (Some(primary), None) => vec![primary],
-            (None, Some(containers)) if !containers.is_empty() => containers,
-            (None, _) => {
-                return Err(ApiError::validation(
-                    "Either PrimaryContainer or Containers must be specified.",
-                ));
-            }
-        };
-        let containers = definitions.into_iter().map(Container::try_from);
-        Ok(Self {
-            containers: containers.collect::<Result<_, _>>()?,
-            network_isolation: input.enable_network_isolation.unwrap_or(false),
-            request,
-        })
-    }
-}
-
-impl TryFrom<wire::ContainerDefinition> for Container {
-    type Error = ApiError;
-
-    fn try_from(definition: wire::ContainerDefinition) -> Result<Self, ApiError> {
-        let model_data = model_data(&definition)?;
-        if let Some(package) = &definition.model_package_name {
-            return Err(ApiError::validation(format!(
-                "ModelPackageName {package} cannot be used: model packages are not served here. \
-                 Give the container an Image and a ModelDataUrl."
-            )));
-        }
-        let Some(image) = definition.image else {
-            return Err(ApiError::validation("Image is required for a container."));
-        };
-        Ok(Self {
-            hostname: definition.container_hostname,
-            image,
-            model_data,
-            environment: definition.environment.unwrap_or_default(),
-            multi_model: definition.mode == Some(wire::ContainerMode::MultiModel),
-        })
-    }
-}
-
-fn model_data(definition: &wire::ContainerDefinition) -> Result<Option<ModelData>, ApiError> {
-    let source = definition.model_data_source.as_ref();
-    let source = source.and_then(|source| source.s3_data_source.as_ref());
-    let data = match (&definition.model_data_url, source) {
-        (Some(_), Some(_)) => {
-            return Err(ApiError::validation(
-                "Both ModelDataUrl and ModelDataSource are specified. Specify only one of them.",
-            ));
-        }
-        (Some(url), None) => ModelData::Archive { uri: url.clone() },
-        (None, Some(source)) => from_source(source),
-        (None, None) => return Ok(None),
-    };
-    if ObjectRef::parse(data.uri()).is_none() {
-        return Err(ApiError::validation(format!(
-            "Model data URL {} must be an S3 location of the form s3://bucket/key.",
-            data.uri()
-        )));
-    }
-    Ok(Some(data))
-}
-
-fn from_source(source: &wire::S3ModelDataSource) -> ModelData {
-    let uri = source.s3_uri.clone();
-    match (source.compression_type, source.s3_data_type) {
-        (wire::ModelCompressionType::Gzip, _) => ModelData::Archive { uri },
-        (wire::ModelCompressionType::None, wire::S3ModelDataType::S3Prefix) => {
-            ModelData::Prefix { uri }
-        }
-        (wire::ModelCompressionType::None, wire::S3ModelDataType::S3Object) => {
-            ModelData::File { uri }
-        }
-    }
 }

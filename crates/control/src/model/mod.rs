@@ -1,10 +1,12 @@
 //! A model: an image, the model's files and its environment. It has no life of its own.
 
 pub(crate) mod api;
+mod containers;
 
 use std::collections::BTreeMap;
 
 use sagebrush_core::artifact::ModelData;
+use sagebrush_core::fleet::Execution;
 use sagebrush_core::resource::Resource;
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +27,11 @@ impl Resource for Model {
 /// The client's half of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelSpec {
-    /// One container; or several, in series.
+    /// One container, or 2 to 15.
     pub containers: Vec<Container>,
+    /// How several containers answer together.
+    #[serde(default)]
+    pub execution: Execution,
     pub network_isolation: bool,
     /// The request as it came, for `DescribeModel`.
     pub request: serde_json::Value,
@@ -39,5 +44,14 @@ pub struct Container {
     pub image: String,
     pub model_data: Option<ModelData>,
     pub environment: BTreeMap<String, String>,
+    /// `Mode: MultiModel`; `model_data` is the prefix below which models are then.
     pub multi_model: bool,
+    /// `ModelCacheSetting`; only with `multi_model`.
+    #[serde(default = "keeps_models")]
+    pub keeps_models: bool,
+}
+
+/// SageMaker API: `ModelCacheSetting` is `Enabled` by default.
+fn keeps_models() -> bool {
+    true
 }

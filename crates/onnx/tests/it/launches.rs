@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use sagebrush_core::artifact::ArtifactLease;
 use sagebrush_core::logs::MemoryLog;
-use sagebrush_core::worker::{LaunchError, Runtime as _};
+use sagebrush_core::worker::{LaunchError, LoadError, ModelSpec, Runtime as _, WorkerError};
 use sagebrush_onnx::INTRA_OP_THREADS;
+use tokio::time::Instant;
 
 use crate::support::{Folder, call, invoke, launch, model_bytes, runtime, spec};
 
@@ -145,4 +146,26 @@ async fn logs_what_it_serves() {
         line.contains("inputs: float_input float32 [?, 4]; outputs: label int64 [?]"),
         "{line}"
     );
+}
+
+#[tokio::test]
+async fn a_host_loads_and_unloads_models_one_by_one() {
+    let host = runtime().host(&spec(None)).await.unwrap();
+    let load = async |name: &str, folder: Arc<Folder>| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let (name, target) = (name.to_owned(), format!("{name}.tar.gz"));
+        host.load(&ModelSpec { name, target, files: folder, deadline }).await
+    };
+    let first = load("1", Folder::of("identity_float")).await.unwrap();
+    let second = load("2", Folder::of("iris_logistic")).await.unwrap();
+    let broken = load("3", Folder::with(&[("model.onnx", b"not a model")])).await;
+    assert!(matches!(broken, Err(LoadError::Launch(LaunchError::Permanent { .. }))));
+    assert!(first.memory() > 0);
+    let row = || call("text/csv", "5.1,3.5,1.4,0.2");
+    assert!(invoke(&*second, row()).await.is_ok());
+    second.stop(Instant::now()).await;
+    assert!(matches!(invoke(&*second, row()).await, Err(WorkerError::Gone { .. })));
+    assert!(first.ping().await.is_ok(), "the other one stays");
+    host.stop(Instant::now()).await;
+    assert!(first.ping().await.is_err(), "it ends with its host");
 }

@@ -25,7 +25,8 @@ impl ArtifactLease for Folder {
     }
 
     fn bytes(&self) -> u64 {
-        0
+        let files = fs::read_dir(self.0.path()).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
     }
 }
 
