@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use rustix::net::{Shutdown, shutdown};
 use sagebrush_core::task;
 use sagebrush_core::worker::{Call, Reply, WorkerError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -52,6 +53,13 @@ impl Conn {
             Ok(ending) => ending,
             Err(_) => "closed its socket and is still there".to_owned(),
         }
+    }
+}
+
+impl Drop for Conn {
+    /// The worker ends. Closing is not enough: our end has a copy, for its last moment.
+    fn drop(&mut self) {
+        let _closed = shutdown(&self.stream, Shutdown::Both);
     }
 }
 

@@ -43,8 +43,8 @@ struct Shared {
     pool: Arc<Pool>,
     /// What became of the newest attempt to load the model.
     loaded: watch::Sender<Loaded>,
-    /// The processes that there are: their ids and process ids.
-    processes: Mutex<BTreeMap<u32, i32>>,
+    /// The processes that there are: their ids and, of those that have loaded, process ids.
+    processes: Mutex<BTreeMap<u32, Option<i32>>>,
     /// How many workers are being kept.
     n_kept: watch::Sender<usize>,
 }
@@ -106,9 +106,7 @@ impl Crew {
         if timeout_at(deadline, n_kept.wait_for(|n| *n == 0)).await.is_ok() {
             return;
         }
-        for id in self.shared.processes().keys() {
-            self.shared.template.kill(*id);
-        }
+        self.shared.kill();
         let killed = timeout(KILLED_WITHIN, n_kept.wait_for(|n| *n == 0)).await;
         if killed.is_err() {
             tracing::warn!("a worker process does not end; it ends with its instance");
@@ -117,7 +115,7 @@ impl Crew {
 
     /// The bytes that the workers have for themselves. Blocks.
     pub(super) fn memory(&self) -> u64 {
-        let pids: Vec<i32> = self.shared.processes().values().copied().collect();
+        let pids: Vec<i32> = self.shared.processes().values().copied().flatten().collect();
         let template = &self.shared.template;
         pids.into_iter().filter_map(|pid| template.memory_of(pid)).sum()
     }
@@ -126,6 +124,7 @@ impl Crew {
 impl Drop for Crew {
     fn drop(&mut self) {
         self.shared.pool.close();
+        self.shared.kill();
     }
 }
 
@@ -154,7 +153,14 @@ impl Shared {
         }
     }
 
-    fn processes(&self) -> MutexGuard<'_, BTreeMap<u32, i32>> {
+    /// Ends the processes that there are.
+    fn kill(&self) {
+        for id in self.processes().keys() {
+            self.template.kill(*id);
+        }
+    }
+
+    fn processes(&self) -> MutexGuard<'_, BTreeMap<u32, Option<i32>>> {
         self.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -191,22 +197,26 @@ async fn life(shared: &Shared) -> Result<(), LaunchError> {
         reason: format!("A worker process could not be forked: {error}"),
     })?;
     let id = forked.id;
-    let mut ending = forked.watcher();
-    let mut conn = Conn::new(forked, stream);
+    shared.processes().insert(id, None);
+    let outcome = load_and_serve(shared, Conn::new(forked, stream)).await;
+    shared.processes().remove(&id);
+    outcome
+}
+
+async fn load_and_serve(shared: &Shared, mut conn: Conn) -> Result<(), LaunchError> {
+    let id = conn.forked.id;
+    let mut ending = conn.forked.watcher();
     let deadline = Instant::now() + shared.plan.load_timeout;
     let loaded = timeout_at(deadline, conn.loaded()).await;
     if let Some(error) = not_loaded(shared, &conn, loaded) {
         return Err(error);
     }
-    if let Some(pid) = conn.forked.pid() {
-        shared.processes().insert(id, pid);
-    }
+    shared.processes().insert(id, conn.forked.pid());
     shared.loaded.send_replace(Loaded::Yes);
     let served_from = Instant::now();
     shared.pool.put(conn);
     ended(&mut ending).await;
     shared.pool.remove(id);
-    shared.processes().remove(&id);
     if served_from.elapsed() < FIRST_WAIT {
         sleep(FIRST_WAIT).await; // It ends as soon as it is asked: do not fork without a pause.
     }

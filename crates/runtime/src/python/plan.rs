@@ -75,9 +75,13 @@ impl Launch {
             processes: Some(PROCESSES),
             ..Confinement::default()
         };
+        let mut environment = environment(recipe, spec, &base, &home, settings.n_workers);
+        if models.is_some() {
+            environment.insert("SAGEMAKER_MULTI_MODEL".to_owned(), "true".to_owned());
+        }
         let plan = Plan {
             interpreter: interpreter.path.clone(),
-            environment: environment(recipe, spec, &base, &home, settings.n_workers),
+            environment,
             confinement,
             framework: recipe.framework.clone(),
             model_dir: model.map(|_| base.join("model")),

@@ -313,6 +313,7 @@ async fn a_host_loads_models_apart_and_unloads_them() {
     assert!(told_gone(ask(&one, "x").await), "it was unloaded");
     assert_eq!(ask(&two, "x").await.unwrap().payload.body, "two");
     host.stop(Instant::now() + Duration::from_secs(5)).await;
+    drop((one, two, host));
     assert_eq!(bench.homes(), 0);
 }
 
