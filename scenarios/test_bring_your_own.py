@@ -119,9 +119,9 @@ def test_an_app_that_ends_is_started_again(deploy, runtime):
 def test_two_instances_have_a_port_each(deploy, runtime):
     endpoint = deploy(image="my-fastapi:1", instances=2)
     answers = support.in_threads(
-        20, lambda i: calls.ask(runtime, endpoint, {"values": [i]})["sum"]
+        20, lambda i: calls.ask(runtime, endpoint, {"values": [i + 1]})["sum"]
     )
-    assert answers == list(range(20))
+    assert answers == list(range(1, 21))
 
 
 # Programs by their path.

@@ -37,6 +37,20 @@ pub(super) fn folders(program: &Path) -> Vec<PathBuf> {
     folders
 }
 
+/// The folders that arguments name: `/srv/app/serve.py` stands for `/srv/app`, for a script has
+/// its modules beside it.
+pub(super) fn named(arguments: &[String]) -> Vec<PathBuf> {
+    let path = |argument: &String| {
+        let text = argument.split_once('=').map_or(argument.as_str(), |(_, value)| value);
+        let path = Path::new(text);
+        let folder = if path.is_dir() { path } else { path.parent()? };
+        let is_narrow =
+            path.is_absolute() && path.try_exists().is_ok_and(|is| is) && folder.parent().is_some();
+        is_narrow.then(|| folder.to_owned())
+    };
+    arguments.iter().filter_map(path).collect()
+}
+
 /// Of `/srv/app/.venv/bin` it is `/srv/app/.venv`.
 fn prefix(folder: &Path) -> PathBuf {
     let is_bin = folder.file_name().is_some_and(|name| name == "bin" || name == "sbin");
@@ -57,6 +71,22 @@ fn interpreter(environment: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_name_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("serve.py");
+        fs::write(&script, "").unwrap();
+        let check = |argument: String, wanted: &[&Path]| {
+            assert_eq!(named(std::slice::from_ref(&argument)), wanted, "{argument}");
+        };
+        check(script.display().to_string(), &[dir.path()]);
+        check(format!("--config={}", script.display()), &[dir.path()]);
+        check(dir.path().display().to_string(), &[dir.path()]);
+        check(dir.path().join("none").display().to_string(), &[]);
+        check("serve.py".to_owned(), &[]);
+        check("/".to_owned(), &[]);
+    }
 
     #[test]
     fn a_virtual_environment_brings_its_interpreter() {

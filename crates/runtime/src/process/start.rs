@@ -153,12 +153,14 @@ impl Starter<'_> {
         ml.extend(self.spec.code.as_ref().map(|code| ("code", code.dir())));
         let tmp = home.path().join("tmp");
         let (recipe, program) = (self.plan.recipe.clone(), self.path());
+        let words: Vec<String> = self.plan.command.iter().skip(1).cloned().collect();
         let readable = task::blocking(move || {
             std::fs::create_dir_all(&empty)?;
             std::fs::create_dir_all(&tmp)?;
             let mut readable = recipe.readable;
             readable.extend(recipe.directory);
             readable.extend(readable::folders(&program));
+            readable.extend(readable::named(&words));
             Ok::<_, io::Error>(readable)
         });
         Ok(Confinement {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::conn::{Conn, Exchange, NotLoaded};
 use super::pool::Pool;
-use super::template::{Template, last_line_first};
+use super::template::{Template, error_first};
 
 /// How long a replacement waits that failed: doubled each time, up to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -238,7 +238,7 @@ fn not_loaded(
     match loaded {
         Ok(Ok(())) => None,
         Ok(Err(NotLoaded::Failed(traceback))) => {
-            let reason = last_line_first("The model cannot be loaded", &traceback);
+            let reason = error_first("The model cannot be loaded", &traceback);
             Some(LaunchError::Permanent { reason })
         }
         Ok(Err(NotLoaded::Ended(how))) => {

@@ -125,7 +125,7 @@ impl Template {
         match event {
             Some(Event::Started) => Ok(()),
             Some(Event::Failed { reason }) => {
-                let reason = last_line_first("The model's code cannot be imported", &reason);
+                let reason = error_first("The model's code cannot be imported", &reason);
                 Err(LaunchError::Permanent { reason })
             }
             Some(Event::Forked { .. } | Event::Exited { .. }) | None => {
@@ -268,11 +268,22 @@ fn ending(code: Option<i32>, signal: Option<i32>, reason: Option<String>) -> Str
     }
 }
 
-/// The error itself stands in a traceback's last line, which a reader should see first.
-pub(super) fn last_line_first(what: &str, traceback: &str) -> String {
+/// The error itself stands at a traceback's end, but a reader should see it first.
+pub(super) fn error_first(what: &str, traceback: &str) -> String {
     let traceback = traceback.trim_end();
     let last = traceback.lines().last().unwrap_or_default();
-    format!("{what}: {last}\n{traceback}")
+    let error = traceback.lines().rev().find(|line| names_an_error(line)).unwrap_or(last);
+    format!("{what}: {error}\n{traceback}")
+}
+
+/// True for `package.SomeError: why`. The message may have more lines, which look otherwise.
+fn names_an_error(line: &str) -> bool {
+    let name = line.split_once(':').map_or(line, |(name, _)| name);
+    let is_part = |part: &str| {
+        part.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+    };
+    !name.is_empty() && name.split('.').all(is_part)
 }
 
 fn kill(link: Arc<Link>, id: u32) {
@@ -308,5 +319,26 @@ impl Forked {
     /// Its process id, as the template sees it.
     pub(super) fn pid(&self) -> Option<i32> {
         *self.pid.borrow()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::error_first;
+
+    #[test]
+    fn the_error_of_a_traceback() {
+        let check = |traceback: &str, wanted: &str| {
+            let told = error_first("It failed", traceback);
+            assert_eq!(told.lines().next(), Some(wanted), "{traceback}");
+        };
+        check("Traceback:\n  File \"x\"\nKeyError: 'a'\n", "It failed: KeyError: 'a'");
+        check(
+            "Traceback (most recent call last):\nxgboost.core.XGBoostError: [1] no\nStack trace:\n\
+             \u{20} [bt] (0) lib\n",
+            "It failed: xgboost.core.XGBoostError: [1] no",
+        );
+        check("  indented only", "It failed:   indented only");
+        check("", "It failed: ");
     }
 }

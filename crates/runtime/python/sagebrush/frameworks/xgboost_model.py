@@ -1,8 +1,11 @@
 """Reads boosters: pickled ones, and XGBoost's own formats."""
 
+import os
 import pickle
 
 from .files import missing, model_file
+
+NAME = "xgboost-model"
 
 
 def load_booster(model_dir):
@@ -11,7 +14,7 @@ def load_booster(model_dir):
         import xgboost
     except ImportError:
         raise missing("xgboost") from None
-    path = model_file(model_dir, "xgboost-model", ("*",))
+    path = model_file(model_dir, NAME, ("*",))
     with open(path, "rb") as file:
         content = file.read()
     pickle_error = None
@@ -25,8 +28,11 @@ def load_booster(model_dir):
         # By its content: the name has no suffix to tell the format from.
         booster.load_model(bytearray(content))
     except Exception as error:
-        reason = pickle_error or error
-        raise ValueError("%s is no XGBoost model: %s" % (path, reason)) from error
+        lines = str(pickle_error or error).strip().splitlines()  # A stack of C++ follows.
+        message = "%s is no XGBoost model: %s" % (path, lines[0] if lines else "it is broken")
+        if os.path.basename(path) != NAME:
+            message = "There is no %s, and %s" % (NAME, message)
+        raise ValueError(message) from None
     return booster
 
 
