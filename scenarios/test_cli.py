@@ -87,14 +87,27 @@ def test_an_archive(sagebrush, tmp_path, name, row):
 
 
 def test_deploying_again(sagebrush, deployed, model, tmp_path):
-    """The same model, and then another one: both leave one endpoint in service."""
-    sagebrush("deploy", model, "--name", deployed)
+    """The same model changes nothing, another one does: one endpoint is left, in service."""
+    assert b"nothing new" in sagebrush("deploy", model, "--name", deployed).stdout
     other = tmp_path / "other.onnx"
     other.write_bytes(models.forest())
     assert b"updated" in sagebrush("deploy", other, "--name", deployed).stdout
     listed = json.loads(sagebrush("endpoints", "--json").stdout)
     mine = [entry for entry in listed if entry["EndpointName"] == deployed]
     assert [entry["EndpointStatus"] for entry in mine] == ["InService"]
+
+
+def test_a_folder_with_code(sagebrush, tmp_path, name):
+    folder = tmp_path / "echo"
+    folder.mkdir()
+    (folder / "inference.py").write_text(
+        "def model_fn(model_dir): return None\n"
+        "def transform_fn(model, data, content_type, accept): return {'length': len(data)}\n"
+    )
+    sagebrush("deploy", folder, "--name", name)
+    done = sagebrush("invoke", name, "-", "--content-type", "text/plain", stdin=b"12345")
+    assert json.loads(done.stdout) == {"length": 5}
+    sagebrush("delete", name)
 
 
 def test_a_model_that_cannot_be_served(sagebrush, tmp_path, name):

@@ -16,9 +16,17 @@ pub(crate) struct Args {
     paths: Vec<String>,
 }
 
+/// The tests of the Python package that user code meets, as seen from `scenarios/`.
+const PACKAGE: &str = "../crates/runtime/python/tests";
+
 /// The virtualenvs: the files that run in each, and its lock.
 const VENVS: &[(&str, &str, Suite)] = &[
-    ("venv", "scenarios/requirements.txt", Suite::AllBut(&["test_sdk2.py", "test_sdk3.py"])),
+    (
+        "venv",
+        "scenarios/requirements.txt",
+        Suite::AllBut(&["test_sdk2.py", "test_sdk3.py", PACKAGE]),
+    ),
+    ("venv", "scenarios/requirements.txt", Suite::Only(PACKAGE)),
     ("venv-sdk2", "scenarios/requirements-sdk2.txt", Suite::Only("test_sdk2.py")),
     ("venv-sdk3", "scenarios/requirements-sdk3.txt", Suite::Only("test_sdk3.py")),
 ];
@@ -60,7 +68,7 @@ pub(crate) fn all(library: &Path, paths: &[String]) -> Result<Totals> {
             continue;
         }
         let python = venv::ready(name, lock)?;
-        totals += step(&format!("scenarios in {name}"), || {
+        totals += step(&format!("{} in {name}", suite.name()), || {
             pytest(&python, &models, library, &arguments)
         })?;
     }
@@ -97,6 +105,13 @@ fn without_colour(line: &str) -> String {
 }
 
 impl Suite {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Only(PACKAGE) => "Python package",
+            Self::Only(_) | Self::AllBut(_) => "scenarios",
+        }
+    }
+
     /// What pytest is told to run of `paths`; nothing if none of them is this suite's.
     fn arguments(&self, paths: &[String]) -> Vec<String> {
         let named = |path: &String| path.trim_start_matches("scenarios/").to_owned();
@@ -104,7 +119,8 @@ impl Suite {
         let paths: Vec<String> = paths.collect();
         match self {
             Self::AllBut(others) if paths.is_empty() => {
-                let ignored = others.iter().map(|other| format!("--ignore={other}"));
+                let here = others.iter().filter(|other| !other.starts_with(".."));
+                let ignored = here.map(|other| format!("--ignore={other}"));
                 std::iter::once(".".to_owned()).chain(ignored).collect()
             }
             Self::Only(file) if paths.is_empty() => vec![(*file).to_owned()],

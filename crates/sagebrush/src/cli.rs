@@ -55,7 +55,7 @@ pub struct EnvArgs {
 
 #[derive(Debug, Args)]
 pub struct DeployArgs {
-    /// A folder with model.onnx in it, a .onnx file, or a model.tar.gz.
+    /// A folder with model.onnx or code/inference.py in it, a .onnx file, or a model.tar.gz.
     pub path: PathBuf,
     /// The name of the endpoint; one that exists is updated.
     #[arg(long)]
@@ -63,9 +63,9 @@ pub struct DeployArgs {
     /// How many instances answer calls.
     #[arg(long, default_value_t = 1)]
     pub instances: u32,
-    /// The image that serves the model.
-    #[arg(long, default_value = "sagebrush/onnx")]
-    pub image: String,
+    /// The image that serves the model [default: by what is in it].
+    #[arg(long)]
+    pub image: Option<String>,
     #[command(flatten)]
     pub json: JsonArg,
 }

@@ -57,6 +57,7 @@ const KEYWORDS: [&str; 36] = [
 
 /// Cuts a name into words: `MemorySizeInMB` is `Memory`, `Size`, `In`, `MB`.
 fn words(name: &str) -> Vec<String> {
+    let name = name.replace("FSx", "Fsx"); // One word, however AWS writes it.
     let letters: Vec<char> = name.chars().collect();
     let mut words: Vec<String> = Vec::new();
     for (at, &letter) in letters.iter().enumerate() {

@@ -17,6 +17,7 @@ fn fields_are_named_in_words() {
         ("SubnetARNsByName", "subnet_arns_by_name"),
         ("logGroupName", "log_group_name"),
         ("x-amzn-id", "x_amzn_id"),
+        ("FSxLustreConfig", "fsx_lustre_config"),
     ] {
         assert_eq!(names::field_name(member), field);
     }

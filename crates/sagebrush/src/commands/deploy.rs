@@ -21,13 +21,14 @@ pub(crate) async fn run(config: &Config, args: &DeployArgs) -> Result<(), Failur
     let client = Client::new(config);
     let spinner = output::spinner("packing the model");
     let archive = package::pack(&args.path)?;
-    let version = version(&archive, args);
+    let image = args.image.clone().unwrap_or_else(|| package::image(&archive).to_owned());
+    let version = version(&archive, &image, args);
     spinner.set_message("uploading the model");
     let uri = upload(&client, config, args, archive).await?;
     spinner.set_message("creating the endpoint");
-    create_model(&client, args, &version, &uri).await?;
+    create_model(&client, &image, &version, &uri).await?;
     create_config(&client, args, &version).await?;
-    let replaced = point_endpoint_at(&client, args, &version).await?;
+    let change = point_endpoint_at(&client, args, &version).await?;
     spinner.set_message("waiting until the endpoint is in service");
     let endpoint = wait(&client, &args.name).await?;
     spinner.finish_and_clear();
@@ -35,15 +36,27 @@ pub(crate) async fn run(config: &Config, args: &DeployArgs) -> Result<(), Failur
     if args.json.on {
         return output::json(&endpoint);
     }
-    let verb = if replaced { "updated" } else { "created" };
+    let verb = match change {
+        Change::Created => "created",
+        Change::Updated => "updated",
+        Change::None => "nothing new for",
+    };
     output::line(&format!("{verb} {}, in service at {}", args.name, config.endpoint_url()))
 }
 
+/// What was done to the endpoint.
+enum Change {
+    Created,
+    Updated,
+    /// It serves just this already.
+    None,
+}
+
 /// A name that differs whenever the model or the way it is served does.
-fn version(archive: &[u8], args: &DeployArgs) -> String {
+fn version(archive: &[u8], image: &str, args: &DeployArgs) -> String {
     let mut hash = Sha256::new();
     hash.update(archive);
-    hash.update(format!("{} {}", args.image, args.instances));
+    hash.update(format!("{image} {}", args.instances));
     let digest = hex::encode(hash.finalize());
     let short: String = args.name.chars().take(46).collect();
     format!("{}-{}", short.trim_end_matches('-'), digest.get(..16).unwrap_or(&digest))
@@ -64,13 +77,13 @@ async fn upload(
 
 async fn create_model(
     client: &Client<'_>,
-    args: &DeployArgs,
+    image: &str,
     version: &str,
     uri: &str,
 ) -> Result<(), Failure> {
     let request = json!({
         "ModelName": version,
-        "PrimaryContainer": {"Image": args.image, "ModelDataUrl": uri},
+        "PrimaryContainer": {"Image": image, "ModelDataUrl": uri},
         "Tags": [{"Key": MADE_BY_DEPLOY, "Value": "deploy"}],
     });
     unless_there(client.sagemaker("CreateModel", &request).await)
@@ -102,19 +115,23 @@ fn unless_there(outcome: Result<Value, Failure>) -> Result<(), Failure> {
     }
 }
 
-/// Creates the endpoint, or updates it. True if it was there before.
+/// Creates the endpoint, or updates it unless it serves just this.
 async fn point_endpoint_at(
     client: &Client<'_>,
     args: &DeployArgs,
     version: &str,
-) -> Result<bool, Failure> {
+) -> Result<Change, Failure> {
     let request = json!({"EndpointName": args.name, "EndpointConfigName": version});
     match client.sagemaker("CreateEndpoint", &request).await {
         Err(Failure::Refused { message, .. }) if message.contains("already existing") => {
+            let endpoint = wait(client, &args.name).await?;
+            if check(&endpoint, version).is_ok() {
+                return Ok(Change::None);
+            }
             client.sagemaker("UpdateEndpoint", &request).await?;
-            Ok(true)
+            Ok(Change::Updated)
         }
-        other => other.map(|_| false),
+        other => other.map(|_| Change::Created),
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
 use crate::failure::Failure;
@@ -28,6 +29,28 @@ pub(crate) fn pack(path: &Path) -> Result<Vec<u8>, Failure> {
         "cannot deploy {}: give a folder, a .onnx file or a model.tar.gz",
         path.display()
     )))
+}
+
+/// The image that fits what is in an archive: our own for its framework.
+pub(crate) fn image(archive: &[u8]) -> &'static str {
+    let names = names(archive).unwrap_or_default(); // The server says what is wrong with it.
+    let has = |wanted: &str| names.iter().any(|name| name == Path::new(wanted));
+    let ends = |suffix: &str| names.iter().any(|name| name.to_string_lossy().ends_with(suffix));
+    let has_code = has("code/inference.py") || has("inference.py");
+    match () {
+        () if has("model.onnx") && !has_code => "sagebrush/onnx",
+        () if has("xgboost-model") => "sagebrush/xgboost",
+        () if ends(".joblib") => "sagebrush/sklearn",
+        () if ends(".pth") || ends(".pt") => "sagebrush/pytorch",
+        () if has_code => "sagebrush/python",
+        () => "sagebrush/onnx",
+    }
+}
+
+fn names(archive: &[u8]) -> std::io::Result<Vec<PathBuf>> {
+    let mut archive = tar::Archive::new(GzDecoder::new(archive));
+    let entries = archive.entries()?;
+    entries.map(|entry| Ok(entry?.path()?.components().collect())).collect()
 }
 
 type Files = Vec<(PathBuf, PathBuf)>;
@@ -83,7 +106,7 @@ fn cannot_read(path: &Path, error: &std::io::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::pack;
+    use super::{image, pack};
 
     #[test]
     fn the_same_files_make_the_same_archive() {
@@ -101,6 +124,27 @@ mod tests {
             .map(|entry| entry.unwrap().path().unwrap().display().to_string())
             .collect();
         assert_eq!(names, ["code/labels.txt", "model.onnx"]);
+    }
+
+    #[test]
+    fn the_image_fits_what_is_in_the_archive() {
+        let check = |files: &[&str], wanted| {
+            let folder = tempfile::tempdir().unwrap();
+            for file in files {
+                let path = folder.path().join(file);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, b"x").unwrap();
+            }
+            assert_eq!(image(&pack(folder.path()).unwrap()), wanted, "{files:?}");
+        };
+        check(&["model.onnx"], "sagebrush/onnx");
+        check(&["model.onnx", "code/inference.py"], "sagebrush/python");
+        check(&["code/inference.py"], "sagebrush/python");
+        check(&["inference.py", "model.joblib"], "sagebrush/sklearn");
+        check(&["xgboost-model"], "sagebrush/xgboost");
+        check(&["model.pth", "code/inference.py"], "sagebrush/pytorch");
+        check(&["weights.bin"], "sagebrush/onnx");
+        assert_eq!(image(b"no archive"), "sagebrush/onnx");
     }
 
     #[test]
