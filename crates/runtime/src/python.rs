@@ -13,6 +13,7 @@ mod control;
 mod crew;
 mod frame;
 mod host;
+mod line;
 mod package;
 mod plan;
 mod pool;

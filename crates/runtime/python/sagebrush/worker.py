@@ -14,6 +14,7 @@ The status of a reply is the HTTP status. Before any call the worker says READY 
 as the body, FAILED.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -75,6 +76,9 @@ def run(shared, order, sock):
         sys.stderr.flush()
         send(sock, FAILED, "", reason.encode("utf-8", "backslashreplace"))
         return 1
+    # What is loaded now stays: no collection has to look at it again.
+    gc.collect()
+    gc.freeze()
     sys.stdout.flush()
     send(sock, READY, "", b"")
     serve(sock, transform, system)

@@ -1,18 +1,16 @@
 //! The connection to one worker process, and the exchange of a call for its reply.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use rustix::net::{Shutdown, shutdown};
+use bytes::Bytes;
 use sagebrush_core::task;
 use sagebrush_core::worker::{Call, Reply, WorkerError};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::frame::{FrameError, Start, call_head};
+use super::line::Line;
 use super::pool::Pool;
 use super::template::Forked;
 
@@ -24,19 +22,19 @@ const FIRST_READ: usize = 4 << 10;
 /// A worker process that is idle, or that one exchange holds.
 pub(super) struct Conn {
     pub(super) forked: Forked,
-    stream: UnixStream,
+    line: Line,
 }
 
 impl Conn {
-    pub(super) fn new(forked: Forked, stream: UnixStream) -> Self {
-        Self { forked, stream }
+    pub(super) fn new(forked: Forked, line: Line) -> Self {
+        Self { forked, line }
     }
 
     /// Waits until the worker has loaded its model.
     pub(super) async fn loaded(&mut self) -> Result<(), NotLoaded> {
-        let mut input = BytesMut::with_capacity(FIRST_READ);
-        match read_frame(&mut self.stream, &mut input).await {
-            Ok(start) => match start.loaded(&input.freeze()) {
+        let mut input = Vec::with_capacity(FIRST_READ);
+        match read_frame(&self.line, &mut input).await {
+            Ok(start) => match start.loaded(&input.into()) {
                 Ok(()) => Ok(()),
                 Err(FrameError::Failed { reason }) => Err(NotLoaded::Failed(reason)),
                 Err(error @ (FrameError::TooLong { .. } | FrameError::Unexpected { .. })) => {
@@ -56,13 +54,6 @@ impl Conn {
     }
 }
 
-impl Drop for Conn {
-    /// The worker ends. Closing is not enough: our end has a copy, for its last moment.
-    fn drop(&mut self) {
-        let _closed = shutdown(&self.stream, Shutdown::Both);
-    }
-}
-
 /// Why a worker did not load its model.
 pub(super) enum NotLoaded {
     /// The code raised; the traceback.
@@ -79,7 +70,7 @@ pub(super) struct Exchange {
     pool: Arc<Pool>,
     head: Bytes,
     body: Bytes,
-    input: BytesMut,
+    input: Vec<u8>,
     deadline: Instant,
     is_unsent: bool,
     /// Nobody waits for the reply any more.
@@ -89,7 +80,7 @@ pub(super) struct Exchange {
 impl Exchange {
     pub(super) fn new(pool: Arc<Pool>, conn: Conn, call: &Call, deadline: Instant) -> Self {
         let head = call_head(call).freeze();
-        let input = BytesMut::with_capacity(FIRST_READ);
+        let input = Vec::with_capacity(FIRST_READ);
         let body = call.payload.body.clone();
         let conn = Some(conn);
         Self { conn, pool, head, body, input, deadline, is_unsent: true, is_background: false }
@@ -102,7 +93,7 @@ impl Exchange {
     pub(super) async fn run(mut self) -> Result<Reply, WorkerError> {
         let done = timeout_at(self.deadline, self.pass()).await;
         let Some(mut conn) = self.conn.take() else { return Err(WorkerError::TimedOut) };
-        let frame = self.input.split().freeze();
+        let frame = Bytes::from(std::mem::take(&mut self.input));
         match done {
             Ok(Ok(start)) => {
                 self.pool.put(conn);
@@ -132,19 +123,13 @@ impl Exchange {
     /// Sends what is left of the call and reads what is left of the reply.
     async fn pass(&mut self) -> Result<Start, Broken> {
         let Some(conn) = &mut self.conn else { return Err(Broken::Stream) };
-        while self.head.has_remaining() || self.body.has_remaining() {
-            let parts = [IoSlice::new(&self.head), IoSlice::new(&self.body)];
-            let n = match conn.stream.write_vectored(&parts).await {
-                Ok(n) if n > 0 => n,
-                Ok(_) | Err(_) if self.is_unsent => return Err(Broken::Unsent),
-                Ok(_) | Err(_) => return Err(Broken::Stream),
-            };
-            self.is_unsent = false;
-            let of_head = n.min(self.head.len());
-            self.head.advance(of_head);
-            self.body.advance(n - of_head);
+        let unsent = self.head.len();
+        if let Err(error) = conn.line.write(&mut self.head, &mut self.body).await {
+            self.is_unsent &= self.head.len() == unsent;
+            return Err(if self.is_unsent { Broken::Unsent } else { error.into() });
         }
-        read_frame(&mut conn.stream, &mut self.input).await
+        self.is_unsent = false;
+        read_frame(&conn.line, &mut self.input).await
     }
 }
 
@@ -184,16 +169,16 @@ impl From<io::Error> for Broken {
 }
 
 /// Reads one frame to its end; `input` keeps what came before a cancellation.
-async fn read_frame(stream: &mut UnixStream, input: &mut BytesMut) -> Result<Start, Broken> {
+async fn read_frame(line: &Line, input: &mut Vec<u8>) -> Result<Start, Broken> {
     loop {
         if let Some(start) = Start::read(input).map_err(Broken::Frame)? {
             let missing = start.length().saturating_sub(input.len());
             if missing == 0 {
                 return Ok(start);
             }
-            input.reserve(missing);
+            input.reserve_exact(missing);
         }
-        if stream.read_buf(input).await? == 0 {
+        if line.read(input).await? == 0 {
             return Err(Broken::Stream);
         }
     }

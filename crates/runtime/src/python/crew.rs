@@ -193,12 +193,12 @@ async fn keep_until_closed(shared: &Shared) {
 /// One worker, from its fork to its end.
 async fn life(shared: &Shared) -> Result<(), LaunchError> {
     let forked = shared.template.fork(&shared.plan.model_dir).await;
-    let (forked, stream) = forked.map_err(|error| LaunchError::Transient {
+    let (forked, line) = forked.map_err(|error| LaunchError::Transient {
         reason: format!("A worker process could not be forked: {error}"),
     })?;
     let id = forked.id;
     shared.processes().insert(id, None);
-    let outcome = load_and_serve(shared, Conn::new(forked, stream)).await;
+    let outcome = load_and_serve(shared, Conn::new(forked, line)).await;
     shared.processes().remove(&id);
     outcome
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd as _;
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +13,11 @@ use std::time::Duration;
 use sagebrush_core::logs::{LogSink, LogStream};
 use sagebrush_core::task;
 use sagebrush_core::worker::LaunchError;
-use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::control::{Control, Event, Order};
+use super::line::Line;
 use crate::output::{self, Tail};
 use crate::sandbox::{Confinement, Home, Program, Sandbox};
 use crate::tree::Tree;
@@ -140,11 +140,11 @@ impl Template {
     }
 
     /// Forks a worker, which begins to load `model_dir`, and returns our end of its socket.
-    pub(super) async fn fork(&self, model_dir: &Path) -> io::Result<(Forked, UnixStream)> {
-        let (ours, theirs) = StdUnixStream::pair()?; // The worker's end blocks: it waits there.
+    pub(super) async fn fork(&self, model_dir: &Path) -> io::Result<(Forked, Line)> {
+        let (ours, theirs) = UnixStream::pair()?; // The worker's end blocks: it waits there.
         ours.set_nonblocking(true)?;
-        let line = ours.try_clone()?;
-        let ours = UnixStream::from_std(ours)?;
+        let last = ours.try_clone()?;
+        let line = Line::new(ours)?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (pid_told, pid) = watch::channel(None);
         let (ending_told, ending) = watch::channel(None);
@@ -155,10 +155,10 @@ impl Template {
             // What the process started may hold its end: that must not keep a call waiting. What
             // has come can still be read. An error says the same: who knew is gone.
             let _seen = ended.wait_for(Option::is_some).await.is_ok();
-            let _closed = line.shutdown(Shutdown::Both);
+            let _closed = last.shutdown(Shutdown::Both);
         });
         self.link.control.send(&Order::Fork { id, model_dir }, Some(theirs.as_fd())).await?;
-        Ok((forked, ours))
+        Ok((forked, line))
     }
 
     /// Returns once the template has ended, and why.

@@ -144,12 +144,13 @@ fn answers(address: &str, path: &str) -> std::io::Result<bool> {
     Ok(&head == b"HTTP/1.1 200")
 }
 
+/// multi-model-server takes no port above 32767.
+const PORTS: std::ops::Range<u16> = 21_000..32_000;
+
 /// Ports that nobody listens on, each another one.
 fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    let probes: Vec<TcpListener> =
-        (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-    let ports: Vec<u16> =
-        probes.iter().map(|probe| Ok(probe.local_addr()?.port())).collect::<Result<_>>()?;
+    let probe = |port: u16| TcpListener::bind(("127.0.0.1", port)).ok().map(|probe| (probe, port));
+    let (_probes, ports): (Vec<TcpListener>, Vec<u16>) = PORTS.filter_map(probe).take(N).unzip();
     ports.try_into().ok().context("as many ports as were asked for")
 }
 
