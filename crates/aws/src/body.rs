@@ -47,7 +47,12 @@ where
         if n_kept == 0 {
             first = data; // Most bodies are one frame, which is not copied.
         } else {
-            let kept = rest.get_or_insert_with(|| BytesMut::from(&*std::mem::take(&mut first)));
+            let kept = rest.get_or_insert_with(|| {
+                // Room for all that is announced, which is within the limit: growing would copy.
+                let mut kept = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0));
+                kept.extend_from_slice(&std::mem::take(&mut first));
+                kept
+            });
             kept.extend_from_slice(&data);
         }
     }
