@@ -27,6 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sagebrush-store",
             "sagebrush-onnx",
             "sagebrush-artifacts",
+            "sagebrush-runtime",
             "sagebrush-objects",
             "sagebrush-serving",
             "sagebrush-control",
