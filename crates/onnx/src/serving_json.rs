@@ -108,6 +108,8 @@ pub struct Detections {
     pub score_threshold: f32,
     /// `None`: the model suppressed overlapping boxes itself.
     pub iou_threshold: Option<f32>,
+    /// Boxes of different classes that overlap are one thing, too.
+    pub class_agnostic: bool,
     pub max_detections: usize,
 }
 
@@ -324,6 +326,7 @@ fn detections(mut object: Object<'_>) -> Result<Detections, ConfigError> {
         labels: labels(&mut object)?,
         score_threshold: object.optional_in("score_threshold", 0.0, 1.0)?.unwrap_or(0.25),
         iou_threshold: object.optional_in("iou_threshold", 0.0, 1.0)?.or(overlap),
+        class_agnostic: object.optional("class_agnostic")?.unwrap_or(false),
         max_detections: object.optional_in("max_detections", 1, MAX_ANSWERS)?.unwrap_or(300),
     };
     object.finish()?;

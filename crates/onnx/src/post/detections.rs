@@ -156,7 +156,8 @@ fn keep_best(candidates: &mut Vec<Candidate>) {
     candidates.sort_by(better_first);
 }
 
-/// The best box of each thing: one that overlaps a better one of its class too much is dropped.
+/// The best box of each thing: one that overlaps a better one too much is
+/// dropped; one of its class, unless the spec says otherwise.
 fn suppressed(spec: &Detections, candidates: &[Candidate]) -> Vec<Candidate> {
     let mut kept: Vec<Candidate> = Vec::new();
     for candidate in candidates {
@@ -165,7 +166,8 @@ fn suppressed(spec: &Detections, candidates: &[Candidate]) -> Vec<Candidate> {
         }
         let same_thing = |other: &Candidate| {
             let threshold = spec.iou_threshold.unwrap_or(1.0);
-            other.class == candidate.class && overlap(other, candidate) > threshold
+            let may_be_one = spec.class_agnostic || other.class == candidate.class;
+            may_be_one && overlap(other, candidate) > threshold
         };
         if !kept.iter().any(same_thing) {
             kept.push(*candidate);

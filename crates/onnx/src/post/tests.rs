@@ -30,6 +30,7 @@ fn detector(source: BoxSource) -> Detections {
         labels: None,
         score_threshold: 0.4,
         iou_threshold: Some(0.5),
+        class_agnostic: false,
         max_detections: 300,
     }
 }
@@ -134,6 +135,13 @@ fn decoded_boxes() {
     assert_eq!(classes(boxes()), [3, 7]);
     assert_eq!(classes(Detections { iou_threshold: None, ..boxes() }), [3, 3, 7]);
     assert_eq!(classes(Detections { max_detections: 1, ..boxes() }), [3]);
+    let given = decoded(&[0.0, 0.0, 9.0, 9.0, 0.0, 0.0, 9.0, 8.0], &[0.5, 0.75], &[3.0, 7.0]);
+    let classes = |spec: Detections| -> Vec<u64> {
+        let answer = answer(Output::Detections(spec), &given, None);
+        found(&answer).into_iter().map(|(class, ..)| class).collect()
+    };
+    assert_eq!(classes(boxes()), [7, 3]);
+    assert_eq!(classes(Detections { class_agnostic: true, ..boxes() }), [7]);
 }
 
 #[test]

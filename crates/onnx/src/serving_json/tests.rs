@@ -47,6 +47,7 @@ fn the_example_detector() {
         labels: Some("labels.txt".to_owned()),
         score_threshold: 0.4,
         iou_threshold: Some(0.5),
+        class_agnostic: false,
         max_detections: 300,
     };
     assert_eq!(config.image(), Some(&image));
