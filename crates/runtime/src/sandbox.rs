@@ -201,7 +201,8 @@ impl Sandbox {
 pub struct Home(PathBuf);
 
 impl Home {
-    fn make(path: PathBuf) -> io::Result<Self> {
+    /// Makes the folder, for us alone.
+    pub(crate) fn make(path: PathBuf) -> io::Result<Self> {
         use std::os::unix::fs::DirBuilderExt as _;
         std::fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
