@@ -163,7 +163,7 @@ impl ContainerRuntime {
         let deadline = Instant::now() + spec.startup_timeout;
         let body = create::body(spec, &self.settings.owner, &self.run, models);
         let fault = |error| failed(&format!("The image {} cannot be run", spec.image), &error);
-        let container = Container::create(&self.engine, &body).await.map_err(fault)?;
+        let container = Container::create(&self.engine, body).await.map_err(fault)?;
         let container = Arc::new(container);
         let started = match container.start().await {
             Ok(()) => self.answered(&container, spec, deadline).await,

@@ -120,6 +120,15 @@ async fn a_dropped_container_is_removed() {
     drop(bench.launch().await);
     until("it is removed", || bench.engine.ids().is_empty()).await;
 
+    let (free, held) = tokio::sync::watch::channel(false);
+    bench.engine.state(|state| state.held = Some(held));
+    tokio::select! {
+        _ = bench.launch() => panic!("it was launched"),
+        () = until("it is created", || !bench.engine.ids().is_empty()) => {}
+    }
+    free.send_replace(true);
+    until("it is removed", || bench.engine.ids().is_empty()).await;
+
     let mute = Bench::new(Image::Mute);
     assert!(timeout(Duration::from_millis(300), mute.launch()).await.is_err());
     until("it is removed", || mute.engine.ids().is_empty()).await;

@@ -66,6 +66,8 @@ pub(super) struct State {
     /// What was asked, but for waits and logs.
     pub(super) asked: Vec<String>,
     n_created: usize,
+    /// What a creation waits for before it answers.
+    pub(super) held: Option<watch::Receiver<bool>>,
 }
 
 /// The engine; its socket is in a folder of its own.
@@ -180,7 +182,14 @@ async fn answer(
         (&Method::GET, ["images", .., "json"]) => inspect_image(&path, &state),
         (&Method::POST, ["images", "create"]) => pull(&query, &state),
         (&Method::GET, ["containers", "json"]) => list(&query, &state),
-        (&Method::POST, ["containers", "create"]) => create(&body, &state),
+        (&Method::POST, ["containers", "create"]) => {
+            let created = create(&body, &state);
+            let held = state.lock().unwrap().held.clone();
+            if let Some(mut held) = held {
+                let _free = held.wait_for(|free| *free).await;
+            }
+            created
+        }
         (&Method::POST, ["containers", id, "start"]) => start(id, &state).await,
         (&Method::GET, ["containers", id, "json"]) => inspect(id, &state),
         (&Method::GET, ["containers", id, "logs"]) => logs(id, &state),
