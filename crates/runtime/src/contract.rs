@@ -16,6 +16,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub(crate) use address::Address;
+pub(crate) use answer::error_text;
 pub(crate) use client::{ContractClient, Paths};
 pub(crate) use connection::Connection;
 pub(crate) use failure::chain;

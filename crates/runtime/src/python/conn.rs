@@ -10,6 +10,7 @@ use sagebrush_core::task;
 use sagebrush_core::worker::{Call, Reply, WorkerError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::frame::{FrameError, Start, call_head};
@@ -39,9 +40,11 @@ impl Conn {
             Ok(start) => match start.loaded(&input.freeze()) {
                 Ok(()) => Ok(()),
                 Err(FrameError::Failed { reason }) => Err(NotLoaded::Failed(reason)),
-                Err(error @ (FrameError::TooLong { .. } | FrameError::Unexpected { .. })) => {
-                    Err(NotLoaded::Ended(error.to_string()))
-                }
+                Err(
+                    error @ (FrameError::TooLong { .. }
+                    | FrameError::TooMuch
+                    | FrameError::Unexpected { .. }),
+                ) => Err(NotLoaded::Ended(error.to_string())),
             },
             Err(_) => Err(NotLoaded::Ended(self.last_words().await)),
         }
@@ -109,6 +112,7 @@ impl Exchange {
                 start.reply(&frame)
             }
             Ok(Err(Broken::Unsent)) => {
+                conn.forked.kill(); // If it is there still, it has closed its socket.
                 Err(WorkerError::Gone { reason: "its process has ended".to_owned() })
             }
             Ok(Err(Broken::Stream)) => {
@@ -151,7 +155,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let Some(conn) = self.conn.take() else { return };
-        if self.is_background {
+        if self.is_background || Handle::try_current().is_err() {
             conn.forked.kill(); // The server itself ends.
             return;
         }
@@ -188,6 +192,9 @@ async fn read_frame(stream: &mut UnixStream, input: &mut BytesMut) -> Result<Sta
     loop {
         if let Some(start) = Start::read(input).map_err(Broken::Frame)? {
             let missing = start.length().saturating_sub(input.len());
+            if input.len() > start.length() {
+                return Err(Broken::Frame(FrameError::TooMuch));
+            }
             if missing == 0 {
                 return Ok(start);
             }

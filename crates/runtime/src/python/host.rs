@@ -72,7 +72,7 @@ impl ModelHost for PythonHost {
             call_timeout: self.settings.call_timeout,
             load_timeout: model.deadline.saturating_duration_since(Instant::now()),
         };
-        let crew = Arc::new(Crew::start(self.template.clone(), plan).await?);
+        let crew = Arc::new(Crew::start(self.template.clone(), plan, model.deadline).await?);
         let memory = Memory { bytes: AtomicU64::new(0), measured_at: Mutex::new(Instant::now()) };
         let memory = Arc::new(memory);
         memory.measure(&crew).await;

@@ -1,5 +1,7 @@
 //! The Python runtime over real processes; the interpreter is `python3` of the `PATH`.
 
+mod rude;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -304,6 +306,7 @@ async fn a_host_loads_models_apart_and_unloads_them() {
     let two = load("two", &MODEL.replace("return data\n", "return b'two'\n")).await.unwrap();
     assert_eq!(ask(&one, "x").await.unwrap().payload.body, "one");
     assert_eq!(ask(&two, "x").await.unwrap().payload.body, "two");
+    assert!(one.memory() > 0 && two.memory() > 0);
     let Err(LoadError::Launch(broken)) = load("broken", "def model_fn(d): raise OSError(5)").await
     else {
         panic!("it was loaded");

@@ -38,9 +38,9 @@ impl PythonWorker {
             model_dir,
             n_workers: settings.n_workers,
             call_timeout: settings.call_timeout,
-            load_timeout: deadline.saturating_duration_since(Instant::now()),
+            load_timeout: spec.startup_timeout,
         };
-        match Crew::start(template.clone(), crew_plan).await {
+        match Crew::start(template.clone(), crew_plan, deadline).await {
             Ok(crew) => {
                 let _files = spec.model.iter().chain(&spec.code).cloned().collect();
                 Ok(Self { crew, template, n_workers: settings.n_workers, image, _files })
