@@ -118,6 +118,7 @@ class Template:
         """In the child; does not return."""
         code, sock = 1, None
         try:
+            os.setpgid(0, 0)  # So that what it starts can be ended with it.
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for end in (self.woken, self.waker, self.control.detach()):
@@ -135,11 +136,15 @@ class Template:
     def reap(self):
         while self.workers:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if pid == 0:
+            if ended is None:
                 return
+            if ended.si_pid in self.workers:
+                # What it has started ends with it. Its id is its own until it is waited for.
+                signal_to_group(ended.si_pid, signal.SIGKILL)
+            pid, status = os.waitpid(ended.si_pid, 0)
             number = self.workers.pop(pid, None)
             if number is not None:
                 self.tell(event="exited", id=number, **ending(status))
@@ -147,7 +152,7 @@ class Template:
     def kill(self, number):
         for pid, known in self.workers.items():
             if known == number:
-                signal_to(pid, signal.SIGKILL)
+                signal_to_group(pid, signal.SIGKILL)
 
     def end(self):
         """Waits for workers, whose sockets are closed by now, and kills those that do not end."""
@@ -163,7 +168,7 @@ class Template:
             poll.poll(50)
             self.drain_wakes()
         for pid in self.workers:
-            signal_to(pid, signal.SIGKILL)
+            signal_to_group(pid, signal.SIGKILL)
 
     def reap_silently(self):
         for pid in list(self.workers):
@@ -197,11 +202,12 @@ def received_fd(ancillary):
     raise ValueError("a worker needs a socket")
 
 
-def signal_to(pid, number):
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass
+def signal_to_group(pid, number):
+    for signal_to in (os.killpg, os.kill):  # It may not have made its group yet.
+        try:
+            signal_to(pid, number)
+        except OSError:
+            pass
 
 
 def ending(status):

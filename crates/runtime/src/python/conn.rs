@@ -83,19 +83,20 @@ pub(super) struct Exchange {
     head: Bytes,
     body: Bytes,
     input: BytesMut,
-    deadline: Instant,
+    /// When the worker counts as hung.
+    limit: Instant,
     is_unsent: bool,
     /// Nobody waits for the reply any more.
     is_background: bool,
 }
 
 impl Exchange {
-    pub(super) fn new(pool: Arc<Pool>, conn: Conn, call: &Call, deadline: Instant) -> Self {
+    pub(super) fn new(pool: Arc<Pool>, conn: Conn, call: &Call, limit: Instant) -> Self {
         let head = call_head(call).freeze();
         let input = BytesMut::with_capacity(FIRST_READ);
         let body = call.payload.body.clone();
         let conn = Some(conn);
-        Self { conn, pool, head, body, input, deadline, is_unsent: true, is_background: false }
+        Self { conn, pool, head, body, input, limit, is_unsent: true, is_background: false }
     }
 
     /// Brings the exchange to its end. Whoever gives up waiting may drop it.
@@ -103,7 +104,7 @@ impl Exchange {
     /// # Errors
     /// `Gone` if the worker had ended before it got anything of the call: another may answer it.
     pub(super) async fn run(mut self) -> Result<Reply, WorkerError> {
-        let done = timeout_at(self.deadline, self.pass()).await;
+        let done = timeout_at(self.limit, self.pass()).await;
         let Some(mut conn) = self.conn.take() else { return Err(WorkerError::TimedOut) };
         let frame = self.input.split().freeze();
         match done {
@@ -165,7 +166,7 @@ impl Drop for Exchange {
             head: std::mem::take(&mut self.head),
             body: std::mem::take(&mut self.body),
             input: std::mem::take(&mut self.input),
-            deadline: self.deadline,
+            limit: self.limit,
             is_unsent: self.is_unsent,
             is_background: true,
         };

@@ -104,10 +104,13 @@ impl Crew {
             let Some(conn) = shared.pool.take(shared.patience(deadline)).await else {
                 return Err(shared.no_worker());
             };
-            let exchange = Exchange::new(shared.pool.clone(), conn, &call, deadline);
-            match exchange.run().await {
-                Err(WorkerError::Gone { .. }) => {} // The pool has another one, or says why not.
-                answer => return answer,
+            // Who waited long has little time left: that is not the worker's fault.
+            let limit = Instant::now() + shared.plan.call_timeout;
+            let exchange = Exchange::new(shared.pool.clone(), conn, &call, limit);
+            match timeout_at(deadline, exchange.run()).await {
+                Ok(Err(WorkerError::Gone { .. })) => {} // The pool has another one, or says why not.
+                Ok(answer) => return answer,
+                Err(_late) => return Err(WorkerError::TimedOut),
             }
         }
     }

@@ -17,6 +17,7 @@ use super::crew::{Crew, CrewPlan};
 use super::plan::{Launch, Settings};
 use super::template::Template;
 use super::{PythonRecipe, PythonShared};
+use crate::contract::each;
 use crate::models::{self, ModelFolder, Moving};
 use crate::sandbox::Home;
 
@@ -42,12 +43,12 @@ impl PythonHost {
         recipe: &PythonRecipe,
         spec: &LaunchSpec,
     ) -> Result<Self, LaunchError> {
-        let deadline = Instant::now() + spec.startup_timeout;
         let io = |error: std::io::Error| LaunchError::Transient {
             reason: format!("The folder for models cannot be made: {error}"),
         };
         let models = shared.sandbox.home().map_err(io)?;
         let launch = Launch::prepare(shared, recipe, spec, Some(models.path())).await?;
+        let deadline = Instant::now() + spec.startup_timeout; // Without what was installed first.
         let Launch { plan, home, sandbox, mut settings, image } = launch;
         if !spec.environment.contains_key("SAGEMAKER_MODEL_SERVER_WORKERS") {
             settings.n_workers = 1; // Of each model.
@@ -129,10 +130,7 @@ impl Memory {
 #[async_trait]
 impl Worker for HostedModel {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
-        let mut replies = Vec::with_capacity(calls.len());
-        for call in calls {
-            replies.push(self.crew.ask(call).await);
-        }
+        let replies = each(calls, |call| self.crew.ask(call)).await;
         if self.memory.is_due() {
             let (crew, memory) = (self.crew.clone(), self.memory.clone());
             task::spawn("model-memory", async move { memory.measure(&crew).await });

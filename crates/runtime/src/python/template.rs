@@ -106,7 +106,7 @@ impl Template {
             }
             Err(_) => {
                 template.tree.kill().await;
-                let tail = template.tail.text();
+                let tail = template.tail.complete().await;
                 let reason = format!("The model's code was not imported in time.\n{tail}");
                 Err(LaunchError::Permanent { reason })
             }
@@ -136,7 +136,7 @@ impl Template {
                 let exit = self.tree.kill().await;
                 let reason = format!(
                     "The process {exit} while it imported the model's code.\n{}",
-                    self.tail.text()
+                    self.tail.complete().await
                 );
                 Err(LaunchError::Transient { reason })
             }

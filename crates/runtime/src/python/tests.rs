@@ -249,6 +249,11 @@ async fn a_caller_who_goes_away_leaves_the_worker_usable() {
     let impatient = timeout(Duration::from_millis(50), worker.invoke(vec![call("sleep0.3")])).await;
     assert!(impatient.is_err());
     assert_eq!(ask(&worker, "pid").await.unwrap().payload.body, pid, "it was not replaced");
+    let mut late = call("sleep0.3");
+    late.deadline = Instant::now() + Duration::from_millis(50);
+    let late = ask_with(&worker, late).await;
+    assert!(matches!(late, Err(WorkerError::TimedOut)), "{late:?}");
+    assert_eq!(ask(&worker, "pid").await.unwrap().payload.body, pid, "it was in time");
     stop(&worker).await;
 }
 
@@ -265,6 +270,9 @@ async fn code_that_cannot_be_imported_or_loaded_says_why() {
     let dies = bench.refusal(dies).await;
     assert!(matches!(dies, LaunchError::Transient { .. }), "{dies:?}");
     assert!(dies.to_string().contains("ended with exit code 137"), "{dies}");
+    let spec = bench.spec(Some(MODEL), &[("SAGEMAKER_MODEL_SERVER_WORKERS", "5000")]);
+    let many = bench.runtime.launch(&spec).await.err().unwrap();
+    assert!(many.to_string().contains("WORKERS=5000; at most 512 are allowed"), "{many}");
     let at_import = bench.refusal("import os\nos._exit(7)").await.to_string();
     assert!(at_import.contains("exit code 7 while it imported"), "{at_import}");
     until(|| bench.homes() == 0).await;

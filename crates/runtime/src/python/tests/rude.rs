@@ -49,7 +49,8 @@ async fn a_worker_that_hangs_up_is_replaced() {
     check("os.closerange(0, 50); time.sleep(1000)", "closed its socket and is still there").await;
     check("atexit.register(time.sleep, 1000); sys.exit()", "closed its socket").await;
     check("answer = bytes(300 << 20)", "its reply would have 314572800 bytes").await;
-    check("os.close(0); os.close(1); os.close(2); os.setsid(); os._exit(3)", "exit code 3").await;
+    let leaves = "os.fork() or (os.setsid(), time.sleep(1000)); os.closerange(0, 3); os._exit(3)";
+    check(leaves, "exit code 3").await;
     stop(&worker).await;
     assert_eq!(bench.homes(), 0);
 }
@@ -81,6 +82,27 @@ async fn only_one_process_answers_a_call() {
 from multiprocessing import get_context
 with get_context('fork').Pool(2) as pool: answer = str(sum(pool.map(abs, [-1, -2]))).encode()";
     assert_eq!(said(&worker, pool).await, "3");
+    stop(&worker).await;
+    assert_eq!(bench.homes(), 0);
+}
+
+#[tokio::test]
+async fn what_a_worker_has_started_ends_with_it() {
+    let bench = Bench::new();
+    let worker = bench.launch(RUNS, ONE).await;
+    for end in ["os._exit(3)", "os.closerange(0, 50); time.sleep(1000)"] {
+        let starts = "import subprocess
+answer = str(subprocess.Popen(['sleep', '1000']).pid).encode()";
+        let pid = said(&worker, starts).await;
+        told(ask(&worker, end).await);
+        let look = format!(
+            "
+try: os.kill({pid}, 0)
+except ProcessLookupError: answer = b'gone'"
+        );
+        let gone = async { while said(&worker, &look).await != "gone" {} };
+        timeout(Duration::from_secs(10), gone).await.unwrap();
+    }
     stop(&worker).await;
     assert_eq!(bench.homes(), 0);
 }
