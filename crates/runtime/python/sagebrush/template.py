@@ -118,7 +118,7 @@ class Template:
         """In the child; does not return."""
         code, sock = 1, None
         try:
-            os.setpgid(0, 0)  # So that what it starts can be ended with it.
+            os.setsid()  # A group of its own, so that what it starts can be ended with it.
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for end in (self.woken, self.waker, self.control.detach()):

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{PythonRecipe, PythonRuntime, PythonShared};
 use crate::environment::Environments;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Mode, Sandbox};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -52,8 +52,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::in_mode(Mode::Auto)
+    }
+
+    fn in_mode(mode: Mode) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let sandbox = Arc::new(Sandbox::open(data.path().join("run")).unwrap());
+        let sandbox = Sandbox::open(data.path().join("run")).unwrap().with_mode(mode);
+        let sandbox = Arc::new(sandbox);
         let environments = Arc::new(Environments::new(data.path().join("environments")));
         let package = data.path().join("python");
         let shared = PythonShared::new(sandbox, environments, &package).unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sagebrush_core::worker::{Runtime as _, Worker, WorkerError};
 use tokio::time::{Instant, timeout};
 
-use super::{Bench, PATIENCE, ask, stop, told, until};
+use super::{Bench, Mode, PATIENCE, ask, stop, told, until};
 
 const ONE: &[(&str, &str)] = &[("SAGEMAKER_MODEL_SERVER_WORKERS", "1")];
 
@@ -88,23 +88,29 @@ with get_context('fork').Pool(2) as pool: answer = str(sum(pool.map(abs, [-1, -2
 
 #[tokio::test]
 async fn what_a_worker_has_started_ends_with_it() {
-    let bench = Bench::new();
-    let worker = bench.launch(RUNS, ONE).await;
-    for end in ["os._exit(3)", "os.closerange(0, 50); time.sleep(1000)"] {
-        let starts = "import subprocess
+    for mode in [Mode::Auto, Mode::Group] {
+        let bench = Bench::in_mode(mode);
+        let worker = bench.launch(RUNS, ONE).await;
+        for end in ["os._exit(3)", "os.closerange(0, 50); time.sleep(1000)"] {
+            let starts = "import subprocess
 answer = str(subprocess.Popen(['sleep', '1000']).pid).encode()";
-        let pid = said(&worker, starts).await;
-        told(ask(&worker, end).await);
-        let look = format!(
-            "
+            let pid = said(&worker, starts).await;
+            told(ask(&worker, end).await);
+            timeout(Duration::from_secs(10), gone(&worker, &pid)).await.unwrap();
+        }
+        stop(&worker).await;
+        assert_eq!(bench.homes(), 0);
+    }
+}
+
+/// Waits until the worker finds no such process.
+async fn gone(worker: &Arc<dyn Worker>, pid: &str) {
+    let look = format!(
+        "
 try: os.kill({pid}, 0)
 except ProcessLookupError: answer = b'gone'"
-        );
-        let gone = async { while said(&worker, &look).await != "gone" {} };
-        timeout(Duration::from_secs(10), gone).await.unwrap();
-    }
-    stop(&worker).await;
-    assert_eq!(bench.homes(), 0);
+    );
+    while said(worker, &look).await != "gone" {}
 }
 
 #[tokio::test]
