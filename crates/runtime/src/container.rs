@@ -10,14 +10,17 @@ mod running;
 mod tests;
 mod worker;
 
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sagebrush_core::task;
-use sagebrush_core::worker::{LaunchError, LaunchSpec, Runtime, Worker};
+use sagebrush_core::worker::{LaunchError, LaunchSpec, ModelHost, Runtime, Worker};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::OnceCell;
@@ -25,11 +28,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use self::engine::{Engine, EngineError};
-use self::image::Reference;
+use self::image::{Found, Reference};
 use self::running::Container;
 use self::worker::{ContainerWorker, Exit};
-use crate::contract::{Address, ContractClient, NotReady, Paths, first_ping};
+use crate::contract::{Address, ContractClient, ContractHost, NotReady, Paths, first_ping};
 use crate::output::Tail;
+use crate::sandbox::Home;
 
 /// How long the last lines of an ended container are waited for.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -46,13 +50,17 @@ pub struct ContainerSettings {
     pub grace: Duration,
     /// How many calls a container takes at once.
     pub concurrency: usize,
+    /// Where the files of models lie that containers of many models load. No other process may
+    /// use it; best on the file system of the models themselves.
+    pub models: PathBuf,
 }
 
 impl ContainerSettings {
     /// SageMaker's, for the server whose data directory is `owner`; nothing is pulled.
     #[must_use]
     pub fn new(owner: String) -> Self {
-        Self { pull: false, owner, grace: Duration::from_secs(30), concurrency: 64 }
+        let models = Path::new(&owner).join("container-models");
+        Self { pull: false, owner, grace: Duration::from_secs(30), concurrency: 64, models }
     }
 }
 
@@ -71,7 +79,8 @@ impl ContainerRuntime {
     #[must_use]
     pub fn new(socket: PathBuf, settings: ContainerSettings) -> Self {
         let run = Uuid::new_v4().simple().to_string();
-        Self { engine: Arc::new(Engine::new(socket)), settings, run, swept: OnceCell::new() }
+        let (engine, swept) = (Arc::new(Engine::new(socket)), OnceCell::new());
+        Self { engine, settings, run, swept }
     }
 
     /// Removes what an earlier run left behind; the first launch does it too.
@@ -79,36 +88,44 @@ impl ContainerRuntime {
     /// # Errors
     /// When the engine cannot be used.
     pub async fn sweep(&self) -> Result<(), LaunchError> {
-        let sweep = self.swept.get_or_try_init(|| self.remove_leftovers()).await;
-        let nothing = |error| failed("What an earlier run left cannot be removed", &error);
-        sweep.map_err(nothing).copied()
+        self.swept.get_or_try_init(|| self.remove_leftovers()).await.copied()
     }
 
-    async fn remove_leftovers(&self) -> Result<(), EngineError> {
+    async fn remove_leftovers(&self) -> Result<(), LaunchError> {
+        let nothing = |error| failed("What an earlier run left cannot be removed", &error);
+        self.remove_containers().await.map_err(nothing)?;
+        let models = self.settings.models.clone();
+        let swept = task::blocking(move || sweep_models(&models)).await;
+        swept.map_err(io::Error::other).flatten().map_err(|error| LaunchError::Transient {
+            reason: format!("The models that an earlier run left cannot be removed: {error}."),
+        })
+    }
+
+    async fn remove_containers(&self) -> Result<(), EngineError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Found {
+        struct Left {
             id: String,
         }
         let owner = format!("{}={}", create::OWNER, self.settings.owner);
         let filters = json!({"label": [owner]}).to_string();
         let filters = utf8_percent_encode(&filters, NON_ALPHANUMERIC);
         let path = format!("/containers/json?all=1&filters={filters}");
-        for found in self.engine.get::<Vec<Found>>(&path).await? {
-            tracing::info!(container = found.id, "removing what an earlier run left");
-            running::remove(&self.engine, &found.id).await;
+        for left in self.engine.get::<Vec<Left>>(&path).await? {
+            tracing::info!(container = left.id, "removing what an earlier run left");
+            running::remove(&self.engine, &left.id).await;
         }
         Ok(())
     }
 
-    /// Makes sure that the image is there; returns its digest.
-    async fn image(&self, spec: &LaunchSpec) -> Result<String, LaunchError> {
+    /// Makes sure that the image is there.
+    async fn image(&self, spec: &LaunchSpec) -> Result<Found, LaunchError> {
         let Some(image) = Reference::parse(&spec.image) else {
             return Err(permanent(format!("{} is no name of an image.", spec.image)));
         };
         let fault = |error| failed(&format!("The image {} cannot be used", spec.image), &error);
-        if let Some(digest) = image.resolve(&self.engine).await.map_err(fault)? {
-            return Ok(digest);
+        if let Some(found) = image.find(&self.engine).await.map_err(fault)? {
+            return Ok(found);
         }
         if !self.settings.pull {
             let reason = format!(
@@ -119,22 +136,44 @@ impl ContainerRuntime {
             return Err(permanent(reason));
         }
         pull::pull(&self.engine, &image, spec).await?;
-        let digest = image.resolve(&self.engine).await.map_err(fault)?;
-        digest.ok_or_else(|| permanent(format!("The image {} was not pulled.", spec.image)))
+        let found = image.find(&self.engine).await.map_err(fault)?;
+        found.ok_or_else(|| permanent(format!("The image {} was not pulled.", spec.image)))
     }
 
-    async fn start(&self, spec: &LaunchSpec, digest: String) -> Result<Running, LaunchError> {
+    /// Refuses what cannot be done, and makes sure that the image is there.
+    async fn prepare(&self, spec: &LaunchSpec) -> Result<Found, LaunchError> {
+        if spec.network_isolation {
+            return Err(permanent(format!(
+                "The image {} cannot be run with EnableNetworkIsolation: a container without a \
+                 network cannot be called. Run its program as a process that listens on a Unix \
+                 socket, or do without the isolation.",
+                spec.image
+            )));
+        }
+        self.sweep().await?;
+        self.image(spec).await
+    }
+
+    async fn start(
+        &self,
+        spec: &LaunchSpec,
+        digest: String,
+        models: Option<&Path>,
+    ) -> Result<ContainerWorker, LaunchError> {
         let deadline = Instant::now() + spec.startup_timeout;
-        let body = create::body(spec, &self.settings.owner, &self.run);
+        let body = create::body(spec, &self.settings.owner, &self.run, models);
         let fault = |error| failed(&format!("The image {} cannot be run", spec.image), &error);
-        let container = Container::create(&self.engine, &body).await.map_err(fault)?;
+        let container = Container::create(&self.engine, body).await.map_err(fault)?;
         let container = Arc::new(container);
         let started = match container.start().await {
             Ok(()) => self.answered(&container, spec, deadline).await,
             Err(error) => Err(fault(error)),
         };
         match started {
-            Ok((client, exit)) => Ok(Running { container, client, exit, digest }),
+            Ok((client, exit)) => {
+                let settings = &self.settings;
+                Ok(ContainerWorker::new(container, client, exit, digest, settings, spec))
+            }
             Err(error) => {
                 container.remove().await;
                 Err(error)
@@ -186,30 +225,47 @@ impl ContainerRuntime {
     }
 }
 
-struct Running {
-    container: Arc<Container>,
-    client: ContractClient,
-    exit: Exit,
-    digest: String,
-}
-
 #[async_trait]
 impl Runtime for ContainerRuntime {
     async fn launch(&self, spec: &LaunchSpec) -> Result<Arc<dyn Worker>, LaunchError> {
-        if spec.network_isolation {
+        let found = self.prepare(spec).await?;
+        Ok(Arc::new(self.start(spec, found.digest, None).await?))
+    }
+
+    async fn host(&self, spec: &LaunchSpec) -> Result<Arc<dyn ModelHost>, LaunchError> {
+        let found = self.prepare(spec).await?;
+        if !found.hosts_models {
             return Err(permanent(format!(
-                "The image {} cannot be run with EnableNetworkIsolation: a container without a \
-                 network cannot be called. Run its program as a process that listens on a Unix \
-                 socket, or do without the isolation.",
-                spec.image
+                "The image {} cannot serve Mode MultiModel: it has no label {}=true.",
+                spec.image,
+                image::HOSTS_MODELS
             )));
         }
-        self.sweep().await?;
-        let digest = self.image(spec).await?;
-        let Running { container, client, exit, digest } = self.start(spec, digest).await?;
-        let settings = &self.settings;
-        Ok(Arc::new(ContainerWorker::new(container, client, exit, digest, settings, spec)))
+        let dir = self.settings.models.clone();
+        let models = task::blocking(move || models_of_one(&dir)).await;
+        let models = models.map_err(io::Error::other).flatten();
+        let models = models.map_err(|error| LaunchError::Transient {
+            reason: format!("A folder for models cannot be made: {error}."),
+        })?;
+        let worker = self.start(spec, found.digest, Some(models.path())).await?;
+        Ok(Arc::new(ContractHost::new(worker, models, PathBuf::from(create::MODELS))))
     }
+}
+
+/// Empties the folder that containers' models lie in. Blocks.
+fn sweep_models(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// A folder for the models of one container. Its program may have any user. Blocks.
+fn models_of_one(dir: &Path) -> io::Result<Home> {
+    fs::create_dir_all(dir)?;
+    let models = Home::make(dir.canonicalize()?.join(Uuid::new_v4().simple().to_string()))?;
+    fs::set_permissions(models.path(), fs::Permissions::from_mode(0o755))?;
+    Ok(models)
 }
 
 fn permanent(reason: String) -> LaunchError {

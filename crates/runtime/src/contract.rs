@@ -7,6 +7,7 @@ mod client;
 mod connection;
 mod failure;
 mod health;
+mod host;
 mod models;
 mod pool;
 #[cfg(test)]
@@ -15,10 +16,12 @@ pub(crate) mod testing;
 mod tests;
 
 pub(crate) use address::Address;
+pub(crate) use answer::error_text;
 pub(crate) use client::{ContractClient, Paths};
 pub(crate) use connection::Connection;
 pub(crate) use failure::chain;
 pub(crate) use health::{HealthCheck, NotReady, Pulse, first_ping, until_sick};
+pub(crate) use host::{ContractHost, Contracted, told};
 
 use std::future::Future;
 

@@ -1,16 +1,74 @@
 //! The files of one model of many, in the folder that its host sees.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sagebrush_core::task;
+use sagebrush_core::worker::{LaunchError, ModelSpec};
+use tokio::sync::watch;
+
+/// The models of one host that come or go just now. A load that was given up ends in the
+/// background: the next one of the same model waits for that.
+#[derive(Clone, Default)]
+pub(crate) struct Moving(Arc<watch::Sender<BTreeSet<String>>>);
+
+/// A model that comes or goes, until this is dropped.
+pub(crate) struct Move {
+    of: Moving,
+    name: String,
+}
 
 /// A model's folder. It goes when this is dropped, which blocks.
 #[derive(Debug)]
 pub(crate) struct ModelFolder(PathBuf);
 
+impl Moving {
+    /// Begins a move, once no other of the same model is under way.
+    pub(crate) async fn begin(&self, name: &str) -> Move {
+        let mut moving = self.0.subscribe();
+        loop {
+            if let Some(begun) = self.try_begin(name) {
+                return begun;
+            }
+            // It cannot fail: the sender is here.
+            let _free = moving.wait_for(|moving| !moving.contains(name)).await.is_ok();
+        }
+    }
+
+    /// `None` if another move of the same model is under way.
+    pub(crate) fn try_begin(&self, name: &str) -> Option<Move> {
+        let is_new = self.0.send_if_modified(|moving| moving.insert(name.to_owned()));
+        is_new.then(|| Move { of: self.clone(), name: name.to_owned() })
+    }
+}
+
+impl Drop for Move {
+    fn drop(&mut self) {
+        self.of.0.send_if_modified(|moving| moving.remove(&self.name));
+    }
+}
+
+/// Fills `<models>/<name>/model` with the files of `model`.
+pub(crate) async fn fill(
+    models: &Path,
+    model: &ModelSpec,
+    moving: Move,
+) -> Result<(ModelFolder, Move), LaunchError> {
+    let (models, name, from) = (models.to_owned(), model.name.clone(), model.files.dir());
+    // It goes on when nobody waits any more: the folder goes first then, and the move ends.
+    let fill = move || ModelFolder::fill(&models, &name, &from).map(|folder| (folder, moving));
+    let filled = task::blocking(fill).await.map_err(io::Error::other).flatten();
+    filled.map_err(|error| LaunchError::Transient {
+        reason: format!("The files of {} cannot be put in place: {error}.", model.target),
+    })
+}
+
 impl ModelFolder {
     /// Fills `<models>/<name>/model` with what is in `from`. Blocks.
-    pub(crate) fn fill(models: &Path, name: &str, from: &Path) -> io::Result<Self> {
+    fn fill(models: &Path, name: &str, from: &Path) -> io::Result<Self> {
         let folder = Self(models.join(name));
         folder.remove()?; // What a load that was given up left there.
         fs::create_dir(&folder.0)?;
@@ -72,5 +130,18 @@ mod tests {
         drop(folder);
         assert!(!models.join("m").try_exists().unwrap());
         assert!(from.join("code/a.py").try_exists().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_move_waits_for_the_one_before_it() {
+        let moving = Moving::default();
+        let first = moving.begin("a").await;
+        assert!(moving.try_begin("a").is_none());
+        drop(moving.begin("b").await);
+        let mut second = std::pin::pin!(moving.begin("a"));
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(first);
+        drop(second.await);
+        assert!(moving.try_begin("a").is_some());
     }
 }

@@ -2,12 +2,11 @@
 //! `GET /ping` and `POST /invocations`, at those paths or at others.
 //!
 //! [`recipe`] says how a program is run, `uri` lets an image say it, `plan` makes it definite,
-//! `start` starts it and waits for its first ping, `running` watches it; `worker` and `host`
-//! answer calls through it.
+//! `start` starts it and waits for its first ping, `running` watches it; `worker` answers calls
+//! through it.
 
 pub mod recipe;
 
-mod host;
 mod plan;
 mod port;
 mod proc;
@@ -27,13 +26,12 @@ use sagebrush_core::worker::{LaunchError, LaunchSpec, ModelHost, Runtime, Worker
 
 pub use self::recipe::ProcessRecipe;
 
-use self::host::{HostProcess, ProcessHost};
 use self::plan::Plan;
 use self::port::Ports;
 use self::running::Running;
 use self::start::Starter;
 use self::worker::ProcessWorker;
-use crate::contract::HealthCheck;
+use crate::contract::{ContractHost, HealthCheck};
 use crate::sandbox::Sandbox;
 
 /// Starts programs, each as its recipe says.
@@ -90,6 +88,6 @@ impl Runtime for ProcessRuntime {
             reason: format!("A folder for models cannot be made: {error}."),
         })?;
         let (running, seen) = self.run(&plan, spec, Some(models.path())).await?;
-        Ok(Arc::new(ProcessHost { seen, process: Arc::new(HostProcess { running, models }) }))
+        Ok(Arc::new(ContractHost::new(ProcessWorker(running), models, seen)))
     }
 }

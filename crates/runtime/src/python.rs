@@ -87,8 +87,8 @@ impl PythonRuntime {
 #[async_trait]
 impl Runtime for PythonRuntime {
     async fn launch(&self, spec: &LaunchSpec) -> Result<Arc<dyn Worker>, LaunchError> {
-        let deadline = Instant::now() + spec.startup_timeout;
         let launch = plan::Launch::prepare(&self.shared, &self.recipe, spec, None).await?;
+        let deadline = Instant::now() + spec.startup_timeout; // Without what was installed first.
         Ok(Arc::new(worker::PythonWorker::start(launch, spec, deadline).await?))
     }
 

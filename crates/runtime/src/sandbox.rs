@@ -24,6 +24,10 @@ mod limits;
 mod mounts;
 mod namespaces;
 
+/// How many processes and threads a container may have. A fork bomb ends here; no server comes
+/// near.
+pub(crate) const PROCESSES: usize = 4096;
+
 /// Starts programs, each in a confinement of its own.
 pub struct Sandbox {
     /// Holds the home of each running program; what a crash left there goes at the next start.
@@ -79,6 +83,16 @@ pub enum Isolation {
     Namespaces,
     /// As a process group only; says why. `/opt/ml` is a folder named by `SAGEMAKER_BASE_DIR`.
     Group { why: String },
+}
+
+impl Isolation {
+    /// Its name in `ResolvedImage`.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Namespaces => "namespaces",
+            Self::Group { .. } => "group",
+        }
+    }
 }
 
 impl Sandbox {
@@ -201,7 +215,8 @@ impl Sandbox {
 pub struct Home(PathBuf);
 
 impl Home {
-    fn make(path: PathBuf) -> io::Result<Self> {
+    /// Makes the folder, for us alone.
+    pub(crate) fn make(path: PathBuf) -> io::Result<Self> {
         use std::os::unix::fs::DirBuilderExt as _;
         std::fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))

@@ -78,9 +78,16 @@ impl Tree {
 
     /// Returns once the program has ended and nothing of it is left.
     pub async fn ended(&self) -> Exit {
+        self.end().await
+    }
+
+    /// As [`Self::ended`], for who must not keep it running.
+    pub(crate) fn end(&self) -> impl Future<Output = Exit> + Send + use<> {
         let mut exit = self.exit.clone();
-        let seen = exit.wait_for(Option::is_some).await;
-        seen.ok().and_then(|exit| *exit).unwrap_or(Exit::Unknown)
+        async move {
+            let seen = exit.wait_for(Option::is_some).await;
+            seen.ok().and_then(|exit| *exit).unwrap_or(Exit::Unknown)
+        }
     }
 
     /// Asks the program to end, and ends all of it at `deadline`. Returns when nothing is left.

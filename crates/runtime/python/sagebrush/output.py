@@ -3,6 +3,8 @@
 import io
 import os
 import sys
+import threading
+import traceback
 
 # The call under way in this process; None between calls.
 request_id = None
@@ -22,6 +24,9 @@ class Lines(io.TextIOBase):
     def __init__(self, fd):
         self._fd = fd
         self._part = ""
+        self._lock = threading.RLock()
+        # Another thread may have held it when this process was forked.
+        os.register_at_fork(after_in_child=self._unlock)
         self.buffer = io.FileIO(fd, "w", closefd=False)
 
     def fileno(self):
@@ -39,22 +44,29 @@ class Lines(io.TextIOBase):
     def write(self, text):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        text_whole = self._part + text
-        if "\n" not in text and len(text_whole) <= LONGEST:
-            self._part = text_whole
-            return len(text)
-        lines = text_whole.split("\n")
-        self._part = lines.pop()
-        if len(self._part) > LONGEST:
-            lines.append(self._part)
-            self._part = ""
-        self._emit(lines)
+        with self._lock:
+            whole = self._part + text
+            if "\n" not in text and len(whole) <= LONGEST:
+                self._part = whole
+                return len(text)
+            lines = whole.split("\n")
+            self._part = lines.pop()
+            if len(self._part) > LONGEST:
+                lines.append(self._part)
+                self._part = ""
+            self._emit(lines)
         return len(text)
 
     def flush(self):
-        if self._part:
+        if not self._part:
+            return
+        with self._lock:
             part, self._part = self._part, ""
-            self._emit([part])
+            if part:
+                self._emit([part])
+
+    def _unlock(self):
+        self._lock = threading.RLock()
 
     def _emit(self, lines):
         tag = f"[{request_id}] " if request_id else ""
@@ -76,6 +88,35 @@ class Lines(io.TextIOBase):
             pass  # Nobody reads the log any more: that is no reason to fail a call.
 
 
+# Ours, whatever code makes of `sys.stderr`.
+_errors = None
+
+
 def install():
+    global _errors
     sys.stdout = Lines(1)
-    sys.stderr = Lines(2)
+    sys.stderr = _errors = Lines(2)
+
+
+def report(text):
+    """Writes lines of ours about the code to the log."""
+    (_errors or sys.stderr).write(text if text.endswith("\n") else text + "\n")
+
+
+def explain(error):
+    """The traceback of an error, as it goes to the log, too."""
+    try:
+        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    except Exception:  # An error of the code may fail to say what it is.
+        text = f"{type(error).__name__}\n"
+    report(text)
+    return text
+
+
+def flush():
+    """What code has printed goes out, also where it went around `sys.stdout`."""
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        try:
+            stream.flush()
+        except Exception:
+            pass  # Code may have closed or replaced it.

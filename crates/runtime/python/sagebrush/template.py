@@ -18,14 +18,14 @@ import os
 import select
 import signal
 import socket
-import sys
-import traceback
+import time
 
 from sagebrush import output, worker
 
 LONGEST_MESSAGE = 1 << 16
-# How long workers may take to end by themselves once their sockets are closed, in seconds.
-GRACE = 1.0
+# How long workers may take to end by themselves once their sockets are closed, in seconds. We are
+# given 3.
+GRACE = 2.5
 
 
 def main():
@@ -52,6 +52,7 @@ class Template:
         self.control = control
         self.workers = {}  # By process id, the worker's id.
         self.shared = None
+        self.pid = os.getpid()
         self.woken, self.waker = os.pipe()
         for end in (self.woken, self.waker):
             os.set_blocking(end, False)
@@ -91,15 +92,16 @@ class Template:
         try:
             self.shared = worker.Shared(order)
         except BaseException as error:  # Also SystemExit: code may say it at its top level.
-            self.tell(event="failed", reason=explained(error))
+            worker.leave_if_forked(self.pid)
+            self.tell(event="failed", reason=fit(output.explain(error)))
             return
+        worker.leave_if_forked(self.pid)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
         self.tell(event="started")
 
     def fork(self, order, fd):
-        sys.stdout.flush()
-        sys.stderr.flush()
+        output.flush()
         try:
             pid = os.fork()
         except OSError as error:
@@ -114,28 +116,35 @@ class Template:
 
     def become_worker(self, order, fd):
         """In the child; does not return."""
-        code = 1
+        code, sock = 1, None
         try:
+            os.setsid()  # A group of its own, so that what it starts can be ended with it.
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for end in (self.woken, self.waker, self.control.detach()):
                 os.close(end)
-            code = worker.run(self.shared, order, socket.socket(fileno=fd))
+            os.set_inheritable(fd, False)
+            sock = socket.socket(fileno=fd)
+            code = worker.run(self.shared, order, sock)
         except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 1
-        except BaseException:
-            traceback.print_exc()
+            code = exit_code(error)
+        except BaseException as error:
+            output.explain(error)
         finally:
-            worker.leave(code)
+            worker.leave(code, sock)
 
     def reap(self):
         while self.workers:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if pid == 0:
+            if ended is None:
                 return
+            if ended.si_pid in self.workers:
+                # What it has started ends with it. Its id is its own until it is waited for.
+                signal_to_group(ended.si_pid, signal.SIGKILL)
+            pid, status = os.waitpid(ended.si_pid, 0)
             number = self.workers.pop(pid, None)
             if number is not None:
                 self.tell(event="exited", id=number, **ending(status))
@@ -143,23 +152,23 @@ class Template:
     def kill(self, number):
         for pid, known in self.workers.items():
             if known == number:
-                signal_to(pid, signal.SIGKILL)
+                signal_to_group(pid, signal.SIGKILL)
 
     def end(self):
         """Waits for workers, whose sockets are closed by now, and kills those that do not end."""
-        sys.stdout.flush()
+        output.flush()
         poll = select.poll()
         poll.register(self.woken, select.POLLIN)
         self.control.close()
-        poll.poll(0)
-        for _ in range(20):
+        until = time.monotonic() + GRACE
+        while time.monotonic() < until:
             self.reap_silently()
             if not self.workers:
                 return
-            poll.poll(GRACE * 1000 / 20)
+            poll.poll(50)
             self.drain_wakes()
         for pid in self.workers:
-            signal_to(pid, signal.SIGKILL)
+            signal_to_group(pid, signal.SIGKILL)
 
     def reap_silently(self):
         for pid in list(self.workers):
@@ -179,7 +188,7 @@ class Template:
 
     def tell(self, **event):
         try:
-            self.control.send(json.dumps(event).encode())
+            self.control.send(json.dumps(event, ensure_ascii=False).encode())
         except OSError:
             pass  # Nobody listens any more: the next look at the socket says so too.
 
@@ -193,11 +202,12 @@ def received_fd(ancillary):
     raise ValueError("a worker needs a socket")
 
 
-def signal_to(pid, number):
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass
+def signal_to_group(pid, number):
+    for signal_to in (os.killpg, os.kill):  # It may not have made its group yet.
+        try:
+            signal_to(pid, number)
+        except OSError:
+            pass
 
 
 def ending(status):
@@ -206,15 +216,23 @@ def ending(status):
     return {"code": os.WEXITSTATUS(status)}
 
 
-# How much of a traceback fits beside the rest of a message.
-LONGEST_REASON = 16 << 10
+def exit_code(error):
+    """What Python itself would end with."""
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    output.report(str(error.code))
+    return 1
 
 
-def explained(error):
-    """The traceback of an error in the user's code; also printed, for the log."""
-    traceback.print_exception(type(error), error, error.__traceback__)
-    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    return text[-LONGEST_REASON:]
+# How much of a traceback fits beside the rest of a message, whatever its characters.
+LONGEST_REASON = 8 << 10
+
+
+def fit(text):
+    """The end of a text, without what no JSON may hold: halves of characters."""
+    return text[-LONGEST_REASON:].encode("utf-8", "replace").decode()
 
 
 if __name__ == "__main__":

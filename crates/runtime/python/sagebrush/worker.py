@@ -14,13 +14,13 @@ The status of a reply is the HTTP status. Before any call the worker says READY 
 as the body, FAILED.
 """
 
+import atexit
 import gc
 import os
 import signal
 import socket
 import struct
 import sys
-import traceback
 
 from sagebrush import frameworks, handlers, output
 from sagebrush.context import Context
@@ -32,6 +32,10 @@ READY = 0
 FAILED = 1
 # Bodies longer than this are sent apart from their head: joining would copy them.
 JOINED = 32 << 10
+# What the API allows.
+LONGEST_ATTRIBUTES = 1024
+# How much of a traceback is told; all of it is logged.
+LONGEST_REASON = 64 << 10
 
 
 class Shared:
@@ -58,7 +62,7 @@ def run(shared, order, sock):
     """Loads the model and answers calls until the socket is closed; returns the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    model_dir = order["model_dir"]
+    model_dir, pid = order["model_dir"], os.getpid()
     system = {
         "model_dir": model_dir,
         "gpu_id": None,
@@ -71,21 +75,22 @@ def run(shared, order, sock):
         context = Context(system, "", None, None, [])
         transform = handlers.load(module, model_dir, shared.framework, context)
     except BaseException as error:  # Also SystemExit: the reason must reach the endpoint.
-        reason = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        print(reason, file=sys.stderr, end="")
-        sys.stderr.flush()
+        leave_if_forked(pid)
+        reason = output.explain(error)[-LONGEST_REASON:]
+        output.flush()
         send(sock, FAILED, "", reason.encode("utf-8", "backslashreplace"))
         return 1
+    leave_if_forked(pid)
     # What is loaded now stays: no collection has to look at it again.
     gc.collect()
     gc.freeze()
-    sys.stdout.flush()
+    output.flush()
     send(sock, READY, "", b"")
-    serve(sock, transform, system)
+    serve(sock, transform, system, pid)
     return 0
 
 
-def serve(sock, transform, system):
+def serve(sock, transform, system, pid):
     recv, unpack, wait_all = sock.recv, FRAME.unpack_from, socket.MSG_WAITALL
     while True:
         first = recv(FIRST, wait_all)
@@ -107,7 +112,9 @@ def serve(sock, transform, system):
         request_id, content_type, accept, *headers = str(first[16:end], "latin-1").split("\n")
         output.request_id = request_id
         context = Context(system, request_id, content_type or None, accept or None, headers)
-        answer(sock, transform, body, context, content_type or None, accept or None)
+        reply = answer(transform, body, context, content_type or None, accept or None)
+        leave_if_forked(pid)
+        send(sock, *reply)
         output.request_id = None
 
 
@@ -123,30 +130,53 @@ def more(recv, part, length):
     return b"".join(parts)
 
 
-def answer(sock, transform, body, context, content_type, accept):
+def answer(transform, body, context, content_type, accept):
+    """Status, head and body of the reply."""
     try:
         payload, reply_type = transform(body, content_type, accept, context)
         status = context.response_status
         reply_type = context.response_content_type or reply_type or ""
         attributes = context.response_custom_attributes or ""
         pre, model, post = transform.timings
+        if not (is_header(reply_type) and is_header(attributes)):
+            raise ValueError(f"no header of a reply: {reply_type!r}, {attributes!r}")
+        if not 200 <= status <= 599:
+            raise ValueError(f"no status of a reply: {status}")
+        if len(attributes) > LONGEST_ATTRIBUTES:
+            output.report(f"Custom attributes of {len(attributes)} characters are left out.")
+            attributes = ""
         head = f"{reply_type}\n{attributes}\n{pre}\n{model}\n{post}"
+        if not isinstance(payload, bytes):
+            payload = memoryview(payload).cast("B")
     except SystemExit:
         raise  # The code wants this process to end; whoever waits for it is told so.
     except BaseException as error:
         status, head, payload = failure(error)
     flush()
-    if head.count("\n") != 4:
-        status, head, payload = 500, "text/plain\n\n0\n0\n0", b"a header of the reply has a newline"
-    send(sock, status, head, payload)
+    return status, head, payload
+
+
+def leave_if_forked(pid):
+    """Ends a process that the code forked: two must not answer one call."""
+    if os.getpid() != pid:
+        output.flush()
+        os._exit(0)
+
+
+def is_header(text):
+    return isinstance(text, str) and text.isascii() and text.isprintable()
 
 
 def failure(error):
-    told = as_http_error(error)
-    if told.status >= 500:
-        traceback.print_exception(type(error), error, error.__traceback__)
-    reply_type = (told.content_type or "text/plain").replace("\n", " ")
-    return told.status, f"{reply_type}\n\n0\n0\n0", told.body
+    try:
+        told = as_http_error(error)
+        status, reply_type, body = told.status, told.content_type, bytes(told.body)
+        if status >= 500:
+            output.explain(error)
+    except Exception as inner:  # An error of the code may fail to say what it is.
+        status, reply_type, body = 500, None, output.explain(inner).encode("utf-8", "replace")
+    reply_type = reply_type if reply_type and is_header(reply_type) else "text/plain"
+    return status, f"{reply_type}\n\n0\n0\n0", body
 
 
 def flush():
@@ -154,32 +184,31 @@ def flush():
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except (OSError, ValueError, AttributeError):
+    except Exception:
         pass  # Code may have closed or replaced them.
 
 
 def send(sock, status, head, body):
-    head = head.encode("latin-1", "replace")
-    length = len(body) if isinstance(body, (bytes, bytearray)) else memoryview(body).nbytes
-    start = FRAME.pack(len(head), status, length) + head
-    if length <= JOINED:
-        sock.sendall(start + body if isinstance(body, bytes) else b"".join((start, body)))
+    head = head.encode("ascii")
+    start = FRAME.pack(len(head), status, len(body)) + head
+    if len(body) <= JOINED:
+        sock.sendall(b"".join((start, body)))
         return
-    left = memoryview(body).cast("B")
+    left = memoryview(body)
     sent = sock.sendmsg((start, left))
     if sent < len(start):
         sock.sendall(start[sent:])
         sent = len(start)
-    if sent < len(start) + length:
+    if sent < len(start) + len(body):
         sock.sendall(left[sent - len(start):])
 
 
-def leave(code):
+def leave(code, sock):
     """Ends this process as Python would, but without the template's own clean-up."""
     try:
-        import atexit
-
+        if sock is not None:
+            sock.close()  # Nobody waits for what the code does at its end.
         atexit._run_exitfuncs()
-        flush()
+        output.flush()
     finally:
         os._exit(code)

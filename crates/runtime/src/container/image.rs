@@ -1,5 +1,7 @@
 //! Names of images, and what is behind them on this machine.
 
+use std::collections::BTreeMap;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
@@ -17,11 +19,30 @@ pub(super) struct Reference {
     pub(super) version: String,
 }
 
+/// An image of this machine.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    /// `repository@sha256:...`.
+    pub(super) digest: String,
+    /// It keeps the contract of multi-model containers.
+    pub(super) hosts_models: bool,
+}
+
+/// By this label an image says that it does.
+pub(super) const HOSTS_MODELS: &str = "com.amazonaws.sagemaker.capabilities.multi-models";
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Inspected {
     id: String,
     repo_digests: Option<Vec<String>>,
+    config: Option<Config>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Config {
+    labels: Option<BTreeMap<String, String>>,
 }
 
 impl Reference {
@@ -49,10 +70,13 @@ impl Reference {
         })
     }
 
-    /// What is there under this name: `repository@sha256:...`. `None` if nothing is.
-    pub(super) async fn resolve(&self, engine: &Engine) -> Result<Option<String>, EngineError> {
-        match engine.get(&format!("/images/{}/json", self.name)).await {
-            Ok(found) => Ok(Some(self.resolved(&found))),
+    /// What is there under this name. `None` if nothing is.
+    pub(super) async fn find(&self, engine: &Engine) -> Result<Option<Found>, EngineError> {
+        match engine.get::<Inspected>(&format!("/images/{}/json", self.name)).await {
+            Ok(found) => {
+                let digest = self.resolved(&found);
+                Ok(Some(Found { digest, hosts_models: found.has(HOSTS_MODELS) }))
+            }
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
@@ -73,6 +97,14 @@ impl Reference {
         let [repository, version] =
             [&self.repository, &self.version].map(|part| utf8_percent_encode(part, PLAIN));
         format!("fromImage={repository}&tag={version}")
+    }
+}
+
+impl Inspected {
+    /// True if the label says so.
+    fn has(&self, label: &str) -> bool {
+        let labels = self.config.as_ref().and_then(|config| config.labels.as_ref());
+        labels.and_then(|labels| labels.get(label)).is_some_and(|value| value == "true")
     }
 }
 
@@ -110,7 +142,8 @@ mod tests {
     fn the_digest_of_the_own_repository_counts() {
         let check = |digests: Option<&[&str]>, want: &str| {
             let digests = digests.map(|all| all.iter().map(|one| (*one).to_owned()).collect());
-            let found = Inspected { id: "sha256:id".to_owned(), repo_digests: digests };
+            let found =
+                Inspected { id: "sha256:id".to_owned(), repo_digests: digests, config: None };
             assert_eq!(Reference::parse("b/app:1").unwrap().resolved(&found), want);
         };
         check(Some(&["a/app@sha256:1", "b/app@sha256:2"]), "b/app@sha256:2");

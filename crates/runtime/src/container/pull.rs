@@ -1,8 +1,11 @@
 //! Brings an image onto this machine; the engine says how far it is.
 
+use std::time::Duration;
+
 use http::Method;
 use sagebrush_core::worker::{LaunchError, LaunchSpec};
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use super::engine::{Engine, EngineError};
 use super::image::Reference;
@@ -10,6 +13,8 @@ use super::{failed, permanent};
 
 /// The longest line of progress.
 const LONGEST: usize = 1 << 20;
+/// How long an engine may say nothing; some are silent while they fetch a large layer.
+const SILENCE: Duration = Duration::from_secs(60 * 60);
 
 #[derive(Deserialize)]
 struct Progress {
@@ -29,9 +34,13 @@ pub(super) async fn pull(
     let fault =
         |error: EngineError| failed(&format!("The image {} cannot be pulled", image.name), &error);
     let path = format!("/images/create?{}", image.query());
-    let mut flow = engine.flow(Method::POST, &path).await.map_err(fault)?;
+    let silent = |_late| LaunchError::Transient {
+        reason: format!("The engine said nothing for {} s.", SILENCE.as_secs()),
+    };
+    let flow = timeout(SILENCE, engine.flow(Method::POST, &path)).await;
+    let mut flow = flow.map_err(silent)?.map_err(fault)?;
     let mut rest = Vec::new();
-    while let Some(chunk) = flow.next().await.map_err(fault)? {
+    while let Some(chunk) = timeout(SILENCE, flow.next()).await.map_err(silent)?.map_err(fault)? {
         rest.extend_from_slice(&chunk);
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = rest.drain(..=end).collect();

@@ -62,11 +62,17 @@ struct Binding {
 }
 
 impl Container {
-    pub(super) async fn create(engine: &Arc<Engine>, body: &Value) -> Result<Self, EngineError> {
-        let text = engine.post("/containers/create", Some(body)).await?;
-        let created: Created = serde_json::from_slice(&text)
-            .map_err(|error| EngineError::Nonsense(error.to_string()))?;
-        Ok(Self { engine: engine.clone(), id: created.id, removed: AtomicBool::new(false) })
+    /// Goes on when nobody waits any more, and removes it then: only the answer names it.
+    pub(super) async fn create(engine: &Arc<Engine>, body: Value) -> Result<Self, EngineError> {
+        let engine = engine.clone();
+        let create = async move {
+            let text = engine.post("/containers/create", Some(&body)).await?;
+            let created: Created = serde_json::from_slice(&text)
+                .map_err(|error| EngineError::Nonsense(error.to_string()))?;
+            Ok(Self { engine, id: created.id, removed: AtomicBool::new(false) })
+        };
+        let created = task::spawn("container creation", create).await;
+        created.unwrap_or_else(|error| Err(EngineError::Nonsense(error.to_string())))
     }
 
     pub(super) async fn start(&self) -> Result<(), EngineError> {
@@ -114,8 +120,9 @@ impl Container {
 
     /// Ends it, if it runs, and removes all of it.
     pub(super) async fn remove(&self) {
-        if !self.removed.swap(true, Ordering::Relaxed) {
+        if !self.removed.load(Ordering::Relaxed) {
             remove(&self.engine, &self.id).await;
+            self.removed.store(true, Ordering::Relaxed); // Given up before, it is still to be done.
         }
     }
 

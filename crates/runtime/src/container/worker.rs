@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::ContainerSettings;
 use super::running::Container;
-use crate::contract::{ContractClient, HealthCheck, Pulse, each, until_sick};
+use crate::contract::{ContractClient, Contracted, HealthCheck, Pulse, each, told, until_sick};
 
 /// Says how something ended, once it has.
 pub(super) type Ended = watch::Receiver<Option<String>>;
@@ -89,16 +89,6 @@ impl ContainerWorker {
             image,
         }
     }
-
-    async fn call(&self, call: Call) -> Result<Reply, WorkerError> {
-        let beat = self.pulse.begin();
-        let reply = match self.client.invoke(call).await {
-            Ok(reply) => Ok(reply),
-            Err(failure) => Err(failure.explained(self.exit.cause()).await),
-        };
-        beat.end(&reply);
-        reply
-    }
 }
 
 impl Drop for ContainerWorker {
@@ -110,7 +100,7 @@ impl Drop for ContainerWorker {
 #[async_trait]
 impl Worker for ContainerWorker {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
-        each(calls, |call| self.call(call)).await
+        each(calls, |call| told(self, self.client.invoke(call))).await
     }
 
     async fn ping(&self) -> Result<(), WorkerError> {
@@ -139,6 +129,21 @@ impl Worker for ContainerWorker {
         let left = deadline.saturating_duration_since(Instant::now());
         self.container.stop(self.grace.max(left)).await;
         self.container.remove().await;
+    }
+}
+
+#[async_trait]
+impl Contracted for ContainerWorker {
+    fn client(&self) -> &ContractClient {
+        &self.client
+    }
+
+    fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
+    async fn cause(&self) -> String {
+        self.exit.cause().await
     }
 }
 

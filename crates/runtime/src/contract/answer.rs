@@ -83,7 +83,7 @@ impl Answer {
         WorkerError::Model {
             status: self.status.as_u16(),
             content_type: self.text(&CONTENT_TYPE),
-            message: cut(&self.body, LARGEST_ERROR),
+            message: error_text(&self.body),
         }
     }
 
@@ -146,6 +146,11 @@ impl Drop for Share<'_> {
 
 fn broken(error: hyper::Error) -> CallFailure {
     CallFailure::Broken { reason: chain(&error) }
+}
+
+/// What is told of an error's body.
+pub(crate) fn error_text(body: &[u8]) -> String {
+    cut(body, LARGEST_ERROR)
 }
 
 /// The start of `body` as text, at most `most` bytes, never half a character.

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sagebrush_core::logs::{LogSink, LogStream};
 use sagebrush_core::task;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::shelf::{Part, Shelf};
 use super::wanted::Wanted;
@@ -21,6 +23,8 @@ use crate::tree::{Exit, Tree};
 
 /// How many of the installer's last lines say why it failed.
 const LINES: usize = 15;
+/// Packages that are built for longer do not come to an end.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
 
 /// Plain lines, and no Python but the one that is named.
 const QUIET: &[(&str, &str)] = &[
@@ -76,7 +80,12 @@ impl<'a> Installer<'a> {
         };
         let program = self.program(&part, &files);
         let tree = shelf.sandbox.start(program, &confinement, home).await.map_err(machine)?;
-        let (exit, said) = follow(&tree, progress).await;
+        let Ok((exit, said)) = timeout(LONGEST, follow(&tree, progress)).await else {
+            tree.kill().await;
+            shelf.discard(part).await?;
+            let reason = format!("the installer took longer than {} s", LONGEST.as_secs());
+            return Err(EnvironmentError::Install { reason });
+        };
         if exit == Exit::Code(0) {
             return shelf.keep(part).await;
         }

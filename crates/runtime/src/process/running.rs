@@ -123,10 +123,7 @@ impl Watcher {
 
 /// `process:uvicorn;isolation=group`.
 fn image(program: &str, isolation: &Isolation) -> String {
-    let isolation = match isolation {
-        Isolation::Namespaces => "namespaces",
-        Isolation::Group { .. } => "group",
-    };
+    let isolation = isolation.name();
     let visible = |character: char| if character.is_ascii_graphic() { character } else { '_' };
     let program: String = program.chars().map(visible).take(LONGEST_IMAGE - 40).collect();
     format!("process:{program};isolation={isolation}")

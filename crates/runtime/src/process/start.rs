@@ -15,15 +15,13 @@ use super::proc::{self, Owner};
 use super::readable;
 use crate::contract::{Address, ContractClient, NotReady, first_ping};
 use crate::output::{self, Tail};
-use crate::sandbox::{Confinement, Home, Isolation, Program, Sandbox};
+use crate::sandbox::{Confinement, Home, Isolation, PROCESSES, Program, Sandbox};
 use crate::tree::Tree;
 
 /// How many ports are tried: another program may take one before ours does.
 const PORTS: usize = 3;
 /// The longest path of a Unix socket, without the NUL at its end.
 const LONGEST_SOCKET: usize = 107;
-/// A fork bomb ends here; no server comes near.
-const PROCESSES: usize = 4096;
 /// How many idle connections are kept where the recipe does not say.
 pub(super) const CONCURRENCY: usize = 64;
 

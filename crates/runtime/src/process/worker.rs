@@ -1,18 +1,18 @@
-//! A program that serves one model.
+//! A program that answers calls.
 
 use async_trait::async_trait;
 use sagebrush_core::worker::{Call, Reply, Worker, WorkerError};
 use tokio::time::Instant;
 
 use super::running::Running;
-use crate::contract::each;
+use crate::contract::{ContractClient, Contracted, Pulse, each, told};
 
 pub(super) struct ProcessWorker(pub(super) Running);
 
 #[async_trait]
 impl Worker for ProcessWorker {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
-        each(calls, |call| self.call(call)).await
+        each(calls, |call| told(self, self.0.client.invoke(call))).await
     }
 
     async fn ping(&self) -> Result<(), WorkerError> {
@@ -40,14 +40,17 @@ impl Worker for ProcessWorker {
     }
 }
 
-impl ProcessWorker {
-    async fn call(&self, call: Call) -> Result<Reply, WorkerError> {
-        let beat = self.0.pulse.begin();
-        let reply = match self.0.client.invoke(call).await {
-            Ok(reply) => Ok(reply),
-            Err(failure) => Err(failure.explained(self.0.cause()).await),
-        };
-        beat.end(&reply);
-        reply
+#[async_trait]
+impl Contracted for ProcessWorker {
+    fn client(&self) -> &ContractClient {
+        &self.0.client
+    }
+
+    fn pulse(&self) -> &Pulse {
+        &self.0.pulse
+    }
+
+    async fn cause(&self) -> String {
+        self.0.cause().await
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sagebrush_core::task;
 use sagebrush_core::worker::{Call, Reply, WorkerError};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::frame::{FrameError, Start, call_head};
@@ -37,9 +38,11 @@ impl Conn {
             Ok(start) => match start.loaded(&input.into()) {
                 Ok(()) => Ok(()),
                 Err(FrameError::Failed { reason }) => Err(NotLoaded::Failed(reason)),
-                Err(error @ (FrameError::TooLong { .. } | FrameError::Unexpected { .. })) => {
-                    Err(NotLoaded::Ended(error.to_string()))
-                }
+                Err(
+                    error @ (FrameError::TooLong { .. }
+                    | FrameError::TooMuch
+                    | FrameError::Unexpected { .. }),
+                ) => Err(NotLoaded::Ended(error.to_string())),
             },
             Err(_) => Err(NotLoaded::Ended(self.last_words().await)),
         }
@@ -71,19 +74,20 @@ pub(super) struct Exchange {
     head: Bytes,
     body: Bytes,
     input: Vec<u8>,
-    deadline: Instant,
+    /// When the worker counts as hung.
+    limit: Instant,
     is_unsent: bool,
     /// Nobody waits for the reply any more.
     is_background: bool,
 }
 
 impl Exchange {
-    pub(super) fn new(pool: Arc<Pool>, conn: Conn, call: &Call, deadline: Instant) -> Self {
+    pub(super) fn new(pool: Arc<Pool>, conn: Conn, call: &Call, limit: Instant) -> Self {
         let head = call_head(call).freeze();
         let input = Vec::with_capacity(FIRST_READ);
         let body = call.payload.body.clone();
         let conn = Some(conn);
-        Self { conn, pool, head, body, input, deadline, is_unsent: true, is_background: false }
+        Self { conn, pool, head, body, input, limit, is_unsent: true, is_background: false }
     }
 
     /// Brings the exchange to its end. Whoever gives up waiting may drop it.
@@ -91,7 +95,7 @@ impl Exchange {
     /// # Errors
     /// `Gone` if the worker had ended before it got anything of the call: another may answer it.
     pub(super) async fn run(mut self) -> Result<Reply, WorkerError> {
-        let done = timeout_at(self.deadline, self.pass()).await;
+        let done = timeout_at(self.limit, self.pass()).await;
         let Some(mut conn) = self.conn.take() else { return Err(WorkerError::TimedOut) };
         let frame = Bytes::from(std::mem::take(&mut self.input));
         match done {
@@ -100,6 +104,7 @@ impl Exchange {
                 start.reply(&frame)
             }
             Ok(Err(Broken::Unsent)) => {
+                conn.forked.kill(); // If it is there still, it has closed its socket.
                 Err(WorkerError::Gone { reason: "its process has ended".to_owned() })
             }
             Ok(Err(Broken::Stream)) => {
@@ -136,7 +141,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let Some(conn) = self.conn.take() else { return };
-        if self.is_background {
+        if self.is_background || Handle::try_current().is_err() {
             conn.forked.kill(); // The server itself ends.
             return;
         }
@@ -146,7 +151,7 @@ impl Drop for Exchange {
             head: std::mem::take(&mut self.head),
             body: std::mem::take(&mut self.body),
             input: std::mem::take(&mut self.input),
-            deadline: self.deadline,
+            limit: self.limit,
             is_unsent: self.is_unsent,
             is_background: true,
         };
@@ -173,6 +178,9 @@ async fn read_frame(line: &Line, input: &mut Vec<u8>) -> Result<Start, Broken> {
     loop {
         if let Some(start) = Start::read(input).map_err(Broken::Frame)? {
             let missing = start.length().saturating_sub(input.len());
+            if input.len() > start.length() {
+                return Err(Broken::Frame(FrameError::TooMuch));
+            }
             if missing == 0 {
                 return Ok(start);
             }

@@ -17,6 +17,8 @@ use super::template::{Template, error_first};
 /// How long a replacement waits that failed: doubled each time, up to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How long a worker may take to end by itself that did not load its model.
+const GRACE: Duration = Duration::from_secs(3);
 /// How long the end of a killed process may take.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -28,7 +30,7 @@ pub(super) struct CrewPlan {
     pub(super) n_workers: usize,
     /// How long a call may take, whatever its own deadline says.
     pub(super) call_timeout: Duration,
-    /// How long a worker may take to load the model.
+    /// How long a worker may take to load the model, one that replaces another.
     pub(super) load_timeout: Duration,
 }
 
@@ -43,26 +45,33 @@ struct Shared {
     pool: Arc<Pool>,
     /// What became of the newest attempt to load the model.
     loaded: watch::Sender<Loaded>,
-    /// The processes that there are: their ids and, of those that have loaded, process ids.
-    processes: Mutex<BTreeMap<u32, Option<i32>>>,
+    /// The processes that there are: their ids, and their process ids once they are known.
+    processes: Mutex<BTreeMap<u32, Process>>,
     /// How many workers are being kept.
     n_kept: watch::Sender<usize>,
 }
+
+/// The process id, once it is known.
+type Process = watch::Receiver<Option<i32>>;
 
 #[derive(Debug, Clone)]
 enum Loaded {
     NotYet,
     Yes,
+    /// There will be another attempt.
     No(LaunchError),
+    /// The first attempt failed: there is no other.
+    Never(LaunchError),
 }
 
 impl Crew {
-    /// Starts the workers and returns once the first has loaded the model.
+    /// Starts the workers and returns once the first has loaded the model; on error none is left.
     pub(super) async fn start(
         template: Arc<Template>,
         plan: CrewPlan,
+        deadline: Instant,
     ) -> Result<Self, LaunchError> {
-        let n_workers = plan.n_workers;
+        let (n_workers, began) = (plan.n_workers, Instant::now());
         let shared = Shared {
             template,
             plan,
@@ -76,11 +85,15 @@ impl Crew {
             task::spawn("python-worker", keep(crew.shared.clone()));
         }
         let mut loaded = crew.shared.loaded.subscribe();
-        let settled = loaded.wait_for(|loaded| !matches!(loaded, Loaded::NotYet)).await;
-        match settled.map(|loaded| loaded.clone()) {
-            Ok(Loaded::No(error)) => Err(error),
-            Ok(Loaded::Yes | Loaded::NotYet) | Err(_) => Ok(crew),
-        }
+        let settled = loaded.wait_for(|loaded| !matches!(loaded, Loaded::NotYet));
+        let settled = timeout_at(deadline, settled).await;
+        let error = match settled.map(|loaded| loaded.map(|loaded| loaded.clone())) {
+            Ok(Ok(Loaded::Yes | Loaded::NotYet) | Err(_)) => return Ok(crew),
+            Ok(Ok(Loaded::No(error) | Loaded::Never(error))) => error,
+            Err(_late) => too_slow(began.elapsed()),
+        };
+        crew.stop(Instant::now()).await;
+        Err(error)
     }
 
     /// Answers one call on an idle worker, or on the first that becomes idle.
@@ -91,10 +104,13 @@ impl Crew {
             let Some(conn) = shared.pool.take(shared.patience(deadline)).await else {
                 return Err(shared.no_worker());
             };
-            let exchange = Exchange::new(shared.pool.clone(), conn, &call, deadline);
-            match exchange.run().await {
-                Err(WorkerError::Gone { .. }) => {} // The pool has another one, or says why not.
-                answer => return answer,
+            // Who waited long has little time left: that is not the worker's fault.
+            let limit = Instant::now() + shared.plan.call_timeout;
+            let exchange = Exchange::new(shared.pool.clone(), conn, &call, limit);
+            match timeout_at(deadline, exchange.run()).await {
+                Ok(Err(WorkerError::Gone { .. })) => {} // The pool has another one, or says why not.
+                Ok(answer) => return answer,
+                Err(_late) => return Err(WorkerError::TimedOut),
             }
         }
     }
@@ -103,7 +119,8 @@ impl Crew {
     pub(super) async fn stop(&self, deadline: Instant) {
         self.shared.pool.close();
         let mut n_kept = self.shared.n_kept.subscribe();
-        if timeout_at(deadline, n_kept.wait_for(|n| *n == 0)).await.is_ok() {
+        let is_over = timeout_at(deadline, n_kept.wait_for(|n| *n == 0)).await.is_ok();
+        if is_over {
             return;
         }
         self.shared.kill();
@@ -115,7 +132,8 @@ impl Crew {
 
     /// The bytes that the workers have for themselves. Blocks.
     pub(super) fn memory(&self) -> u64 {
-        let pids: Vec<i32> = self.shared.processes().values().copied().flatten().collect();
+        let pids: Vec<i32> =
+            self.shared.processes().values().filter_map(|pid| *pid.borrow()).collect();
         let template = &self.shared.template;
         pids.into_iter().filter_map(|pid| template.memory_of(pid)).sum()
     }
@@ -133,7 +151,7 @@ impl Shared {
     /// longer than the next attempt while none can be had.
     fn patience(&self, deadline: Instant) -> Instant {
         match &*self.loaded.borrow() {
-            Loaded::No(_) => deadline.min(Instant::now() + LONGEST_WAIT),
+            Loaded::No(_) | Loaded::Never(_) => deadline.min(Instant::now() + LONGEST_WAIT),
             Loaded::Yes | Loaded::NotYet => deadline,
         }
     }
@@ -144,13 +162,41 @@ impl Shared {
             return WorkerError::Gone { reason: "its workers were stopped".to_owned() };
         }
         match &*self.loaded.borrow() {
-            Loaded::No(error) => WorkerError::Model {
+            Loaded::No(error) | Loaded::Never(error) => WorkerError::Model {
                 status: 503,
                 message: format!("No worker process is there to answer: {error}"),
                 content_type: None,
             },
             Loaded::Yes | Loaded::NotYet => WorkerError::TimedOut,
         }
+    }
+
+    /// Notes that a worker did not load the model; true if no other is to try.
+    fn note_failure(&self, error: LaunchError) -> bool {
+        let mut is_last = true;
+        self.loaded.send_if_modified(|loaded| {
+            match loaded {
+                Loaded::Never(_) => return false,
+                Loaded::NotYet => *loaded = Loaded::Never(error),
+                Loaded::Yes | Loaded::No(_) => {
+                    is_last = false;
+                    *loaded = Loaded::No(error);
+                }
+            }
+            true
+        });
+        is_last || self.template.is_over()
+    }
+
+    /// Notes that a worker has loaded the model, unless the crew was given up.
+    fn note_loaded(&self) {
+        self.loaded.send_if_modified(|loaded| match loaded {
+            Loaded::NotYet | Loaded::No(_) => {
+                *loaded = Loaded::Yes;
+                true
+            }
+            Loaded::Yes | Loaded::Never(_) => false,
+        });
     }
 
     /// Ends the processes that there are.
@@ -160,7 +206,7 @@ impl Shared {
         }
     }
 
-    fn processes(&self) -> MutexGuard<'_, BTreeMap<u32, Option<i32>>> {
+    fn processes(&self) -> MutexGuard<'_, BTreeMap<u32, Process>> {
         self.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -177,13 +223,12 @@ async fn keep_until_closed(shared: &Shared) {
         match life(shared).await {
             Ok(()) => wait = FIRST_WAIT, // It had loaded: the next one follows at once.
             Err(error) => {
-                let is_first = matches!(*shared.loaded.borrow(), Loaded::NotYet);
                 tracing::warn!(%error, "a worker process did not load its model");
-                shared.loaded.send_replace(Loaded::No(error));
-                if is_first || shared.template.is_over() {
+                if shared.note_failure(error) {
                     return shared.pool.close(); // The launch fails, or the instance has ended.
                 }
-                sleep(wait).await;
+                // A closed pool ends the pause.
+                let _closed = timeout(wait, shared.pool.closed()).await;
                 wait = (wait * 2).min(LONGEST_WAIT);
             }
         }
@@ -196,9 +241,14 @@ async fn life(shared: &Shared) -> Result<(), LaunchError> {
     let (forked, line) = forked.map_err(|error| LaunchError::Transient {
         reason: format!("A worker process could not be forked: {error}"),
     })?;
-    let id = forked.id;
-    shared.processes().insert(id, None);
+    let (id, mut ending) = (forked.id, forked.watcher());
+    shared.processes().insert(id, forked.pid());
     let outcome = load_and_serve(shared, Conn::new(forked, line)).await;
+    // Its socket is closed. Code may keep it from ending all the same.
+    if timeout(GRACE, ended(&mut ending)).await.is_err() {
+        shared.template.kill(id);
+        let _stays = timeout(KILLED_WITHIN, ended(&mut ending)).await;
+    }
     shared.processes().remove(&id);
     outcome
 }
@@ -207,12 +257,18 @@ async fn load_and_serve(shared: &Shared, mut conn: Conn) -> Result<(), LaunchErr
     let id = conn.forked.id;
     let mut ending = conn.forked.watcher();
     let deadline = Instant::now() + shared.plan.load_timeout;
-    let loaded = timeout_at(deadline, conn.loaded()).await;
+    let loaded = tokio::select! {
+        biased;
+        () = shared.pool.closed() => {
+            conn.forked.kill(); // It would load for nobody.
+            return Ok(());
+        }
+        loaded = timeout_at(deadline, conn.loaded()) => loaded,
+    };
     if let Some(error) = not_loaded(shared, &conn, loaded) {
         return Err(error);
     }
-    shared.processes().insert(id, conn.forked.pid());
-    shared.loaded.send_replace(Loaded::Yes);
+    shared.note_loaded();
     let served_from = Instant::now();
     shared.pool.put(conn);
     ended(&mut ending).await;
@@ -248,9 +304,12 @@ fn not_loaded(
         }
         Err(_) => {
             conn.forked.kill();
-            let seconds = shared.plan.load_timeout.as_secs();
-            let reason = format!("The model was not loaded within {seconds} seconds.");
-            Some(LaunchError::Permanent { reason })
+            Some(too_slow(shared.plan.load_timeout))
         }
     }
+}
+
+fn too_slow(limit: Duration) -> LaunchError {
+    let reason = format!("The model was not loaded within {} seconds.", limit.as_secs());
+    LaunchError::Permanent { reason }
 }

@@ -1,8 +1,11 @@
 //! A call and its reply as bytes; `worker.py` says how they look.
 
+use std::time::Duration;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use sagebrush_core::worker::{Call, Payload, Reply, Timings, WorkerError};
-use std::time::Duration;
+
+use crate::contract::error_text;
 
 /// What stands before the head: its length, the status, the length of the body.
 const START: usize = 16;
@@ -93,7 +96,7 @@ impl Start {
         let (content_type, custom_attributes) = (field(), field());
         let status = u16::try_from(self.status).unwrap_or(500);
         if !(200..300).contains(&status) {
-            let message = String::from_utf8_lossy(&body).into_owned();
+            let message = error_text(&body);
             return Err(WorkerError::Model { status, message, content_type });
         }
         let mut time = || {
@@ -121,6 +124,8 @@ impl Start {
 pub(super) enum FrameError {
     #[error("its reply would have {body} bytes: more than {LONGEST_BODY}")]
     TooLong { body: u64 },
+    #[error("it said more than its reply")]
+    TooMuch,
     /// The model could not be loaded; the traceback.
     #[error("{reason}")]
     Failed { reason: String },

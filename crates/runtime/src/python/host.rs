@@ -17,7 +17,8 @@ use super::crew::{Crew, CrewPlan};
 use super::plan::{Launch, Settings};
 use super::template::Template;
 use super::{PythonRecipe, PythonShared};
-use crate::models::ModelFolder;
+use crate::contract::each;
+use crate::models::{self, ModelFolder, Moving};
 use crate::sandbox::Home;
 
 /// How often a model that is called is measured.
@@ -28,6 +29,7 @@ pub(super) struct PythonHost {
     /// Where models are put: outside of the template's own folder, for it may read the files,
     /// which are those of the cache, and must not change them.
     models: Home,
+    moving: Moving,
     /// Where the template sees them.
     seen: PathBuf,
     settings: Settings,
@@ -41,12 +43,12 @@ impl PythonHost {
         recipe: &PythonRecipe,
         spec: &LaunchSpec,
     ) -> Result<Self, LaunchError> {
-        let deadline = Instant::now() + spec.startup_timeout;
         let io = |error: std::io::Error| LaunchError::Transient {
             reason: format!("The folder for models cannot be made: {error}"),
         };
         let models = shared.sandbox.home().map_err(io)?;
         let launch = Launch::prepare(shared, recipe, spec, Some(models.path())).await?;
+        let deadline = Instant::now() + spec.startup_timeout; // Without what was installed first.
         let Launch { plan, home, sandbox, mut settings, image } = launch;
         if !spec.environment.contains_key("SAGEMAKER_MODEL_SERVER_WORKERS") {
             settings.n_workers = 1; // Of each model.
@@ -55,30 +57,27 @@ impl PythonHost {
         let log = (&spec.log, &spec.log_stream);
         let template = Template::start(&sandbox, plan, home, log, deadline).await?;
         let _files = spec.model.iter().chain(&spec.code).cloned().collect();
-        Ok(Self { template, models, seen, settings, image, _files })
+        Ok(Self { template, models, moving: Moving::default(), seen, settings, image, _files })
     }
 }
 
 #[async_trait]
 impl ModelHost for PythonHost {
     async fn load(&self, model: &ModelSpec) -> Result<Arc<dyn Worker>, LoadError> {
-        let (models, name) = (self.models.path().to_owned(), model.name.clone());
-        let from = model.files.dir();
-        let folder = task::blocking(move || ModelFolder::fill(&models, &name, &from)).await;
-        let folder = folder.map_err(std::io::Error::other).flatten();
-        let folder = Mutex::new(Some(folder.map_err(|error| LaunchError::Transient {
-            reason: format!("The files of model {} cannot be placed: {error}", model.target),
-        })?));
+        let moving = self.moving.begin(&model.name).await;
+        // The move ends when this returns or is given up.
+        let (folder, _moving) = models::fill(self.models.path(), model, moving).await?;
         let plan = CrewPlan {
             model_dir: self.seen.join(&model.name).join("model"),
             n_workers: self.settings.n_workers,
             call_timeout: self.settings.call_timeout,
             load_timeout: model.deadline.saturating_duration_since(Instant::now()),
         };
-        let crew = Arc::new(Crew::start(self.template.clone(), plan).await?);
+        let crew = Arc::new(Crew::start(self.template.clone(), plan, model.deadline).await?);
         let memory = Memory { bytes: AtomicU64::new(0), measured_at: Mutex::new(Instant::now()) };
         let memory = Arc::new(memory);
         memory.measure(&crew).await;
+        let folder = Mutex::new(Some(folder));
         Ok(Arc::new(HostedModel { crew, n_workers: self.settings.n_workers, folder, memory }))
     }
 
@@ -131,10 +130,7 @@ impl Memory {
 #[async_trait]
 impl Worker for HostedModel {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
-        let mut replies = Vec::with_capacity(calls.len());
-        for call in calls {
-            replies.push(self.crew.ask(call).await);
-        }
+        let replies = each(calls, |call| self.crew.ask(call)).await;
         if self.memory.is_due() {
             let (crew, memory) = (self.crew.clone(), self.memory.clone());
             task::spawn("model-memory", async move { memory.measure(&crew).await });

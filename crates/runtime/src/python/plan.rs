@@ -9,12 +9,12 @@ use sagebrush_core::worker::{LaunchError, LaunchSpec, Resources};
 use super::template::Plan;
 use super::{PythonRecipe, PythonShared};
 use crate::environment::EnvironmentError;
-use crate::sandbox::{Confinement, Home, Isolation};
+use crate::sandbox::{Confinement, Home, PROCESSES};
 
 /// SageMaker: a container must respond within 60 seconds.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// How many processes and threads a container may have.
-const PROCESSES: usize = 4096;
+/// Each takes descriptors and memory of ours, too.
+const MOST_WORKERS: usize = 512;
 /// What a worker needs beside its model's files, as a guess before it runs.
 const WORKER_BYTES: u64 = 256 << 20;
 
@@ -88,10 +88,8 @@ impl Launch {
             submit_dir: code,
             paths,
         };
-        let isolation = match shared.sandbox.isolation().await {
-            Isolation::Namespaces => "namespaces",
-            Isolation::Group { .. } => "group",
-        };
+        let isolation = shared.sandbox.isolation().await;
+        let isolation = isolation.name();
         let image = format!(
             "python@{};framework={};isolation={isolation}",
             interpreter.version, recipe.framework
@@ -153,6 +151,13 @@ fn settings(
             let by_memory = memory / WORKER_BYTES.saturating_add(model_bytes.saturating_mul(2));
             let by_memory = usize::try_from(by_memory).unwrap_or(usize::MAX);
             resources.cpus.min(cores()).min(by_memory).max(1)
+        }
+        Some(n) if n > MOST_WORKERS => {
+            let reason = format!(
+                "The container's environment has SAGEMAKER_MODEL_SERVER_WORKERS={n}; at most \
+                 {MOST_WORKERS} are allowed."
+            );
+            return Err(LaunchError::Permanent { reason });
         }
         Some(n) => n,
     };

@@ -1,9 +1,8 @@
 //! The idle workers of one model.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::conn::Conn;
@@ -13,7 +12,7 @@ use super::conn::Conn;
 pub(super) struct Pool {
     idle: Mutex<Vec<Conn>>,
     returned: Notify,
-    closed: AtomicBool,
+    is_closed: watch::Sender<bool>,
 }
 
 impl Pool {
@@ -24,7 +23,7 @@ impl Pool {
             if let Some(conn) = self.idle().pop() {
                 return Some(conn);
             }
-            if self.closed.load(Ordering::Acquire) {
+            if self.is_closed() {
                 return None;
             }
             timeout_at(deadline, returned).await.ok()?;
@@ -33,11 +32,11 @@ impl Pool {
 
     /// Gives a worker back, or brings a new one.
     pub(super) fn put(&self, conn: Conn) {
-        if conn.forked.has_ended() || self.closed.load(Ordering::Acquire) {
-            return;
+        let mut idle = self.idle(); // Held, so that neither `remove` nor `close` comes between.
+        if !conn.forked.has_ended() && !self.is_closed() {
+            idle.push(conn);
+            self.returned.notify_one();
         }
-        self.idle().push(conn);
-        self.returned.notify_one();
     }
 
     /// Forgets a worker that has ended.
@@ -47,13 +46,21 @@ impl Pool {
 
     /// Lets the idle workers go, and takes none back: their sockets close, so they end.
     pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.idle().clear();
+        let mut idle = self.idle();
+        self.is_closed.send_replace(true);
+        idle.clear();
         self.returned.notify_waiters();
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        *self.is_closed.borrow()
+    }
+
+    /// Returns once it is closed.
+    pub(super) async fn closed(&self) {
+        let mut is_closed = self.is_closed.subscribe();
+        // It cannot fail: the sender is here.
+        let _closed = is_closed.wait_for(|is_closed| *is_closed).await.is_ok();
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Conn>> {

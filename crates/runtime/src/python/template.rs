@@ -1,6 +1,7 @@
 //! A template process: it has imported the code and its libraries, and forks workers.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd as _;
@@ -13,17 +14,20 @@ use std::time::Duration;
 use sagebrush_core::logs::{LogSink, LogStream};
 use sagebrush_core::task;
 use sagebrush_core::worker::LaunchError;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::control::{Control, Event, Order};
 use super::line::Line;
 use crate::output::{self, Tail};
 use crate::sandbox::{Confinement, Home, Program, Sandbox};
-use crate::tree::Tree;
+use crate::tree::{Exit, Tree};
 
 /// How long workers may take to end by themselves, once their sockets are closed.
 const GRACE: Duration = Duration::from_secs(3);
+/// How long it may take until it is known how a template ended that says nothing any more.
+const UNTIL_CAUSE: Duration = Duration::from_secs(1);
 
 /// What a template is started from.
 pub(super) struct Plan {
@@ -93,7 +97,7 @@ impl Template {
         let template = Arc::new(Self { link, tree, tail, next_id: AtomicU32::new(1) });
         match timeout_at(deadline, template.import(&plan)).await {
             Ok(Ok(())) => {
-                task::spawn("python-template", listen(template.link.clone()));
+                task::spawn("python-template", listen(template.link.clone(), template.tree.end()));
                 Ok(template)
             }
             Ok(Err(error)) => {
@@ -102,7 +106,7 @@ impl Template {
             }
             Err(_) => {
                 template.tree.kill().await;
-                let tail = template.tail.text();
+                let tail = template.tail.complete().await;
                 let reason = format!("The model's code was not imported in time.\n{tail}");
                 Err(LaunchError::Permanent { reason })
             }
@@ -132,7 +136,7 @@ impl Template {
                 let exit = self.tree.kill().await;
                 let reason = format!(
                     "The process {exit} while it imported the model's code.\n{}",
-                    self.tail.text()
+                    self.tail.complete().await
                 );
                 Err(LaunchError::Transient { reason })
             }
@@ -157,7 +161,9 @@ impl Template {
             let _seen = ended.wait_for(Option::is_some).await.is_ok();
             let _closed = last.shutdown(Shutdown::Both);
         });
-        self.link.control.send(&Order::Fork { id, model_dir }, Some(theirs.as_fd())).await?;
+        let order = Order::Fork { id, model_dir };
+        let sent = self.link.control.send(&order, Some(theirs.as_fd())).await;
+        sent.inspect_err(|_| drop(self.link.workers().remove(&id)))?;
         Ok((forked, line))
     }
 
@@ -231,14 +237,18 @@ async fn over(is_over: &mut watch::Receiver<bool>) {
 }
 
 /// Brings what the template says to those whom it concerns, until it ends.
-async fn listen(link: Arc<Link>) {
+async fn listen(link: Arc<Link>, end: impl Future<Output = Exit>) {
     while let Ok(Some(event)) = link.control.receive().await {
         link.note(event);
     }
     link.is_over.send_replace(true);
+    let ending = match timeout(UNTIL_CAUSE, end).await {
+        Ok(exit) => format!("ended with its template, which {exit},"),
+        Err(_late) => "ended with its template".to_owned(),
+    };
     let workers = std::mem::take(&mut *link.workers());
     for entry in workers.into_values() {
-        entry.ending.send_replace(Some("ended with its template".to_owned()));
+        entry.ending.send_replace(Some(ending.clone()));
     }
 }
 
@@ -287,6 +297,9 @@ fn names_an_error(line: &str) -> bool {
 }
 
 fn kill(link: Arc<Link>, id: u32) {
+    if Handle::try_current().is_err() {
+        return; // The server itself ends, and the template with it.
+    }
     task::spawn("python-kill", async move {
         if let Err(error) = link.control.send(&Order::Kill { id }, None).await {
             tracing::debug!(%error, id, "the template of a worker is gone");
@@ -316,9 +329,9 @@ impl Forked {
         kill(self.link.clone(), self.id);
     }
 
-    /// Its process id, as the template sees it.
-    pub(super) fn pid(&self) -> Option<i32> {
-        *self.pid.borrow()
+    /// Its process id, as the template sees it, once that is known.
+    pub(super) fn pid(&self) -> watch::Receiver<Option<i32>> {
+        self.pid.clone()
     }
 }
 

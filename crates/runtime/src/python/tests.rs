@@ -1,5 +1,7 @@
 //! The Python runtime over real processes; the interpreter is `python3` of the `PATH`.
 
+mod rude;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{PythonRecipe, PythonRuntime, PythonShared};
 use crate::environment::Environments;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Mode, Sandbox};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -50,8 +52,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::in_mode(Mode::Auto)
+    }
+
+    fn in_mode(mode: Mode) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let sandbox = Arc::new(Sandbox::open(data.path().join("run")).unwrap());
+        let sandbox = Sandbox::open(data.path().join("run")).unwrap().with_mode(mode);
+        let sandbox = Arc::new(sandbox);
         let environments = Arc::new(Environments::new(data.path().join("environments")));
         let package = data.path().join("python");
         let shared = PythonShared::new(sandbox, environments, &package).unwrap();
@@ -247,6 +254,11 @@ async fn a_caller_who_goes_away_leaves_the_worker_usable() {
     let impatient = timeout(Duration::from_millis(50), worker.invoke(vec![call("sleep0.3")])).await;
     assert!(impatient.is_err());
     assert_eq!(ask(&worker, "pid").await.unwrap().payload.body, pid, "it was not replaced");
+    let mut late = call("sleep0.3");
+    late.deadline = Instant::now() + Duration::from_millis(50);
+    let late = ask_with(&worker, late).await;
+    assert!(matches!(late, Err(WorkerError::TimedOut)), "{late:?}");
+    assert_eq!(ask(&worker, "pid").await.unwrap().payload.body, pid, "it was in time");
     stop(&worker).await;
 }
 
@@ -263,6 +275,9 @@ async fn code_that_cannot_be_imported_or_loaded_says_why() {
     let dies = bench.refusal(dies).await;
     assert!(matches!(dies, LaunchError::Transient { .. }), "{dies:?}");
     assert!(dies.to_string().contains("ended with exit code 137"), "{dies}");
+    let spec = bench.spec(Some(MODEL), &[("SAGEMAKER_MODEL_SERVER_WORKERS", "5000")]);
+    let many = bench.runtime.launch(&spec).await.err().unwrap();
+    assert!(many.to_string().contains("WORKERS=5000; at most 512 are allowed"), "{many}");
     let at_import = bench.refusal("import os\nos._exit(7)").await.to_string();
     assert!(at_import.contains("exit code 7 while it imported"), "{at_import}");
     until(|| bench.homes() == 0).await;
@@ -304,6 +319,7 @@ async fn a_host_loads_models_apart_and_unloads_them() {
     let two = load("two", &MODEL.replace("return data\n", "return b'two'\n")).await.unwrap();
     assert_eq!(ask(&one, "x").await.unwrap().payload.body, "one");
     assert_eq!(ask(&two, "x").await.unwrap().payload.body, "two");
+    assert!(one.memory() > 0 && two.memory() > 0);
     let Err(LoadError::Launch(broken)) = load("broken", "def model_fn(d): raise OSError(5)").await
     else {
         panic!("it was loaded");

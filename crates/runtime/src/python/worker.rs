@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::future::join_all;
 use sagebrush_core::artifact::ArtifactLease;
 use sagebrush_core::worker::{Call, LaunchError, LaunchSpec, Reply, Worker, WorkerError};
 use tokio::time::Instant;
@@ -11,6 +10,7 @@ use tokio::time::Instant;
 use super::crew::{Crew, CrewPlan};
 use super::plan::Launch;
 use super::template::Template;
+use crate::contract::each;
 
 pub(super) struct PythonWorker {
     crew: Crew,
@@ -38,9 +38,9 @@ impl PythonWorker {
             model_dir,
             n_workers: settings.n_workers,
             call_timeout: settings.call_timeout,
-            load_timeout: deadline.saturating_duration_since(Instant::now()),
+            load_timeout: spec.startup_timeout,
         };
-        match Crew::start(template.clone(), crew_plan).await {
+        match Crew::start(template.clone(), crew_plan, deadline).await {
             Ok(crew) => {
                 let _files = spec.model.iter().chain(&spec.code).cloned().collect();
                 Ok(Self { crew, template, n_workers: settings.n_workers, image, _files })
@@ -56,7 +56,7 @@ impl PythonWorker {
 #[async_trait]
 impl Worker for PythonWorker {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
-        join_all(calls.into_iter().map(|call| self.crew.ask(call))).await
+        each(calls, |call| self.crew.ask(call)).await
     }
 
     async fn ping(&self) -> Result<(), WorkerError> {

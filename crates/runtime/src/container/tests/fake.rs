@@ -36,6 +36,8 @@ struct End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Image {
     Serves,
+    /// Has the label of multi-model containers, and loads what it finds in its mount.
+    HostsModels,
     /// Prints a line and ends with this code.
     Crashes(i64),
     /// Answers no ping.
@@ -51,6 +53,8 @@ struct Running {
     server: Option<JoinHandle<()>>,
     logs: Option<mpsc::UnboundedReceiver<Bytes>>,
     log: Option<Log>,
+    /// The weights of its models, by their names.
+    models: BTreeMap<String, String>,
 }
 
 #[derive(Default)]
@@ -62,6 +66,8 @@ pub(super) struct State {
     /// What was asked, but for waits and logs.
     pub(super) asked: Vec<String>,
     n_created: usize,
+    /// What a creation waits for before it answers.
+    pub(super) held: Option<watch::Receiver<bool>>,
 }
 
 /// The engine; its socket is in a folder of its own.
@@ -89,6 +95,11 @@ impl FakeEngine {
         Self { dir, state }
     }
 
+    /// A folder of its own.
+    pub(super) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     pub(super) fn socket(&self) -> PathBuf {
         self.dir.path().join("engine.sock")
     }
@@ -111,8 +122,16 @@ impl FakeEngine {
             server: None,
             logs: None,
             log: None,
+            models: BTreeMap::new(),
         };
         self.state(|state| state.containers.insert(id.to_owned(), running));
+    }
+
+    /// The models that containers have loaded.
+    pub(super) fn models(&self) -> Vec<String> {
+        self.state(|state| {
+            state.containers.values().flat_map(|it| it.models.keys().cloned()).collect()
+        })
     }
 
     pub(super) fn ids(&self) -> Vec<String> {
@@ -126,6 +145,14 @@ impl FakeEngine {
                 running.finish(End { code: 137, oom_killed: true });
             }
         });
+    }
+}
+
+impl State {
+    /// True if it was there.
+    fn note_model(&mut self, id: &str, name: &str, weights: String) -> bool {
+        let models = &mut self.containers.get_mut(id).unwrap().models;
+        models.insert(name.to_owned(), weights).is_some()
     }
 }
 
@@ -155,7 +182,14 @@ async fn answer(
         (&Method::GET, ["images", .., "json"]) => inspect_image(&path, &state),
         (&Method::POST, ["images", "create"]) => pull(&query, &state),
         (&Method::GET, ["containers", "json"]) => list(&query, &state),
-        (&Method::POST, ["containers", "create"]) => create(&body, &state),
+        (&Method::POST, ["containers", "create"]) => {
+            let created = create(&body, &state);
+            let held = state.lock().unwrap().held.clone();
+            if let Some(mut held) = held {
+                let _free = held.wait_for(|free| *free).await;
+            }
+            created
+        }
         (&Method::POST, ["containers", id, "start"]) => start(id, &state).await,
         (&Method::GET, ["containers", id, "json"]) => inspect(id, &state),
         (&Method::GET, ["containers", id, "logs"]) => logs(id, &state),
@@ -184,10 +218,15 @@ fn digest(name: &str) -> String {
 
 fn inspect_image(path: &str, state: &Mutex<State>) -> Response<Body> {
     let name = path.strip_prefix("/images/").unwrap().strip_suffix("/json").unwrap();
-    match state.lock().unwrap().images.contains_key(name) {
-        true => say(200, &json!({"Id": "sha256:id", "RepoDigests": [digest(name)]})),
-        false => missing("image"),
-    }
+    let Some(image) = state.lock().unwrap().images.get(name).copied() else {
+        return missing("image");
+    };
+    let labels = match image {
+        Image::HostsModels => json!({"com.amazonaws.sagemaker.capabilities.multi-models": "true"}),
+        Image::Serves | Image::Crashes(_) | Image::Mute | Image::Unstartable => Value::Null,
+    };
+    let config = json!({"Labels": labels});
+    say(200, &json!({"Id": "sha256:id", "RepoDigests": [digest(name)], "Config": config}))
 }
 
 fn pull(query: &str, state: &Mutex<State>) -> Response<Body> {
@@ -228,7 +267,8 @@ fn create(body: &[u8], state: &Mutex<State>) -> Response<Body> {
     let (log, logs) = mpsc::unbounded();
     let end = watch::Sender::new(None);
     let (log, logs) = (Some(log), Some(logs));
-    let running = Running { body, port: 0, end, server: None, logs, log };
+    let models = BTreeMap::new();
+    let running = Running { body, port: 0, end, server: None, logs, log, models };
     state.containers.insert(id.clone(), running);
     say(201, &json!({"Id": id, "Warnings": []}))
 }
@@ -253,9 +293,9 @@ async fn start(id: &str, state: &Arc<Mutex<State>>) -> Response<Body> {
             drop(log);
             running.finish(End { code, oom_killed: false });
         }
-        Image::Serves | Image::Mute => {
+        Image::Serves | Image::HostsModels | Image::Mute => {
             running.port = listener.local_addr().unwrap().port();
-            let pings = image == Image::Serves;
+            let pings = image != Image::Mute;
             let model = model(listener, pings, id.to_owned(), state.clone());
             running.server = Some(task::spawn("model", model));
         }
@@ -286,7 +326,7 @@ async fn invoked(
     id: String,
     state: Arc<Mutex<State>>,
 ) -> io::Result<Response<Full<Bytes>>> {
-    let path = request.uri().path().to_owned();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
     let mut response = Response::new(Full::new(body.clone()));
     match (path.as_str(), &body[..]) {
@@ -297,9 +337,57 @@ async fn invoked(
             return Err(io::Error::other("it crashed"));
         }
         ("/invocations", _) => {}
+        _ if path.starts_with("/models") => {
+            let load = serde_json::from_slice(&body).unwrap_or(Value::Null);
+            let (status, text) = models(&method, &path, &load, &id, &state).await;
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            *response.body_mut() = Full::new(Bytes::from(text));
+        }
         _ => *response.status_mut() = StatusCode::NOT_FOUND,
     }
     Ok(response)
+}
+
+/// What a multi-model container answers. Its models do as their weights say.
+async fn models(
+    method: &Method,
+    path: &str,
+    load: &Value,
+    id: &str,
+    state: &Mutex<State>,
+) -> (u16, String) {
+    if let (&Method::POST, "/models") = (method, path) {
+        let (name, url) = (load["model_name"].as_str().unwrap(), load["url"].as_str().unwrap());
+        let weights = {
+            let mut state = state.lock().unwrap();
+            let running = state.containers.get_mut(id).unwrap();
+            let mounts = running.body["HostConfig"]["Mounts"].as_array().unwrap().clone();
+            let mount = mounts.iter().find(|it| it["Target"] == "/opt/ml/models").unwrap();
+            let inside = Path::new(url).strip_prefix("/opt/ml/models").unwrap();
+            let source = Path::new(mount["Source"].as_str().unwrap());
+            std::fs::read_to_string(source.join(inside).join("weights")).unwrap()
+        };
+        match weights.as_str() {
+            "huge" => return (507, "no memory".to_owned()),
+            "bad" => return (400, "bad weights".to_owned()),
+            _ => {}
+        }
+        let is_slow = weights == "slow";
+        let is_known = state.lock().unwrap().note_model(id, name, weights);
+        let status = if is_known { 409 } else { 200 };
+        if is_slow {
+            std::future::pending::<()>().await;
+        }
+        return (status, String::new());
+    }
+    let name = path.split('/').nth(2).unwrap();
+    let mut state = state.lock().unwrap();
+    let known = &mut state.containers.get_mut(id).unwrap().models;
+    let found = match *method {
+        Method::DELETE => known.remove(name),
+        _ => known.get(name).cloned(),
+    };
+    found.map_or_else(|| (404, "unknown model".to_owned()), |weights| (200, weights))
 }
 
 fn inspect(id: &str, state: &Mutex<State>) -> Response<Body> {
