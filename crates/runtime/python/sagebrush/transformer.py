@@ -44,11 +44,7 @@ class Stages(Transformer):
     def __call__(self, body, content_type, accept, context):
         started = perf_counter_ns()
         self.timings = (0, 0, 0)
-        encoding = text_encoding(content_type)
-        if encoding is not None:
-            body = decode_text(body, encoding)
-        elif type(body) is not bytes:
-            body = bytes(body)
+        body = _text_or_bytes(body, content_type)
         if not accept or accept == ANY:
             accept = self._default_accept
         if self._input_context:
@@ -85,11 +81,7 @@ class Whole(Transformer):
     def __call__(self, body, content_type, accept, context):
         started = perf_counter_ns()
         self.timings = (0, 0, 0)
-        encoding = text_encoding(content_type)
-        if encoding is not None:
-            body = decode_text(body, encoding)
-        elif type(body) is not bytes:
-            body = bytes(body)
+        body = _text_or_bytes(body, content_type)
         if not accept or accept == ANY:
             accept = self._default_accept
 
@@ -103,6 +95,14 @@ class Whole(Transformer):
         answer = _answer(result, accept, "transform_fn", context)
         self.timings = (decoded - started, transformed - decoded, perf_counter_ns() - transformed)
         return answer
+
+
+def _text_or_bytes(body, content_type):
+    """A payload as the user's functions take it: `str` for types of text."""
+    encoding = text_encoding(content_type)
+    if encoding is not None:
+        return decode_text(body, encoding)
+    return body if type(body) is bytes else bytes(body)
 
 
 def _answer(result, accept, name, context):
