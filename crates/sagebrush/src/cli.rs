@@ -28,7 +28,7 @@ pub enum Command {
     Serve,
     /// Prints what unmodified AWS clients need: `eval "$(sagebrush env)"`.
     Env(EnvArgs),
-    /// Fetches ONNX Runtime through the machine's own pip.
+    /// Fetches ONNX Runtime and uv through the machine's own pip.
     Setup,
     /// Puts a model behind an endpoint: a folder, a .onnx file or a model.tar.gz.
     Deploy(DeployArgs),
