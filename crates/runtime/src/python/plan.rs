@@ -15,6 +15,8 @@ use crate::sandbox::{Confinement, Home, Isolation};
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many processes and threads a container may have.
 const PROCESSES: usize = 4096;
+/// More than any machine has cores for, and few enough for [`PROCESSES`].
+const MOST_WORKERS: usize = 1024;
 /// What a worker needs beside its model's files, as a guess before it runs.
 const WORKER_BYTES: u64 = 256 << 20;
 
@@ -153,6 +155,13 @@ fn settings(
             let by_memory = memory / WORKER_BYTES.saturating_add(model_bytes.saturating_mul(2));
             let by_memory = usize::try_from(by_memory).unwrap_or(usize::MAX);
             resources.cpus.min(cores()).min(by_memory).max(1)
+        }
+        Some(n) if n > MOST_WORKERS => {
+            let reason = format!(
+                "The container's environment has SAGEMAKER_MODEL_SERVER_WORKERS={n}, and at most \
+                 {MOST_WORKERS} can be."
+            );
+            return Err(LaunchError::Permanent { reason });
         }
         Some(n) => n,
     };
