@@ -125,7 +125,10 @@ def test_looking_at_endpoints(sagebrush, deployed):
     assert deployed.encode() in sagebrush("endpoints").stdout
     described = json.loads(sagebrush("describe", deployed, "--json").stdout)
     assert (described["EndpointName"], described["EndpointStatus"]) == (deployed, "InService")
-    assert b"InService" in sagebrush("describe", deployed).stdout
+    shown = sagebrush("describe", deployed).stdout
+    assert b"InService" in shown
+    [image] = described["ProductionVariants"][0]["DeployedImages"]
+    assert f"{image['SpecifiedImage']} -> {image['ResolvedImage']}".encode() in shown
 
 
 def test_logs(sagebrush, deployed, row):

@@ -276,6 +276,13 @@ def test_code_that_cannot_start(client, deploy, source, named):
     assert len(reason) <= 1024
 
 
+@pytest.mark.parametrize("workers", ["100000", "-1", "some"])
+def test_numbers_of_workers_that_cannot_be(deploy, workers):
+    variables = {"SAGEMAKER_MODEL_SERVER_WORKERS": workers}
+    reason = deploy.failing(support.inference_py(FOUR), image=support.PYTHON, environment=variables)
+    assert f"SAGEMAKER_MODEL_SERVER_WORKERS={workers}" in reason
+
+
 def test_no_code_at_all(deploy):
     reason = deploy.failing({"notes.txt": "no code"}, image=support.PYTHON)
     assert "inference.py" in reason, reason

@@ -189,6 +189,8 @@ def test_a_hostname_where_there_is_one_container_only(deploy, runtime):
         # Direct calls need names to be called by, each another one.
         ([{"image": support.PYTHON}, {"image": support.PYTHON}], "Direct"),
         ([{"image": support.PYTHON, "hostname": "same"}] * 2, "Direct"),
+        # No process can have such a variable.
+        ([{"image": support.PYTHON, "environment": {"NAME": "a\0b"}}], None),
     ],
 )
 def test_models_that_cannot_be(deploy, containers, execution):

@@ -39,8 +39,12 @@ use crate::secrets::master_secret;
 /// Names that stand for this server in virtual-host requests.
 const S3_DOMAINS: &[&str] = &["localhost", "s3.localhost"];
 
-/// How long the end of the server waits for its instances and its store.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the end of the server waits for its instances.
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long their calls may take of it. Less, so that there is time to end what runs too long.
+const INSTANCE_DRAIN: Duration = Duration::from_secs(8);
+/// How long it waits for its store.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A response of any door.
 pub type Answer = Response<http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>>;
@@ -163,7 +167,7 @@ impl App {
         }
         let groups: Vec<_> = self.fleet.watch().borrow().keys().cloned().collect();
         for group in &groups {
-            if let Err(error) = self.fleet.delete_group(group, STOP_TIMEOUT).await {
+            if let Err(error) = self.fleet.delete_group(group, INSTANCE_DRAIN).await {
                 tracing::warn!(%error, %group, "a group could not be stopped");
             }
         }
@@ -172,7 +176,7 @@ impl App {
         if tokio::time::timeout(STOP_TIMEOUT, gone).await.is_err() {
             tracing::warn!("some instances were cut off");
         }
-        if tokio::time::timeout(STOP_TIMEOUT, self.store.close()).await.is_err() {
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
             tracing::warn!("the store did not close in time; it recovers at the next start");
         }
     }

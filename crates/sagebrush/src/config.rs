@@ -189,6 +189,7 @@ impl Config {
             ("account-id", &self.account_id, is_account, "an account id has 12 digits"),
             ("region", &self.region, is_region, "a region is like us-east-1"),
             ("access-key", &self.access_key, !self.access_key.is_empty(), "it must not be empty"),
+            ("python", &self.python, !self.python.is_empty(), "it must not be empty"),
         ];
         for (name, value, holds, reason) in checks {
             if !holds {
@@ -319,6 +320,7 @@ mod tests {
         check_error("account-id = \"12\"", "12 digits");
         check_error("region = \"a/b\"", "like us-east-1");
         check_error("secret-key = \"\"", "must not be empty");
+        check_error("python = \"\"", "python is ``: it must not be empty");
         check_error("log-format = \"xml\"", "text or json");
         check_error("lissten = \"x\"", "unknown field `lissten`");
         check_error("listen = ", "cannot read the config file");

@@ -18,6 +18,9 @@ use serde::Deserialize;
 use crate::config::{Config, ConfigError};
 use crate::setup;
 
+/// Nobody waits longer for a program to end.
+const LONGEST_GRACE: u64 = 3600;
+
 /// An `[[image]]` of the config file: a program if it has a `command`, else Python code.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -42,6 +45,58 @@ pub struct ImageEntry {
     pub isolated: bool,
     pub readable: Vec<PathBuf>,
     pub grace_seconds: Option<u64>,
+}
+
+impl ImageEntry {
+    /// Why the entry cannot be meant as it stands.
+    fn check(&self) -> Result<(), String> {
+        let is_program = self.command.is_some();
+        let program = self.command.as_ref().map(|command| command.first().map(String::as_str));
+        let is_path = |path: &Option<String>| path.as_ref().is_none_or(|it| it.starts_with('/'));
+        let is_name = |name: &String| !name.is_empty() && !name.contains(['=', '\0']);
+        let variables = &self.environment;
+        let checks = [
+            (!self.pattern.is_empty(), "it has no pattern"),
+            (!is_program || self.framework.is_none(), "it has a command and a framework"),
+            (!is_program || self.interpreter.is_none(), "it has a command and an interpreter"),
+            (!matches!(program, Some(None | Some(""))), "its command is empty"),
+            (is_path(&self.ping), "ping does not begin with a /"),
+            (is_path(&self.invocations), "invocations does not begin with a /"),
+            (self.concurrency != Some(0), "concurrency is 0"),
+            (
+                self.grace_seconds.is_none_or(|seconds| seconds <= LONGEST_GRACE),
+                "grace-seconds is more than 3600",
+            ),
+            (
+                variables.keys().all(is_name) && !variables.values().any(|it| it.contains('\0')),
+                "its environment has what cannot be a variable",
+            ),
+        ];
+        if let Some((_, reason)) = checks.into_iter().find(|(holds, _)| !holds) {
+            return Err(reason.to_owned());
+        }
+        match self.key_of_a_program() {
+            Some(key) if !is_program => {
+                Err(format!("{key} is for programs, and it has no command"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// A key that is there and means nothing without a `command`.
+    fn key_of_a_program(&self) -> Option<&'static str> {
+        let keys = [
+            ("directory", self.directory.is_some()),
+            ("ping", self.ping.is_some()),
+            ("invocations", self.invocations.is_some()),
+            ("concurrency", self.concurrency.is_some()),
+            ("multi-model", self.multi_model),
+            ("isolated", self.isolated),
+            ("readable", !self.readable.is_empty()),
+            ("grace-seconds", self.grace_seconds.is_some()),
+        ];
+        keys.into_iter().find(|(_, is_there)| *is_there).map(|(key, _)| key)
+    }
 }
 
 /// A framework of Python images.
@@ -150,28 +205,18 @@ impl Runtimes {
     fn of(&self, entry: &ImageEntry) -> Result<Arc<dyn Runtime>, ConfigError> {
         let refused =
             |reason: String| ConfigError::Image { pattern: entry.pattern.clone(), reason };
-        if entry.pattern.is_empty() {
-            return Err(refused("it has no pattern".to_owned()));
+        entry.check().map_err(refused)?;
+        if entry.command.is_some() {
+            let recipe = process_recipe(entry);
+            return Ok(Arc::new(ProcessRuntime::new(self.sandbox.clone(), recipe)));
         }
-        match (&entry.command, &entry.framework) {
-            (Some(_), Some(_)) => Err(refused("it has a command and a framework".to_owned())),
-            (Some(command), None) if command.is_empty() => {
-                Err(refused("its command is empty".to_owned()))
-            }
-            (Some(_), None) => {
-                let recipe = process_recipe(entry);
-                Ok(Arc::new(ProcessRuntime::new(self.sandbox.clone(), recipe)))
-            }
-            (None, framework) => {
-                let wanted = framework.as_deref().unwrap_or("python");
-                let framework = FRAMEWORKS.iter().find(|framework| framework.name == wanted);
-                let framework = framework.ok_or_else(|| {
-                    let known: Vec<&str> = FRAMEWORKS.iter().map(|known| known.name).collect();
-                    refused(format!("framework {wanted} is not one of {}", known.join(", ")))
-                })?;
-                Ok(self.python(framework, entry))
-            }
-        }
+        let wanted = entry.framework.as_deref().unwrap_or("python");
+        let framework = FRAMEWORKS.iter().find(|framework| framework.name == wanted);
+        let framework = framework.ok_or_else(|| {
+            let known: Vec<&str> = FRAMEWORKS.iter().map(|known| known.name).collect();
+            refused(format!("framework {wanted} is not one of {}", known.join(", ")))
+        })?;
+        Ok(self.python(framework, entry))
     }
 
     fn python(&self, framework: &Framework, entry: &ImageEntry) -> Arc<dyn Runtime> {
@@ -203,5 +248,51 @@ fn process_recipe(entry: &ImageEntry) -> ProcessRecipe {
         isolated: entry.isolated,
         readable: entry.readable.clone(),
         grace: grace.unwrap_or(default.grace),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ImageEntry;
+
+    fn check(toml: &str, wanted: Result<(), &str>) {
+        let entry: ImageEntry = toml::from_str(toml).unwrap();
+        assert_eq!(entry.check(), wanted.map_err(str::to_owned), "{toml}");
+    }
+
+    #[test]
+    fn entries_that_can_be() {
+        check("pattern = 'a'", Ok(()));
+        check("pattern = 'a'\nframework = 'sklearn'\ninterpreter = 'python3.12'", Ok(()));
+        let program = "pattern = 'a'\ncommand = ['x', '']\nping = '/up'\nconcurrency = 1\n\
+                       multi-model = true\nreadable = ['/data']\ngrace-seconds = 3600";
+        check(program, Ok(()));
+    }
+
+    #[test]
+    fn entries_that_cannot_be() {
+        let program = |more: &str| format!("pattern = 'a'\ncommand = ['x']\n{more}");
+        check("command = ['x']", Err("it has no pattern"));
+        check("pattern = 'a'\ncommand = []", Err("its command is empty"));
+        check("pattern = 'a'\ncommand = ['']", Err("its command is empty"));
+        check(&program("framework = 'python'"), Err("it has a command and a framework"));
+        check(&program("interpreter = 'python3'"), Err("it has a command and an interpreter"));
+        check(&program("ping = 'up'"), Err("ping does not begin with a /"));
+        check(&program("invocations = ''"), Err("invocations does not begin with a /"));
+        check(&program("concurrency = 0"), Err("concurrency is 0"));
+        check(&program("grace-seconds = 3601"), Err("grace-seconds is more than 3600"));
+        let no_variable = Err("its environment has what cannot be a variable");
+        check(&program("environment = { 'A=B' = 'c' }"), no_variable);
+        check(&program("environment = { A = \"\\u0000\" }"), no_variable);
+    }
+
+    #[test]
+    fn keys_of_programs_without_a_program() {
+        for line in ["ping = '/up'", "multi-model = true", "directory = '/srv'", "isolated = true"]
+        {
+            let key = line.split(' ').next().unwrap();
+            let reason = format!("{key} is for programs, and it has no command");
+            check(&format!("pattern = 'a'\n{line}"), Err(&reason));
+        }
     }
 }

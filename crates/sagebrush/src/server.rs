@@ -15,14 +15,20 @@ use sagebrush_core::task;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::assemble::App;
+use crate::assemble::{App, CLOSE_TIMEOUT, STOP_TIMEOUT};
 use crate::config::{Config, LogFormat};
 use crate::failure::Failure;
 
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long calls under way may take after SIGTERM.
-const DRAIN: Duration = Duration::from_secs(30);
+const DRAIN: Duration = Duration::from_secs(26);
+/// Whoever asked the server to end may rely on this, whatever models do.
+const END: Duration = Duration::from_secs(40);
+const _: () = assert!(
+    DRAIN.as_secs() + STOP_TIMEOUT.as_secs() + CLOSE_TIMEOUT.as_secs() < END.as_secs(),
+    "the parts of the end take longer than the whole"
+);
 /// Connections beyond this wait in the listener's backlog.
 const MAX_CONNECTIONS: usize = 8192;
 /// HTTP/2 streams of one connection.

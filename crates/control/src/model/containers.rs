@@ -1,6 +1,6 @@
 //! What a `CreateModel` asks for, checked: one container or several, and how they answer together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sagebrush_aws::ApiError;
 use sagebrush_core::artifact::ModelData;
@@ -100,17 +100,27 @@ impl TryFrom<wire::ContainerDefinition> for Container {
         let Some(image) = definition.image else {
             return Err(ApiError::validation("Image is required for a container."));
         };
+        let environment = definition.environment.unwrap_or_default();
+        check_environment(&environment)?;
         let cache = definition.multi_model_config.and_then(|config| config.model_cache_setting);
         Ok(Self {
             // The API takes an empty one for none.
             hostname: definition.container_hostname.filter(|name| !name.is_empty()),
             image,
             model_data,
-            environment: definition.environment.unwrap_or_default(),
+            environment,
             multi_model,
             keeps_models: cache != Some(wire::ModelCacheSetting::Disabled),
         })
     }
+}
+
+/// SageMaker's pattern lets a NUL through, but no process can have one in its environment.
+fn check_environment(environment: &BTreeMap<String, String>) -> Result<(), ApiError> {
+    let unfit = environment.iter().find(|(_, value)| value.contains('\0'));
+    unfit.map_or(Ok(()), |(name, _)| {
+        Err(ApiError::validation(format!("Environment variable {name} has a NUL character.")))
+    })
 }
 
 /// The prefix below which a multi-model container finds its models.

@@ -1,11 +1,13 @@
 """Answers that are errors, and how any exception becomes one."""
 
+import importlib
 import os
 import traceback
 
 from . import jsontext
 
-_PACKAGE = os.path.dirname(__file__) + os.sep
+# Our package, and the ways in which it imports code.
+_NOT_THEIRS = (os.path.dirname(__file__) + os.sep, importlib.__file__, "<frozen importlib")
 
 
 class HttpError(Exception):
@@ -51,7 +53,7 @@ def as_http_error(exception):
     status = getattr(exception, "status_code", None)
     if type(status) is bool or not isinstance(status, int) or not 200 <= status <= 599:
         status = 500
-    text = "%s\n%s" % (_message(exception), _trace(exception))
+    text = "%s\n%s" % (_message(exception), trace(exception))
     return HttpError(status, text, "text/plain")
 
 
@@ -73,11 +75,12 @@ def _message(exception):
         return type(exception).__name__
 
 
-def _trace(exception):
+def trace(exception):
     """The traceback from the first frame that is not ours: the author looks for theirs."""
     frames = exception.__traceback__
     theirs = frames
-    while theirs is not None and theirs.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+    while theirs is not None and theirs.tb_frame.f_code.co_filename.startswith(_NOT_THEIRS):
         theirs = theirs.tb_next
-    lines = traceback.format_exception(type(exception), exception, theirs or frames)
-    return "".join(lines)
+    if theirs is None and not isinstance(exception, SyntaxError):  # Which says its place itself.
+        theirs = frames
+    return "".join(traceback.format_exception(type(exception), exception, theirs))

@@ -4,7 +4,8 @@ import io
 import os
 import sys
 import threading
-import traceback
+
+from sagebrush.errors import trace
 
 # The call under way in this process; None between calls.
 request_id = None
@@ -106,7 +107,7 @@ def report(text):
 def explain(error):
     """The traceback of an error, as it goes to the log, too."""
     try:
-        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        text = trace(error)
     except Exception:  # An error of the code may fail to say what it is.
         text = f"{type(error).__name__}\n"
     report(text)

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::failure::{CallFailure, chain};
 
-/// The replies that one container may have under way, together. One reply of an asynchronous call
-/// may be as large; several of that size at once would cost more than the machine has.
-pub(crate) const LARGEST_REPLIES: usize = 1 << 30;
+/// The replies that one container may have under way, together. A program may never end what it
+/// says: that must not cost more than the machine has.
+pub(crate) const LARGEST_REPLIES: usize = 256 << 20;
 /// How much of an error's text is kept.
 const LARGEST_ERROR: usize = 64 << 10;
 /// What is set aside at once because `Content-Length` says so: it may lie.

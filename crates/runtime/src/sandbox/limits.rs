@@ -39,7 +39,12 @@ fn allowed(bytes: u64) -> u64 {
 /// at the real limit; this one, well above, is for what outruns the watch.
 pub(super) fn script_inside(confinement: &Confinement) -> Option<String> {
     let most = confinement.processes.filter(|_| !getuid().is_root() && counts_by_namespace())?;
-    Some(format!("ulimit -u {}; exec \"$@\"", most * 2 + 64))
+    Some(counted(most * 2 + 64))
+}
+
+/// The letter is not the same in all shells; a system with neither is left to the watch.
+fn counted(most: usize) -> String {
+    format!("{{ ulimit -u {most} || ulimit -p {most}; }} 2>/dev/null; exec \"$@\"")
 }
 
 fn counts_by_namespace() -> bool {
@@ -47,4 +52,22 @@ fn counts_by_namespace() -> bool {
     let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     version >= COUNTS_BY_NAMESPACE
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::counted;
+
+    #[test]
+    fn the_count_holds_in_this_shell_and_nothing_is_said() {
+        let script = counted(321);
+        let command = ["-c", &script, "sh", "cat", "/proc/self/limits"];
+        let done = Command::new("/bin/sh").args(command).output().unwrap();
+        let limits = String::from_utf8(done.stdout).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max processes")).unwrap();
+        assert!(line.contains("321"), "{line}");
+        assert_eq!(String::from_utf8(done.stderr).unwrap(), "");
+    }
 }

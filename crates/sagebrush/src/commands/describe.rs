@@ -25,6 +25,9 @@ pub(crate) async fn run(config: &Config, args: &NameArgs) -> Result<(), Failure>
     ];
     for variant in endpoint["ProductionVariants"].as_array().into_iter().flatten() {
         rows.push(vec!["variant".to_owned(), variant_line(variant)]);
+        for image in variant["DeployedImages"].as_array().into_iter().flatten() {
+            rows.push(vec!["image".to_owned(), image_line(image)]);
+        }
     }
     if let Some(reason) = endpoint["FailureReason"].as_str() {
         rows.push(vec!["reason".to_owned(), reason.to_owned()]);
@@ -40,4 +43,10 @@ fn variant_line(variant: &Value) -> String {
         variant["DesiredInstanceCount"],
         variant["CurrentWeight"],
     )
+}
+
+/// The image as it was asked for, and what serves it here.
+fn image_line(image: &Value) -> String {
+    let text = |name: &str| image[name].as_str().unwrap_or_default();
+    format!("{} -> {}", text("SpecifiedImage"), text("ResolvedImage"))
 }

@@ -39,6 +39,11 @@ impl Settings {
         for name in &pinned {
             target::check(name).map_err(|error| permanent(format!("{PINNED}: {error}")))?;
         }
+        if pinned.len() > room.models {
+            let (n, most) = (pinned.len(), room.models);
+            let reason = format!("{PINNED} names {n} models, but {CACHE_MODELS} keeps {most}.");
+            return Err(permanent(reason));
+        }
         Ok(Self { room, pinned, keeps_models: how.keeps_models })
     }
 }
@@ -87,5 +92,8 @@ mod tests {
         {
             assert!(read(&[(name, value)]).unwrap_err().contains(name), "{name} {value}");
         }
+        read(&[(PINNED, "a,b"), (CACHE_MODELS, "2")]).unwrap();
+        let crowded = read(&[(PINNED, "a,b"), (CACHE_MODELS, "1")]).unwrap_err();
+        assert!(crowded.contains("names 2 models") && crowded.contains("keeps 1"), "{crowded}");
     }
 }
