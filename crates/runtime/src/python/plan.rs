@@ -154,8 +154,8 @@ fn settings(
         }
         Some(n) if n > MOST_WORKERS => {
             let reason = format!(
-                "The container's environment has SAGEMAKER_MODEL_SERVER_WORKERS={n}, and at most \
-                 {MOST_WORKERS} can be."
+                "The container's environment has SAGEMAKER_MODEL_SERVER_WORKERS={n}; at most \
+                 {MOST_WORKERS} are allowed."
             );
             return Err(LaunchError::Permanent { reason });
         }
