@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ struct Shared {
     processes: Mutex<BTreeMap<u32, Process>>,
     /// How many workers are being kept.
     n_kept: watch::Sender<usize>,
+    /// How many of them have loaded the model, and take calls.
+    n_serving: AtomicUsize,
 }
 
 /// The process id, once it is known.
@@ -79,6 +82,7 @@ impl Crew {
             loaded: watch::Sender::new(Loaded::NotYet),
             processes: Mutex::default(),
             n_kept: watch::Sender::new(n_workers),
+            n_serving: AtomicUsize::new(0),
         };
         let crew = Self { shared: Arc::new(shared) };
         for _ in 0..n_workers {
@@ -151,8 +155,10 @@ impl Shared {
     /// longer than the next attempt while none can be had.
     fn patience(&self, deadline: Instant) -> Instant {
         match &*self.loaded.borrow() {
-            Loaded::No(_) | Loaded::Never(_) => deadline.min(Instant::now() + LONGEST_WAIT),
-            Loaded::Yes | Loaded::NotYet => deadline,
+            Loaded::No(_) | Loaded::Never(_) if self.n_serving.load(Ordering::Relaxed) == 0 => {
+                deadline.min(Instant::now() + LONGEST_WAIT)
+            }
+            Loaded::No(_) | Loaded::Never(_) | Loaded::Yes | Loaded::NotYet => deadline,
         }
     }
 
@@ -270,8 +276,10 @@ async fn load_and_serve(shared: &Shared, mut conn: Conn) -> Result<(), LaunchErr
     }
     shared.note_loaded();
     let served_from = Instant::now();
+    shared.n_serving.fetch_add(1, Ordering::Relaxed);
     shared.pool.put(conn);
     ended(&mut ending).await;
+    shared.n_serving.fetch_sub(1, Ordering::Relaxed);
     shared.pool.remove(id);
     if served_from.elapsed() < FIRST_WAIT {
         sleep(FIRST_WAIT).await; // It ends as soon as it is asked: do not fork without a pause.
