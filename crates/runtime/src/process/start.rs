@@ -74,7 +74,6 @@ impl Starter<'_> {
     }
 
     async fn refuse_the_impossible(&self) -> Result<(), LaunchError> {
-        self.sandbox.check_network(self.network()).await?;
         if !self.network() && !self.plan.socket {
             let reason = format!(
                 "The image {} listens on a TCP port, which nothing reaches under network \
@@ -84,6 +83,7 @@ impl Starter<'_> {
             );
             return Err(LaunchError::Permanent { reason });
         }
+        self.sandbox.check_network(self.network()).await?;
         let program = self.path();
         if !program.is_absolute() {
             return Ok(()); // It is looked for on the `PATH`.

@@ -23,6 +23,7 @@ use crate::sandbox::Sandbox;
 /// A runtime in a folder of its own, with the recipe of the Python server.
 struct Bench {
     dir: TempDir,
+    sandbox: Arc<Sandbox>,
     runtime: ProcessRuntime,
     spec: LaunchSpec,
     log: Arc<MemoryLog>,
@@ -53,8 +54,8 @@ impl Bench {
         change(&mut recipe);
         let sandbox = Arc::new(Sandbox::open(dir.path().join("run")).unwrap());
         let log = Arc::new(MemoryLog::default());
-        let (runtime, spec) = (ProcessRuntime::new(sandbox, recipe), spec("app", &log));
-        Self { dir, runtime, spec, log }
+        let (runtime, spec) = (ProcessRuntime::new(sandbox.clone(), recipe), spec("app", &log));
+        Self { dir, sandbox, runtime, spec, log }
     }
 
     async fn launch(&self) -> Arc<dyn Worker> {
