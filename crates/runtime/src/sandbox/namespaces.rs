@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde::Deserialize;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, ChildStderr, Command};
@@ -59,15 +60,35 @@ pub(super) async fn start(
         .process_group(0)
         .kill_on_drop(true);
     let mut child = command.spawn()?;
+    let holder = child.id().and_then(|id| i32::try_from(id).ok());
+    let unborn = Unborn(holder.and_then(Process::of));
     let stderr = child.stderr.as_mut().ok_or_else(|| io::Error::other("it has no output"))?;
     let born = timeout(BIRTH, birth(stderr)).await;
     let born = born.map_err(|_| io::Error::other("bubblewrap hangs"))??;
-    let holder = child.id().and_then(|id| i32::try_from(id).ok());
     // A short program may have ended meanwhile, and another process have got its number.
     let first = Process::of(born.child).filter(|first| Some(first.parent) == holder);
     let first = first.unwrap_or_else(|| Process::gone(born.child));
     std::fs::remove_file(&options)?;
+    unborn.told();
     Ok((child, Kind::Namespaces { first }))
+}
+
+/// A start that may be given up. Until bubblewrap has told its first process, nobody else knows of
+/// that; left alone, it would wait for ever for the word to begin.
+struct Unborn(Option<Process>);
+
+impl Unborn {
+    fn told(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unborn {
+    fn drop(&mut self) {
+        if let Some(holder) = &self.0 {
+            holder.signal_group(Signal::KILL); // The first process is still of its group.
+        }
+    }
 }
 
 /// Writes bubblewrap's options where it reads them, each ended by a zero byte.

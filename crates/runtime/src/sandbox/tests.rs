@@ -396,3 +396,30 @@ async fn what_an_earlier_run_left_is_swept() {
         trial.assert_nothing_is_left();
     }
 }
+
+/// Whoever stops an instance that is being launched drops the start at any moment.
+#[tokio::test]
+async fn a_start_that_is_given_up_leaves_no_process() {
+    for (mode, trial) in trials().await {
+        for delay in 0..40 {
+            let home = trial.sandbox.home().unwrap();
+            let confinement = trial.confinement();
+            let start = trial.sandbox.start(trial.python("pass"), &confinement, home);
+            drop(timeout(Duration::from_micros(delay * 250), start).await);
+        }
+        let left = async {
+            while n_running_in(&trial.folder) > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(timeout(GIVE_UP, left).await.is_ok(), "{mode:?}: a process is left");
+    }
+}
+
+/// How many processes have their working directory below `folder`.
+fn n_running_in(folder: &Path) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let places =
+        processes.filter_map(|process| std::fs::read_link(process.path().join("cwd")).ok());
+    places.filter(|place| place.starts_with(folder)).count()
+}
