@@ -47,6 +47,9 @@ impl Launch {
         let io = |error: std::io::Error| LaunchError::Transient {
             reason: format!("The container's folder cannot be made: {error}"),
         };
+        shared.sandbox.check_network(!spec.network_isolation).await?;
+        let memory = memory_bytes(&spec.environment, spec.resources)?;
+        let settings = settings(&spec.environment, spec.resources, memory, model_bytes(spec))?;
         let interpreter = shared.environments.interpreter(&recipe.interpreter).await;
         let interpreter = interpreter.map_err(permanent)?;
         let (model, code) = (spec.model.as_ref(), spec.code.as_ref());
@@ -57,7 +60,6 @@ impl Launch {
         let installed =
             shared.environments.install(&interpreter, requirements.as_deref(), packages, &say);
         let installed = installed.await.map_err(permanent)?;
-        shared.sandbox.check_network(!spec.network_isolation).await?;
         let home = shared.sandbox.home().map_err(io)?;
         let base = shared.sandbox.base_dir(&home).await;
         let mut paths = vec![shared.package.clone()];
@@ -65,8 +67,6 @@ impl Launch {
         let mut readable = interpreter.readable.clone();
         readable.extend(paths.iter().cloned());
         readable.extend(code.clone());
-        let memory = memory_bytes(&spec.environment, spec.resources)?;
-        let settings = settings(&spec.environment, spec.resources, memory, model_bytes(spec))?;
         let confinement = Confinement {
             readable,
             ml: ml(model.as_deref(), models),
