@@ -75,8 +75,8 @@ async fn daemons_end_with_their_program() {
 
 /// Waits, because tests beside this one have programs that orphans may belong to.
 async fn orphans_are_gone() {
-    let own = rustix::process::getsid(None).unwrap().as_raw_pid();
-    let is_orphan = |process: &Process| process.is_our_child() && process.session != own;
+    let own = Process::of(rustix::process::getpid().as_raw_pid()).unwrap();
+    let is_orphan = |process: &Process| process.is_our_child() && process.session != own.session;
     wait_until(|| !Snapshot::take().iter().any(is_orphan)).await;
 }
 

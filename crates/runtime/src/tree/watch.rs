@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{getpid, getsid};
+use rustix::process::getpid;
 use sagebrush_core::task;
 
 use super::family::Family;
@@ -92,16 +92,36 @@ fn end_strangers() {
 
 /// Our children in another session: we start none in one, so they were orphaned by a program. As
 /// the first process of a machine or container we get the orphans of others, too: none counts.
+/// Ours is 0 where it was begun outside of our namespace, and so is that of those we start.
 fn strangers(all: &Snapshot) -> Vec<Process> {
     let own = getpid();
-    let session = getsid(None).map_or(0, rustix::process::Pid::as_raw_pid);
-    if own.is_init() || session == 0 {
+    if own.is_init() {
         return Vec::new();
     }
-    let is_stranger = |process: &&Process| process.is_our_child() && process.session != session;
-    all.iter().filter(is_stranger).cloned().collect()
+    let Some(own) = Process::of(own.as_raw_pid()) else { return Vec::new() };
+    all.iter().filter(|process| is_stranger(process, &own)).cloned().collect()
+}
+
+fn is_stranger(process: &Process, own: &Process) -> bool {
+    process.parent == own.id && process.session != own.session
 }
 
 fn lock() -> MutexGuard<'static, Watched> {
     WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_stranger;
+    use crate::tree::proc::Process;
+
+    #[test]
+    fn strangers_have_left_our_session_even_if_it_has_no_number_here() {
+        let process = |id, parent, session| Process { parent, session, ..Process::gone(id) };
+        for own in [process(7, 1, 5), process(7, 1, 0)] {
+            assert!(!is_stranger(&process(8, 7, own.session), &own));
+            assert!(is_stranger(&process(8, 7, 8), &own));
+            assert!(!is_stranger(&process(9, 8, 8), &own));
+        }
+    }
 }
