@@ -50,7 +50,8 @@ pub trait ModelHost: Send + Sync + 'static {
 /// A loaded model that answers calls.
 #[async_trait]
 pub trait Worker: Send + Sync + 'static {
-    /// Answers each call of the batch, in its order; one bad call fails alone.
+    /// Answers each call of the batch, in its order: as many answers as calls. One bad call fails
+    /// alone: what fails together is tried once more, one by one.
     ///
     /// Never keeps the thread it is polled on for longer than some tens of microseconds. Dropping
     /// the future gives the calls up.
@@ -61,6 +62,18 @@ pub trait Worker: Send + Sync + 'static {
 
     /// How many calls of `invoke` may usefully run at once.
     fn concurrency(&self) -> usize;
+
+    /// How many calls one `invoke` may answer together, at most. Whether that is worth it is
+    /// found by measuring; 1 where it cannot be.
+    fn max_batch(&self) -> usize {
+        1
+    }
+
+    /// How long a batch that is not full may wait for more calls after calls had to wait anyway.
+    /// A lone call never waits, and none longer than a tenth of what the model takes.
+    fn max_batch_delay(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// The bytes of memory that are its own, as far as it knows; 0 where it does not.
     fn memory(&self) -> u64 {
@@ -184,7 +197,7 @@ pub struct Payload {
     pub body: Bytes,
 }
 
-/// Where a worker spent its time on a call.
+/// Where a worker spent its time on a call; for a batch, `model` is that of all its calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
     /// From the payload to the model's input.
