@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
+use sagebrush_core::instance::{Instance, Limits};
 use sagebrush_core::logs::{LogStream, MemoryLog};
 use sagebrush_core::per_model::PerModelHost;
-use sagebrush_core::route::Instance;
 use sagebrush_core::worker::{
     Call, LaunchError, LaunchSpec, ModelHost, Payload, Reply, Resources, Runtime, Timings, Worker,
     WorkerError,
@@ -59,8 +59,11 @@ impl Worker for EchoWorker {
     }
 }
 
+/// Room for a few calls.
+pub(crate) const LIMITS: Limits = Limits { waiting: 16, bytes: 1 << 20 };
+
 pub(crate) fn ready_instance() -> Arc<Instance> {
-    Instance::new("i-0".to_owned(), Arc::new(EchoWorker::default()), 16)
+    Instance::new("i-0".to_owned(), Arc::new(EchoWorker::default()), LIMITS)
 }
 
 /// A runtime whose starts fail as `failures` says, by image and in order, and then succeed.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::Control;
 use crate::instance::{Catalogue, Launcher, LocalFleet};
-use crate::testing::{FakeArtifacts, FakeRuntime};
+use crate::testing::{FakeArtifacts, FakeRuntime, LIMITS};
 
 struct Platform {
     control: Arc<Control>,
@@ -33,6 +33,7 @@ impl Platform {
             catalogue: Catalogue::new().with("fake", runtime.clone()),
             log: Arc::new(MemoryLog::default()),
             metrics: Registry::default(),
+            limits: LIMITS,
         });
         let store = Arc::new(MemoryStore::new());
         let keys = TemporaryKeys::new([1; 32]);

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::Region;
 use crate::artifact::ModelData;
-use crate::route::Instance;
+use crate::instance::Instance;
 use crate::worker::Resources;
 
 /// Holds groups of instances. Declarative and idempotent; no method waits until one is ready.

@@ -5,13 +5,15 @@
 //! - [`artifact`]: a model's files, unpacked.
 //! - [`worker`], [`fleet`]: what answers calls, how one is launched, and where; [`per_model`] for
 //!   runtimes whose models share nothing.
-//! - [`route`]: what the data plane reads.
+//! - [`instance`]: a worker with its queue, its batches and its breaker; [`route`]: what the data
+//!   plane reads.
 //! - [`clock`], [`task`], [`logs`]: time, tasks and log lines.
 
 pub mod arn;
 pub mod artifact;
 pub mod clock;
 pub mod fleet;
+pub mod instance;
 pub mod logs;
 pub mod metrics;
 pub mod names;

@@ -15,6 +15,10 @@ pub const LATENCY_BOUNDS: &[f64] = &[
     5.0, 10.0, 30.0, 60.0,
 ];
 
+/// Upper bounds of histograms of counts.
+pub const SIZE_BOUNDS: &[f64] =
+    &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+
 /// All metrics of a server.
 #[derive(Clone, Default)]
 pub struct Registry(Arc<Mutex<BTreeMap<&'static str, Family>>>);
@@ -64,7 +68,7 @@ impl Gauge {
     }
 }
 
-/// Durations, counted by upper bound.
+/// Durations or counts, by upper bound.
 #[derive(Debug)]
 pub struct Histogram {
     bounds: &'static [f64],
@@ -87,6 +91,11 @@ impl Histogram {
         }
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// A count, of a histogram of counts: one counts as a second does in one of durations.
+    pub fn observe_count(&self, n: usize) {
+        self.observe(Duration::from_secs(u64::try_from(n).unwrap_or(u64::MAX)));
     }
 }
 
@@ -117,7 +126,22 @@ impl Registry {
         help: &'static str,
         labels: Labels,
     ) -> Arc<Histogram> {
-        let new = || Series::Histogram(Arc::new(Histogram::new(LATENCY_BOUNDS)));
+        self.with_bounds((name, help), labels, LATENCY_BOUNDS)
+    }
+
+    /// A histogram of counts with [`SIZE_BOUNDS`].
+    #[must_use]
+    pub fn sizes(&self, name: &'static str, help: &'static str, labels: Labels) -> Arc<Histogram> {
+        self.with_bounds((name, help), labels, SIZE_BOUNDS)
+    }
+
+    fn with_bounds(
+        &self,
+        (name, help): (&'static str, &'static str),
+        labels: Labels,
+        bounds: &'static [f64],
+    ) -> Arc<Histogram> {
+        let new = || Series::Histogram(Arc::new(Histogram::new(bounds)));
         self.resolve((name, help, "histogram"), labels, new, |series| match series {
             Series::Histogram(histogram) => Some(histogram.clone()),
             Series::Counter(_) | Series::Gauge(_) => None,

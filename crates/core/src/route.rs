@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{Notify, Semaphore, watch};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
-use crate::worker::Worker;
+use crate::instance::Instance;
 use crate::{Region, ResourceName};
 
 /// Control makes a new table with each change; serving only reads the newest.
@@ -51,7 +51,17 @@ pub struct VariantRoute {
     pub name: String,
     pub weight: f32,
     pub targets: Targets,
+    pub routing: Routing,
     pub instances: Vec<Arc<Instance>>,
+}
+
+/// How a call gets to one of a variant's instances. SageMaker API: `RoutingStrategy`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Routing {
+    /// To the one with the fewest calls under way.
+    #[default]
+    LeastOutstandingRequests,
+    Random,
 }
 
 /// What a call must name beside its endpoint.
@@ -61,92 +71,4 @@ pub struct Targets {
     pub model: bool,
     /// `TargetContainerHostname`: its containers are called directly.
     pub container: bool,
-}
-
-/// A place on which one worker runs, with the calls it has.
-pub struct Instance {
-    /// `i-` and 17 hexadecimal digits.
-    pub id: String,
-    pub worker: Arc<dyn Worker>,
-    /// As many permits as the worker takes calls at once.
-    pub slots: Semaphore,
-    max_outstanding: usize,
-    /// The calls under way, and [`CLOSED`] once no more are admitted.
-    outstanding: AtomicUsize,
-    idle: Notify,
-}
-
-/// The bit of `Instance::outstanding` that says that no more calls are admitted.
-const CLOSED: usize = 1 << (usize::BITS - 1);
-
-/// Why an instance takes no call now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// It has as many as it may have.
-    Full,
-    /// It is on its way out; a newer route names another one.
-    Closed,
-}
-
-impl Instance {
-    /// An instance that admits at most `max_outstanding` calls, waiting ones included.
-    #[must_use]
-    pub fn new(id: String, worker: Arc<dyn Worker>, max_outstanding: usize) -> Arc<Self> {
-        let slots = Semaphore::new(worker.concurrency());
-        let outstanding = AtomicUsize::new(0);
-        Arc::new(Self { id, worker, slots, max_outstanding, outstanding, idle: Notify::new() })
-    }
-
-    /// How many calls wait or are being answered.
-    #[must_use]
-    pub fn outstanding(&self) -> usize {
-        self.outstanding.load(Ordering::Acquire) & !CLOSED
-    }
-
-    /// Takes a place on this instance.
-    ///
-    /// # Errors
-    /// When it is full or closed.
-    pub fn admit(self: &Arc<Self>) -> Result<Admitted, Refused> {
-        let before = self.outstanding.fetch_add(1, Ordering::AcqRel);
-        let admitted = Admitted(self.clone()); // Gives the place back when dropped.
-        if before & CLOSED != 0 {
-            return Err(Refused::Closed);
-        }
-        if before >= self.max_outstanding {
-            return Err(Refused::Full);
-        }
-        Ok(admitted)
-    }
-
-    /// Admits no more calls, and returns when none is left.
-    pub async fn drain(&self) {
-        self.outstanding.fetch_or(CLOSED, Ordering::AcqRel);
-        loop {
-            let idle = self.idle.notified();
-            if self.outstanding() == 0 {
-                return;
-            }
-            idle.await;
-        }
-    }
-}
-
-/// A place on an instance, held while a call is under way.
-pub struct Admitted(Arc<Instance>);
-
-impl Admitted {
-    #[must_use]
-    pub fn instance(&self) -> &Arc<Instance> {
-        &self.0
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        let left = self.0.outstanding.fetch_sub(1, Ordering::AcqRel) - 1;
-        if left == CLOSED {
-            self.0.idle.notify_waiters();
-        }
-    }
 }

@@ -199,8 +199,13 @@ fn launcher(
         CatalogueError::Config(error) => Failure::Config(error),
         CatalogueError::Io(error) => unusable(data, &error),
     })?;
-    let (artifacts, metrics) = (Arc::new(artifacts), metrics.clone());
-    Ok(Launcher { artifacts, catalogue, log: logs.clone(), metrics })
+    Ok(Launcher {
+        artifacts: Arc::new(artifacts),
+        catalogue,
+        log: logs.clone(),
+        metrics: metrics.clone(),
+        limits: config.limits,
+    })
 }
 
 fn serving_door(

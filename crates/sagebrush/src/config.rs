@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use sagebrush_core::instance::Limits;
 use sagebrush_runtime::environment::Environments;
 use sagebrush_runtime::sandbox::Mode;
 use serde::Deserialize;
@@ -20,6 +21,8 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALH
 const DEFAULT_KEY: &str = "sagebrush";
 /// SageMaker Runtime API: `BodyBlob` has at most 6,291,456 bytes.
 const MAX_PAYLOAD: u64 = 6_291_456;
+/// What an instance holds at most, unless told otherwise.
+const LIMITS: Limits = Limits { waiting: 256, bytes: 256 << 20 };
 /// The file that is read when none is named and it is there.
 const FILE: &str = "sagebrush.toml";
 
@@ -69,6 +72,12 @@ pub struct Options {
     /// The largest payload of a real-time call, in bytes [default: 6291456].
     #[arg(long, global = true, env = "SAGEBRUSH_MAX_PAYLOAD_BYTES")]
     pub max_payload_bytes: Option<u64>,
+    /// How many calls may wait on an instance, besides those under way [default: 256].
+    #[arg(long, global = true, env = "SAGEBRUSH_MAX_WAITING_CALLS")]
+    pub max_waiting_calls: Option<usize>,
+    /// The bytes of payloads that an instance holds at most [default: 268435456].
+    #[arg(long, global = true, env = "SAGEBRUSH_MAX_INSTANCE_BYTES")]
+    pub max_instance_bytes: Option<u64>,
     /// What to log: error, warn, info, debug, or a `tracing` filter [default: info].
     #[arg(long, global = true, env = "SAGEBRUSH_LOG")]
     pub log: Option<String>,
@@ -96,6 +105,8 @@ pub struct Config {
     /// The variables of our environment that set up pip and uv.
     pub installer_environment: BTreeMap<String, String>,
     pub max_payload_bytes: u64,
+    /// What an instance holds at most.
+    pub limits: Limits,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -150,6 +161,10 @@ impl Options {
             images: options.image,
             installer_environment: installer_environment(),
             max_payload_bytes: options.max_payload_bytes.unwrap_or(MAX_PAYLOAD),
+            limits: Limits {
+                waiting: options.max_waiting_calls.unwrap_or(LIMITS.waiting),
+                bytes: options.max_instance_bytes.unwrap_or(LIMITS.bytes),
+            },
             log: options.log.unwrap_or_else(|| "info".to_owned()),
             log_format: parse_format(options.log_format.as_deref())?,
         };
@@ -173,6 +188,8 @@ impl Options {
             process_images: self.process_images.or(file.process_images),
             image: file.image,
             max_payload_bytes: self.max_payload_bytes.or(file.max_payload_bytes),
+            max_waiting_calls: self.max_waiting_calls.or(file.max_waiting_calls),
+            max_instance_bytes: self.max_instance_bytes.or(file.max_instance_bytes),
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         }

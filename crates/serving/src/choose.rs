@@ -4,7 +4,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use sagebrush_core::ResourceName;
-use sagebrush_core::route::{EndpointRoute, Instance, VariantRoute};
+use sagebrush_core::instance::Instance;
+use sagebrush_core::route::{EndpointRoute, Routing, VariantRoute};
 use sagebrush_core::worker::Call;
 
 use crate::error::InvokeError;
@@ -42,28 +43,60 @@ pub fn choose_variant<'a>(
 /// An instance with so many calls under way hands calls of its models to the next one.
 const BUSY: usize = 8;
 
-/// The instance that takes the call: the one that most likely has its model, if it names one.
+/// The instance that takes the call: the one that most likely has its model, if it names one,
+/// else as the variant's routing says; `chance` is in `0.0..1.0`.
+///
+/// Instances whose breakers are open are passed over while others are closed, but for a call now
+/// and then that shows whether they answer again.
 #[must_use]
 pub fn choose_instance<'a>(
     variant: &'a VariantRoute,
     target_model: Option<&str>,
+    chance: f32,
 ) -> Option<&'a Arc<Instance>> {
-    match target_model {
-        Some(model) if variant.targets.model => at_home(variant, model),
-        Some(_) | None => least_busy(variant),
+    let all = variant.instances.as_slice();
+    if let [] | [_] = all {
+        return all.first();
     }
+    let n_open = all.iter().filter(|instance| instance.breaker.is_open()).count();
+    if n_open > 0
+        && let Some(tried) = all.iter().find(|instance| instance.breaker.try_probation())
+    {
+        return Some(tried);
+    }
+    // If none is closed, all are as good as each other.
+    let mut usable =
+        all.iter().filter(|instance| n_open == all.len() || !instance.breaker.is_open());
+    match (target_model, variant.routing) {
+        (Some(model), _) if variant.targets.model => at_home(usable, model),
+        (_, Routing::LeastOutstandingRequests) => least_busy(usable),
+        (_, Routing::Random) => {
+            let n_usable = if n_open == all.len() { n_open } else { all.len() - n_open };
+            usable.nth(place(n_usable, chance))
+        }
+    }
+}
+
+/// The place of `n` that `chance` falls on.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
+#[expect(clippy::cast_precision_loss, reason = "few instances")]
+fn place(n: usize, chance: f32) -> usize {
+    ((n as f32 * chance) as usize).min(n.saturating_sub(1))
 }
 
 /// The first instance that is not busy, in an order that is each model's own: its calls meet on
 /// the same instances, and few models move when instances come and go.
-fn at_home<'a>(variant: &'a VariantRoute, model: &str) -> Option<&'a Arc<Instance>> {
+fn at_home<'a>(
+    usable: impl Iterator<Item = &'a Arc<Instance>> + Clone,
+    model: &str,
+) -> Option<&'a Arc<Instance>> {
     let rank = |instance: &&Arc<Instance>| {
         let mut hash = DefaultHasher::new();
         (instance.id.as_str(), model).hash(&mut hash);
         hash.finish()
     };
-    let idle = variant.instances.iter().filter(|instance| instance.outstanding() < BUSY);
-    idle.max_by_key(rank).or_else(|| least_busy(variant))
+    let idle = usable.clone().filter(|instance| instance.outstanding() < BUSY);
+    idle.max_by_key(rank).or_else(|| least_busy(usable))
 }
 
 /// Refuses a call that names what its variant does not have, or does not name what it must.
@@ -108,7 +141,6 @@ pub fn check_targets(
 }
 
 /// The instance with the fewest calls under way.
-#[must_use]
-pub fn least_busy(variant: &VariantRoute) -> Option<&Arc<Instance>> {
-    variant.instances.iter().min_by_key(|instance| instance.outstanding())
+fn least_busy<'a>(usable: impl Iterator<Item = &'a Arc<Instance>>) -> Option<&'a Arc<Instance>> {
+    usable.min_by_key(|instance| instance.outstanding())
 }

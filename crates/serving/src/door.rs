@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::error::InvokeError;
 use crate::headers;
-use crate::invoke::{Invoker, Target};
+use crate::invoke::{Invoked, Invoker, Target};
 use crate::meter::Meters;
 use crate::reply::{self, Spent};
 
@@ -111,8 +111,9 @@ impl Door {
         })?;
         let total = arrived_at.elapsed();
         let timings = invoked.outcome.as_ref().map(|reply| reply.timings).unwrap_or_default();
-        let (queued, model_latency) = (invoked.queued, invoked.model_latency);
-        let spent = Spent { total, queued, model_latency, timings };
+        let Invoked { queued, gathered, model_latency, .. } = invoked;
+        let batch_size = invoked.batch.size;
+        let spent = Spent { total, queued, gathered, batch_size, model_latency, timings };
         self.meters.invoked(&target, &invoked, &spent);
         Ok(match invoked.outcome {
             Ok(model_reply) => reply::success(model_reply, &invoked.variant, id, &spent),

@@ -1,5 +1,7 @@
 //! Why a call was not answered, and how AWS says so.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 /// One enum for the data plane; `reply` turns it into AWS's wire form.
@@ -17,9 +19,9 @@ pub enum InvokeError {
     /// No instance came up while the call was held.
     #[error("Endpoint {endpoint} has no instance that can take the call. Try again later.")]
     NoCapacity { endpoint: String },
-    /// All instances have as many calls as they may have.
+    /// All instances have as many calls as they may have, or as they can answer in time.
     #[error("Endpoint {endpoint} has too many calls under way. Try again later.")]
-    Overloaded { endpoint: String },
+    Overloaded { endpoint: String, retry_after: Duration },
     /// Its model is being loaded.
     #[error("{0}")]
     NotReady(String),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagebrush_core::route::{Admitted, EndpointRoute, Instance, Refused, Routes};
+use sagebrush_core::instance::{Admitted, Answered, Batch, NoTurn, Refused};
+use sagebrush_core::route::{EndpointRoute, Routes, VariantRoute};
 use sagebrush_core::worker::{Call, Reply, WorkerError};
 use sagebrush_core::{AccountId, Region, ResourceName};
 use tokio::time::Instant;
@@ -39,6 +40,10 @@ pub struct Invoked {
     pub outcome: Result<Reply, InvokeError>,
     /// From the admission to the worker's free slot.
     pub queued: Duration,
+    /// From there to the start of its batch.
+    pub gathered: Duration,
+    /// The calls that the worker answered together.
+    pub batch: Batch,
     /// How long the worker took; SageMaker's `ModelLatency`.
     pub model_latency: Duration,
 }
@@ -62,20 +67,18 @@ impl Invoker {
         let mut n_gone = 0;
         loop {
             let (place, variant) = self.place(&mut routes, target, &call).await?;
-            let admitted_at = Instant::now();
-            let _slot = slot(&place, target, call.deadline).await?;
-            let queued = admitted_at.elapsed();
-            let started_at = Instant::now();
-            let outcome = ask(place.instance(), call.clone()).await;
+            let answered = place.answer(call.clone()).await;
+            let Answered { outcome, queued, gathered, took, batch } =
+                answered.map_err(|NoTurn { retry_after }| overloaded(target, retry_after))?;
+            drop(place);
             if outcome.as_ref().is_err_and(is_gone) && n_gone < MAX_WORKERS_GONE {
                 n_gone += 1; // The newest route names another one, or will.
                 let look_after = call.deadline.min(Instant::now() + GONE_WAIT);
                 drop(tokio::time::timeout_at(look_after, routes.changed()).await);
                 continue;
             }
-            let model_latency = started_at.elapsed();
             let outcome = outcome.map_err(|error| self.explain(target, PRIMARY, error));
-            return Ok(Invoked { variant, outcome, queued, model_latency });
+            return Ok(Invoked { variant, outcome, queued, gathered, batch, model_latency: took });
         }
     }
 
@@ -92,11 +95,10 @@ impl Invoker {
             let route = self.route(&table, target)?;
             let variant = choose_variant(route, target.variant.as_deref(), (self.chance)())?;
             check_targets(variant, &target.endpoint, call)?;
-            let instance = choose_instance(variant, call.target_model.as_deref());
-            match instance.map(Instance::admit) {
+            match admit(variant, call, (self.chance)()) {
                 Some(Ok(admitted)) => return Ok((admitted, variant.name.clone())),
-                Some(Err(Refused::Full)) => {
-                    return Err(InvokeError::Overloaded { endpoint: target.endpoint.to_string() });
+                Some(Err(Refused::Full { retry_after })) => {
+                    return Err(overloaded(target, retry_after));
                 }
                 // The route is stale or has no instance yet: a newer one comes.
                 Some(Err(Refused::Closed)) | None => {}
@@ -158,6 +160,20 @@ impl Invoker {
     }
 }
 
+/// A place on the instance that is chosen for the call, or on any that has room.
+fn admit(variant: &VariantRoute, call: &Call, chance: f32) -> Option<Result<Admitted, Refused>> {
+    let chosen = choose_instance(variant, call.target_model.as_deref(), chance)?;
+    let bytes = call.payload.body.len();
+    let refused = match chosen.admit(bytes, call.deadline) {
+        Err(full @ Refused::Full { .. }) => full,
+        admitted @ (Ok(_) | Err(Refused::Closed)) => return Some(admitted),
+    };
+    let others = variant.instances.iter().filter(|other| !Arc::ptr_eq(other, chosen));
+    let usable = others.filter(|other| !other.breaker.is_open());
+    let found = usable.map(|other| other.admit(bytes, call.deadline)).find(Result::is_ok);
+    Some(found.unwrap_or(Err(refused)))
+}
+
 fn timed_out(container: &str) -> String {
     format!(
         "Your invocation timed out while waiting for a response from container {container}. Review \
@@ -178,30 +194,6 @@ fn is_gone(error: &WorkerError) -> bool {
     }
 }
 
-/// Waits for its turn on the worker.
-async fn slot<'a>(
-    place: &'a Admitted,
-    target: &Target,
-    deadline: Instant,
-) -> Result<tokio::sync::SemaphorePermit<'a>, InvokeError> {
-    let turn = tokio::time::timeout_at(deadline, place.instance().slots.acquire()).await;
-    match turn {
-        Ok(Ok(permit)) => Ok(permit),
-        Ok(Err(_)) | Err(_) => {
-            Err(InvokeError::Overloaded { endpoint: target.endpoint.to_string() })
-        }
-    }
-}
-
-/// Asks the worker, until the call's deadline.
-async fn ask(instance: &Instance, call: Call) -> Result<Reply, WorkerError> {
-    let deadline = call.deadline;
-    let answer = tokio::time::timeout_at(deadline, instance.worker.invoke(vec![call])).await;
-    let mut replies = answer.map_err(|_| WorkerError::TimedOut)?;
-    match (replies.pop(), replies.is_empty()) {
-        (Some(reply), true) => reply,
-        (Some(_), false) | (None, _) => {
-            Err(WorkerError::Gone { reason: "the worker did not answer each call once".to_owned() })
-        }
-    }
+fn overloaded(target: &Target, retry_after: Duration) -> InvokeError {
+    InvokeError::Overloaded { endpoint: target.endpoint.to_string(), retry_after }
 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use sagebrush_core::instance::{Batch, Left};
 use sagebrush_core::metrics::{Counter, Histogram, Labels, Registry};
 use sagebrush_core::route::RouteTable;
 use sagebrush_core::{Region, ResourceName};
@@ -33,6 +34,9 @@ struct Meter {
     model_latency: Arc<Histogram>,
     overhead_latency: Arc<Histogram>,
     queue_time: Arc<Histogram>,
+    batch_size: Arc<Histogram>,
+    /// Batches by why they left the queue.
+    left: [(Left, Arc<Counter>); 4],
 }
 
 impl Meters {
@@ -48,6 +52,7 @@ impl Meters {
         meter.model_latency.observe(spent.model_latency);
         meter.overhead_latency.observe(spent.overhead());
         meter.queue_time.observe(spent.queued);
+        meter.batched(invoked.batch);
         if let Err(error) = &invoked.outcome {
             meter.failed(error);
         }
@@ -115,6 +120,11 @@ impl Meter {
             ]
         };
         let counter = |name, help| registry.counter(name, help, labels());
+        let left = |left, why: &str| {
+            let labels = labels().into_iter().chain([("reason", why.to_owned())]).collect();
+            let help = "Batches by why they left the queue.";
+            (left, registry.counter("sagebrush_batches_total", help, labels))
+        };
         let histogram = |name, help| registry.histogram(name, help, labels());
         Self {
             invocations: counter("sagebrush_invocations_total", "Calls of InvokeEndpoint."),
@@ -142,6 +152,28 @@ impl Meter {
                 "sagebrush_queue_seconds",
                 "How long a call waited for its turn on the worker.",
             ),
+            batch_size: registry.sizes(
+                "sagebrush_batch_size",
+                "How many calls the worker answered together.",
+                labels(),
+            ),
+            left: [
+                left(Left::Idle, "idle"),
+                left(Left::Freed, "freed"),
+                left(Left::Full, "full"),
+                left(Left::Delayed, "delayed"),
+            ],
+        }
+    }
+
+    /// Counts a batch, by one of its calls.
+    fn batched(&self, batch: Batch) {
+        if !batch.is_first {
+            return;
+        }
+        self.batch_size.observe_count(batch.size);
+        if let Some((_, counter)) = self.left.iter().find(|(left, _)| *left == batch.left) {
+            counter.add(1);
         }
     }
 

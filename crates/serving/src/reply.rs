@@ -23,7 +23,12 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Spent {
     pub total: Duration,
+    /// Until the worker had a free slot.
     pub queued: Duration,
+    /// From there to the start of its batch.
+    pub gathered: Duration,
+    /// How many calls the worker answered together; 0 if it was not asked.
+    pub batch_size: usize,
     /// How long the worker took: SageMaker's `ModelLatency`.
     pub model_latency: Duration,
     pub timings: Timings,
@@ -79,17 +84,18 @@ pub fn failure(error: &InvokeError, request_id: &Arc<str>, spent: &Spent) -> Res
         | InvokeError::Internal => json!({"Message": error.to_string()}),
     };
     let mut response = error_response(code, status, &body, request_id, spent);
-    if let Some(seconds) = retry_after(error) {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+    if let Some(wait) = retry_after(error) {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
     }
     response
 }
 
 /// After how many seconds another try may do better; a load takes longer than a queue.
-fn retry_after(error: &InvokeError) -> Option<&'static str> {
+fn retry_after(error: &InvokeError) -> Option<Duration> {
     match error {
-        InvokeError::NoCapacity { .. } | InvokeError::Overloaded { .. } => Some("1"),
-        InvokeError::NotReady(_) => Some("5"),
+        InvokeError::NoCapacity { .. } => Some(Duration::from_secs(1)),
+        InvokeError::Overloaded { retry_after, .. } => Some(*retry_after),
+        InvokeError::NotReady(_) => Some(Duration::from_secs(5)),
         InvokeError::NoEndpoint { .. }
         | InvokeError::NotInService { .. }
         | InvokeError::NoVariant { .. }
@@ -130,22 +136,26 @@ fn set(headers: &mut http::HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-/// Milliseconds, as `Server-Timing` has them.
+/// Milliseconds, as `Server-Timing` has them; the batch is described by its size.
 fn server_timing(spent: &Spent) -> String {
     let parts = [
         ("queue", spent.queued),
+        ("batch", spent.gathered),
         ("pre", spent.timings.pre),
         ("model", spent.timings.model),
         ("post", spent.timings.post),
         ("overhead", spent.overhead()),
         ("total", spent.total),
     ];
-    let mut text = String::with_capacity(128);
+    let mut text = String::with_capacity(160);
     for (name, took) in parts {
         let comma = if text.is_empty() { "" } else { ", " };
         let micros = took.as_micros();
         // Writing to a string cannot fail.
         let _written = write!(text, "{comma}{name};dur={}.{:03}", micros / 1000, micros % 1000);
+        if name == "batch" {
+            let _written = write!(text, ";desc={}", spent.batch_size);
+        }
     }
     text
 }
@@ -163,7 +173,7 @@ mod tests {
             ..Spent::default()
         };
         let text = server_timing(&spent);
-        assert!(text.starts_with("queue;dur=0.000, pre;dur=0.000"), "{text}");
+        assert!(text.starts_with("queue;dur=0.000, batch;dur=0.000;desc=0, pre;"), "{text}");
         assert!(text.ends_with("overhead;dur=0.345, total;dur=12.345"), "{text}");
     }
 }

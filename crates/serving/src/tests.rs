@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use proptest::prelude::*;
-use sagebrush_core::route::{EndpointRoute, Instance, RouteTable, Targets, VariantRoute};
+use sagebrush_core::instance::{Instance, Limits};
+use sagebrush_core::route::{EndpointRoute, RouteTable, Routing, Targets, VariantRoute};
 use sagebrush_core::worker::{Call, Payload, Reply, Timings, Worker, WorkerError};
 use sagebrush_core::{AccountId, Region, ResourceName, task};
 use tokio::sync::watch;
@@ -55,8 +56,10 @@ impl Worker for Fake {
     async fn stop(&self, _deadline: Instant) {}
 }
 
+/// An instance that holds so many calls, one of which its worker has.
 fn instance(does: Does, max_outstanding: usize) -> Arc<Instance> {
-    Instance::new("i-0".to_owned(), Arc::new(Fake(does)), max_outstanding)
+    let limits = Limits { waiting: max_outstanding - 1, bytes: 1 << 20 };
+    Instance::new("i-0".to_owned(), Arc::new(Fake(does)), limits)
 }
 
 fn table(
@@ -67,6 +70,7 @@ fn table(
         name: name.to_owned(),
         weight,
         targets: Targets::default(),
+        routing: Routing::default(),
         instances,
     };
     let route = EndpointRoute {
@@ -114,14 +118,24 @@ async fn ask(invoker: &Invoker) -> Result<Invoked, InvokeError> {
 
 /// A table with one variant that wants `targets` named.
 fn targeted(targets: Targets, instances: Vec<Arc<Instance>>) -> Arc<RouteTable> {
-    let variants = vec![VariantRoute { name: "v".to_owned(), weight: 1.0, targets, instances }];
+    let (name, routing) = ("v".to_owned(), Routing::default());
+    routed(VariantRoute { name, weight: 1.0, targets, routing, instances })
+}
+
+/// A variant whose calls go where chance says.
+fn random(instances: Vec<Arc<Instance>>) -> VariantRoute {
+    let (name, targets, routing) = ("v".to_owned(), Targets::default(), Routing::Random);
+    VariantRoute { name, weight: 1.0, targets, routing, instances }
+}
+
+fn routed(variant: VariantRoute) -> Arc<RouteTable> {
     let mut table = RouteTable::default();
     table.insert(Arc::new(EndpointRoute {
         region: Region::new("r"),
         name: "e".parse().unwrap(),
         config: "c".to_owned(),
         closed: None,
-        variants,
+        variants: vec![variant],
     }));
     Arc::new(table)
 }
@@ -320,16 +334,73 @@ async fn targets_that_a_variant_does_not_take_or_must_have() {
     }
 }
 
+fn instances(n: usize) -> Vec<Arc<Instance>> {
+    let limits = Limits { waiting: 1000, bytes: 1 << 20 };
+    let new = |n| Instance::new(format!("i-{n}"), Arc::new(Fake(Does::Echo)), limits);
+    (0..n).map(new).collect()
+}
+
+/// Asks an instance until its breaker opens.
+async fn break_down(instance: &Arc<Instance>) {
+    while !instance.breaker.is_open() {
+        let place = instance.admit(0, call().deadline).ok().unwrap();
+        assert!(place.answer(call()).await.unwrap().outcome.is_err());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_go_round_an_instance_that_fails() {
+    let gone = Does::Fail(WorkerError::TimedOut);
+    let (bad, good) = (instance(gone, 8), instance(Does::Echo, 8));
+    break_down(&bad).await;
+    let (invoker, _routes) =
+        invoker(table(vec![("v", 1.0, vec![bad.clone(), good.clone()])], None));
+    for _ in 0..20 {
+        assert!(ask(&invoker).await.unwrap().outcome.is_ok());
+    }
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(ask(&invoker).await.unwrap().outcome.is_err(), "one call tries it again");
+    assert!(ask(&invoker).await.unwrap().outcome.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_all_fail_each_is_as_good_as_the_others() {
+    let all: Vec<_> = (0..3).map(|_| instance(Does::Fail(WorkerError::TimedOut), 8)).collect();
+    for one in &all {
+        break_down(one).await;
+    }
+    let table = table(vec![("v", 1.0, all.clone())], None);
+    let route = table.iter().next().unwrap();
+    assert!(choose_instance(&route.variants[0], None, 0.5).is_some());
+}
+
+#[test]
+fn random_routing_takes_each_instance_alike() {
+    let all = instances(4);
+    let variant = random(all.clone());
+    for (chance, place) in [(0.0, 0), (0.24, 0), (0.26, 1), (0.74, 2), (0.76, 3), (0.9999, 3)] {
+        let chosen = choose_instance(&variant, None, chance).unwrap();
+        assert!(Arc::ptr_eq(chosen, &all[place]), "{chance}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_instance_hands_over_to_one_that_is_not() {
+    let (busy, free) = (instance(Does::Echo, 1), instance(Does::Echo, 1));
+    let _held = busy.admit(0, call().deadline).ok().unwrap();
+    let (invoker, _routes) = invoker(routed(random(vec![busy, free])));
+    assert!(ask(&invoker).await.is_ok(), "chance names the first, which is full");
+}
+
 #[test]
 fn a_model_has_its_own_instance_until_that_is_busy() {
-    let instances: Vec<_> =
-        (0..4).map(|n| Instance::new(format!("i-{n}"), Arc::new(Fake(Does::Echo)), 1000)).collect();
+    let instances = instances(4);
     let targets = Targets { model: true, container: false };
     let all = targeted(targets, instances.clone());
     let fewer = targeted(targets, instances[..3].to_vec());
     let home = |table: &Arc<RouteTable>, model: &str| {
         let route = table.iter().next().unwrap();
-        choose_instance(&route.variants[0], Some(model)).unwrap().clone()
+        choose_instance(&route.variants[0], Some(model), 0.0).unwrap().clone()
     };
     let models: Vec<String> = (0..200).map(|n| format!("model-{n}.tar.gz")).collect();
     let mut n_at = [0; 4];
@@ -341,7 +412,7 @@ fn a_model_has_its_own_instance_until_that_is_busy() {
     }
     assert!(n_at.iter().all(|n| *n > 20), "{n_at:?}");
     let first = home(&all, &models[0]);
-    let busy: Vec<_> = (0..8).map(|_| first.admit()).collect();
+    let busy: Vec<_> = (0..8).map(|_| first.admit(0, call().deadline)).collect();
     let second = home(&all, &models[0]);
     assert!(!Arc::ptr_eq(&first, &second), "a busy one hands over");
     drop(busy);

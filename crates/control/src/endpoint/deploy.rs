@@ -52,6 +52,7 @@ async fn resolve_variant(
         instance_count: variant.instance_count,
         instance_type: variant.instance_type.clone(),
         execution: model.spec.execution,
+        routing: variant.routing,
         containers: model.spec.containers.iter().map(container).collect(),
         network_isolation: config.network_isolation || model.spec.network_isolation,
         startup_timeout: seconds(variant.startup_timeout_s, STARTUP_TIMEOUT),

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use sagebrush_core::fleet::{ContainerSpec, Execution, GroupKey, GroupSpec};
 use sagebrush_core::resource::Resource;
-use sagebrush_core::route::Targets;
+use sagebrush_core::route::{Routing, Targets};
 use sagebrush_core::{Region, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -133,6 +133,8 @@ pub struct DeployedVariant {
     /// How the containers answer together.
     #[serde(default)]
     pub execution: Execution,
+    #[serde(default)]
+    pub routing: Routing,
     pub network_isolation: bool,
     pub startup_timeout: Duration,
     pub download_timeout: Duration,

@@ -40,6 +40,7 @@ fn variants(
             name: variant.name.clone(),
             weight: variant.weight,
             targets: variant.targets(),
+            routing: variant.routing,
             instances: instances.cloned().collect(),
         }
     };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sagebrush_core::fleet::{Execution, FleetView, InstanceState};
+use sagebrush_core::route::Routing;
 use sagebrush_core::{Region, Timestamp};
 
 use super::plan::{Step, Wanted, plan};
@@ -18,6 +19,7 @@ fn deployment(revision: &str, instance_count: u32) -> Deployment {
         instance_type: None,
         containers: Vec::new(),
         execution: Execution::Serial,
+        routing: Routing::default(),
         network_isolation: false,
         startup_timeout: Duration::from_secs(240),
         download_timeout: Duration::from_secs(3600),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use sagebrush_aws::{ApiError, Context};
 use sagebrush_core::resource::Stored;
+use sagebrush_core::route::Routing;
 use sagebrush_core::store::SortBy;
 use sagebrush_wire::Empty;
 use sagebrush_wire::sagemaker as wire;
@@ -128,16 +129,30 @@ impl From<wire::ProductionVariant> for ProductionVariant {
     fn from(variant: wire::ProductionVariant) -> Self {
         let seconds = |value: Option<i32>| value.and_then(|value| u64::try_from(value).ok());
         let count = variant.initial_instance_count.unwrap_or(1);
+        let routing = match strategy(&variant) {
+            Some(wire::RoutingStrategy::Random) => Routing::Random,
+            Some(
+                wire::RoutingStrategy::LeastOutstandingRequests
+                | wire::RoutingStrategy::PrefixAware
+                | wire::RoutingStrategy::KvAware,
+            )
+            | None => Routing::LeastOutstandingRequests,
+        };
         Self {
             name: variant.variant_name,
             model: variant.model_name,
             instance_count: u32::try_from(count).unwrap_or(1),
             instance_type: variant.instance_type.map(|it| it.as_str().to_owned()),
             weight: variant.initial_variant_weight.unwrap_or(1.0),
+            routing,
             startup_timeout_s: seconds(variant.container_startup_health_check_timeout_in_seconds),
             download_timeout_s: seconds(variant.model_data_download_timeout_in_seconds),
         }
     }
+}
+
+fn strategy(variant: &wire::ProductionVariant) -> Option<wire::RoutingStrategy> {
+    variant.routing_config.as_ref().map(|routing| routing.routing_strategy)
 }
 
 fn check_names(variants: &[ProductionVariant]) -> Result<(), ApiError> {
@@ -163,11 +178,16 @@ fn check_weights(variants: &[ProductionVariant]) -> Result<(), ApiError> {
 /// The members that an endpoint here cannot act on and must not pretend to.
 fn unserved(input: &wire::CreateEndpointConfigInput) -> Vec<String> {
     let serverless = |variant: &wire::ProductionVariant| variant.serverless_config.is_some();
+    let routed_by = |wanted: wire::RoutingStrategy| {
+        input.production_variants.iter().any(|variant| strategy(variant) == Some(wanted))
+    };
     let is_there = [
         ("AsyncInferenceConfig", input.async_inference_config.is_some()),
         ("ExplainerConfig", input.explainer_config.is_some()),
         ("ShadowProductionVariants", input.shadow_production_variants.is_some()),
         ("ServerlessConfig", input.production_variants.iter().any(serverless)),
+        ("RoutingStrategy PREFIX_AWARE", routed_by(wire::RoutingStrategy::PrefixAware)),
+        ("RoutingStrategy KV_AWARE", routed_by(wire::RoutingStrategy::KvAware)),
     ];
     is_there.iter().filter(|(_, is_there)| *is_there).map(|(name, _)| (*name).to_owned()).collect()
 }

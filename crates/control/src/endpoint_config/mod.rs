@@ -3,6 +3,7 @@
 pub(crate) mod api;
 
 use sagebrush_core::resource::Resource;
+use sagebrush_core::route::Routing;
 use serde::{Deserialize, Serialize};
 
 /// SageMaker API: `CreateEndpointConfig`.
@@ -40,6 +41,8 @@ pub struct ProductionVariant {
     #[serde(default)]
     pub instance_type: Option<String>,
     pub weight: f32,
+    #[serde(default)]
+    pub routing: Routing,
     /// `ContainerStartupHealthCheckTimeoutInSeconds`.
     pub startup_timeout_s: Option<u64>,
     /// `ModelDataDownloadTimeoutInSeconds`.

@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sagebrush_core::artifact::ModelData;
 use sagebrush_core::fleet::{ContainerSpec, Execution, GroupSpec, MultiModel};
+use sagebrush_core::instance::Instance;
 use sagebrush_core::logs::MemoryLog;
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::per_model::PerModelHost;
-use sagebrush_core::route::Instance;
 use sagebrush_core::worker::{
     Call, LaunchError, LaunchSpec, ModelHost, Payload, Reply, Runtime, Timings, Worker, WorkerError,
 };
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::tests::group;
 use super::{Catalogue, Launcher};
-use crate::testing::FakeArtifacts;
+use crate::testing::{FakeArtifacts, LIMITS};
 
 /// Launches workers that add their name to what they get. `FAIL` in the environment says how they
 /// fail instead.
@@ -139,6 +139,7 @@ async fn launch(execution: Execution, containers: Vec<ContainerSpec>) -> Launch 
         catalogue: Catalogue::new().with("tag", Arc::new(taggers.clone())),
         log: log.clone(),
         metrics: Registry::default(),
+        limits: LIMITS,
     };
     let group = GroupSpec { execution, containers, ..group("tag", 1) };
     let outcome = launcher.launch(&group).await.map_err(|failure| failure.to_string());

@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
 use sagebrush_core::fleet::{ContainerSpec, Execution, GroupSpec, MultiModel};
+use sagebrush_core::instance::{Instance, Limits};
 use sagebrush_core::logs::{LogSink, LogStream};
 use sagebrush_core::metrics::Registry;
-use sagebrush_core::route::Instance;
 use sagebrush_core::worker::{LaunchError, LaunchSpec, Runtime, Worker};
 use uuid::Uuid;
 
@@ -17,9 +17,6 @@ use super::direct::Direct;
 use super::multi_model::{self, MultiModelWorker};
 use super::parts::{Launched, Part, Parts};
 use super::series::Series;
-
-/// How many calls an instance holds at most, waiting ones included.
-pub(super) const MAX_OUTSTANDING: usize = 256;
 
 /// How late a runtime may be to give up by itself, which it can explain better.
 const GRACE: Duration = Duration::from_secs(5);
@@ -34,6 +31,8 @@ pub struct Launcher {
     pub log: Arc<dyn LogSink>,
     /// For the caches of multi-model containers.
     pub metrics: Registry,
+    /// What each instance holds at most.
+    pub limits: Limits,
 }
 
 /// A container with the name and the log of its own.
@@ -51,7 +50,7 @@ impl Launcher {
             several => self.together(group, &id, several).await?,
         };
         let worker = worker.ok_or_else(no_container)?;
-        Ok(Instance::new(id, worker, MAX_OUTSTANDING))
+        Ok(Instance::new(id, worker, self.limits))
     }
 
     /// Writes a line to the log of an instance, or of its first container.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sagebrush_core::fleet::{GroupSpec, InstanceState};
-use sagebrush_core::route::Instance;
+use sagebrush_core::instance::Instance;
 use tokio::sync::watch;
 use tokio::time::Instant;
 

@@ -12,9 +12,10 @@ use sagebrush_core::fleet::{
 use sagebrush_core::logs::MemoryLog;
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::worker::{LaunchError, Resources};
+use tokio::time::Instant;
 
 use super::{Catalogue, Launcher, LocalFleet};
-use crate::testing::{FakeArtifacts, FakeRuntime};
+use crate::testing::{FakeArtifacts, FakeRuntime, LIMITS};
 
 fn fleet(runtime: &Arc<FakeRuntime>) -> LocalFleet {
     LocalFleet::new(Launcher {
@@ -22,7 +23,13 @@ fn fleet(runtime: &Arc<FakeRuntime>) -> LocalFleet {
         catalogue: Catalogue::new().with("fake", runtime.clone()),
         log: Arc::new(MemoryLog::default()),
         metrics: Registry::default(),
+        limits: LIMITS,
     })
+}
+
+/// A deadline that calls keep.
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
 }
 
 pub(super) fn group(image: &str, instance_count: u32) -> GroupSpec {
@@ -118,12 +125,12 @@ async fn a_drain_waits_for_calls_and_then_stops() {
     let InstanceState::Ready(instance) = view.values().next().unwrap()[0].clone() else {
         panic!("ready");
     };
-    let under_way = instance.admit().unwrap_or_else(|_| panic!("free"));
+    let under_way = instance.admit(1, soon()).unwrap_or_else(|_| panic!("free"));
     fleet.delete_group(&group("fake:1", 1).key, Duration::from_secs(30)).await.unwrap();
     tokio::time::sleep(Duration::from_secs(10)).await;
     let stopped = || runtime.workers.lock().unwrap()[0].stopped.load(Ordering::SeqCst);
     assert!(!stopped(), "a call is still under way");
-    assert!(instance.admit().is_err(), "no new call is admitted");
+    assert!(instance.admit(1, soon()).is_err(), "no new call is admitted");
     drop(under_way);
     until(&fleet, |view| view.is_empty()).await;
     assert!(stopped());
@@ -148,7 +155,7 @@ async fn an_instance_whose_worker_has_ended_is_started_again_and_the_others_stay
         let mut view = fleet.watch();
         let all = view.borrow_and_update().clone();
         let mut ready = states(&all).into_iter().filter_map(|state| state.ready().cloned());
-        let is_its = |instance: &Arc<sagebrush_core::route::Instance>| {
+        let is_its = |instance: &Arc<sagebrush_core::instance::Instance>| {
             std::ptr::addr_eq(Arc::as_ptr(&instance.worker), Arc::as_ptr(&worker))
         };
         ready.find(is_its).unwrap()
@@ -159,7 +166,7 @@ async fn an_instance_whose_worker_has_ended_is_started_again_and_the_others_stay
     assert!(told.contains("The worker ended: exit status 137"), "{told}");
     assert!(told.contains("attempts: 1"), "{told}");
     let after = ready_ids(&*until(&fleet, |view| n_ready(view) == 2).await);
-    assert!(lost.admit().is_err(), "calls go elsewhere");
+    assert!(lost.admit(1, soon()).is_err(), "calls go elsewhere");
     assert!(runtime.workers.lock().unwrap()[0].stopped.load(Ordering::SeqCst));
     assert!(!after.contains(&lost.id));
     assert_eq!(after.iter().filter(|id| before.contains(id)).count(), 1, "the other one stays");
@@ -176,13 +183,13 @@ async fn a_worker_that_ends_again_and_again_is_waited_for_longer() {
         runtime.workers.lock().unwrap()[n].end.send_replace(Some("exit 1".to_owned()));
         until(&fleet, |view| n_ready(view) == 0).await;
     }
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     until(&fleet, |view| n_ready(view) == 1).await;
     assert_eq!(began.elapsed(), Duration::from_secs(10));
     tokio::time::sleep(Duration::from_secs(61)).await;
     runtime.workers.lock().unwrap()[8].end.send_replace(Some("exit 1".to_owned()));
     until(&fleet, |view| n_ready(view) == 0).await;
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     until(&fleet, |view| n_ready(view) == 1).await;
     assert_eq!(began.elapsed(), Duration::from_millis(250), "it was well for a while");
 }

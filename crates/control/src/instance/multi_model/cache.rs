@@ -15,7 +15,6 @@ use super::ledger::{Claim, Id, Ledger};
 use super::life;
 use super::target::{Found, Models};
 use super::{Meter, Settings};
-use crate::instance::launch::MAX_OUTSTANDING;
 
 /// How long a call waits for its model. The load goes on when the call gives up.
 ///
@@ -26,7 +25,7 @@ const READY_WAIT: Duration = Duration::from_secs(60);
 const MARGIN: Duration = Duration::from_millis(250);
 
 /// How many calls wait for one model at most: those of other models need places, too.
-const MAX_WAITING: usize = MAX_OUTSTANDING / 2;
+const MAX_WAITING: usize = super::MAX_CALLS / 2;
 
 /// The sizes of so many targets are remembered.
 const MOST_SIZES: usize = 10_000;

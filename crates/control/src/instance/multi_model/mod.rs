@@ -29,13 +29,15 @@ use sagebrush_core::task;
 use sagebrush_core::worker::{Call, LaunchSpec, ModelHost, Reply, Worker, WorkerError};
 use tokio::time::{Instant, timeout_at};
 
-use super::launch::MAX_OUTSTANDING;
 use super::parts::ask;
 use cache::{Cache, Held};
 
 pub(super) use meter::Meter;
 pub(super) use settings::Settings;
 pub(super) use target::Models;
+
+/// How many calls a container has at once, those included that wait for their model.
+const MAX_CALLS: usize = 256;
 
 /// How long the load of a pinned model is waited for before the next one's begins.
 const PIN_WAIT: Duration = Duration::from_secs(360);
@@ -105,7 +107,7 @@ impl Worker for MultiModelWorker {
     /// Calls that wait for a load must not keep out those of other models: each model has a limit
     /// of its own.
     fn concurrency(&self) -> usize {
-        MAX_OUTSTANDING
+        MAX_CALLS
     }
 
     fn memory(&self) -> u64 {

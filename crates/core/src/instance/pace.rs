@@ -1,0 +1,69 @@
+//! What a call costs a worker, by what calls have cost.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Each run moves the estimate by this share of the difference.
+const SHARE: u64 = 8;
+
+/// An estimate that follows the runs. Racing notes may lose one: it is an estimate.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// Nanoseconds of a slot for one call; 0 while nothing is known.
+    call: AtomicU64,
+    /// Nanoseconds of a run, whatever its size.
+    run: AtomicU64,
+}
+
+impl Pace {
+    /// Notes a run that answered `calls` calls.
+    pub(super) fn note(&self, calls: usize, took: Duration) {
+        let run = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let calls = u64::try_from(calls).unwrap_or(u64::MAX).max(1);
+        follow(&self.call, (run / calls).max(1));
+        follow(&self.run, run);
+    }
+
+    /// How long a slot has to do with one call; zero while nothing is known.
+    pub(super) fn of_a_call(&self) -> Duration {
+        Duration::from_nanos(self.call.load(Ordering::Relaxed))
+    }
+
+    /// How long a run takes; zero while nothing is known.
+    pub(super) fn of_a_run(&self) -> Duration {
+        Duration::from_nanos(self.run.load(Ordering::Relaxed))
+    }
+}
+
+fn follow(estimate: &AtomicU64, now: u64) {
+    let before = estimate.load(Ordering::Relaxed);
+    let next = match before {
+        0 => now,
+        _ if now > before => before + (now - before).div_ceil(SHARE),
+        _ => before - (before - now) / SHARE,
+    };
+    estimate.store(next, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Pace;
+
+    #[test]
+    fn follows_what_calls_take() {
+        let pace = Pace::default();
+        assert_eq!(pace.of_a_call(), Duration::ZERO);
+        pace.note(4, Duration::from_millis(8));
+        assert_eq!(
+            (pace.of_a_call(), pace.of_a_run()),
+            (Duration::from_millis(2), Duration::from_millis(8))
+        );
+        for _ in 0..100 {
+            pace.note(1, Duration::from_millis(4));
+        }
+        let off = pace.of_a_call().abs_diff(Duration::from_millis(4));
+        assert!(off < Duration::from_micros(1), "{off:?}");
+    }
+}
