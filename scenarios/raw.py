@@ -13,13 +13,20 @@ import support
 def signed(url, service, method, path, body=b"", headers=None, key=support.KEY,
            secret=support.SECRET, region=support.REGION, date=None):
     """Signs and sends; `date` signs as if it were then. Returns status, headers and body."""
+    headers = signed_headers(url, service, method, path, body, headers, key, secret, region, date)
+    return send(url, method, path, body, headers)
+
+
+def signed_headers(url, service, method, path, body=b"", headers=None, key=support.KEY,
+                   secret=support.SECRET, region=support.REGION, date=None):
+    """The headers of a signed request, without those that a client adds when it sends."""
     request = AWSRequest(method, url + path, headers=dict(headers or {}), data=body)
     auth = SigV4Auth(Credentials(key, secret), service, region)
     if date is None:
         auth.add_auth(request)
     else:
         _sign_at(auth, request, date)
-    return send(url, method, path, body, dict(request.headers.items()))
+    return dict(request.headers.items())
 
 
 def _sign_at(auth, request, date):

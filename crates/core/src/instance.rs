@@ -140,6 +140,12 @@ impl Instance {
         self.outstanding.load(Ordering::Acquire) & !CLOSED
     }
 
+    /// How many calls wait for a slot.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue().len()
+    }
+
     /// Takes a place on this instance for a call with a payload of `bytes`.
     ///
     /// # Errors

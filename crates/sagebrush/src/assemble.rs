@@ -145,7 +145,10 @@ impl App {
                 (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned())
             }
             OperationsPage::Ready => (StatusCode::OK, "ready\n".to_owned()),
-            OperationsPage::Metrics => (StatusCode::OK, self.metrics.render()),
+            OperationsPage::Metrics => {
+                self.serving.meters.look(&self.serving.invoker.routes.borrow());
+                (StatusCode::OK, self.metrics.render())
+            }
         };
         let body = if *method == Method::HEAD { String::new() } else { text };
         let mut response = Response::new(Full::new(Bytes::from(body)));

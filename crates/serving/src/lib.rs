@@ -6,9 +6,10 @@
 //!    checked.
 //! 2. [`headers`]: the API's headers, parsed and checked.
 //! 3. [`invoke`]: route, variant, instance, reply. One function tells the whole way.
-//! 4. `sagebrush_core::worker::Worker`: the seam to the engine.
-//! 5. [`reply`]: the reply, or the error as AWS words it, with its headers.
-//! 6. [`meter`]: counts and times, after the reply; never waits.
+//! 4. `sagebrush_core::instance`: the queue of one worker; batches form there.
+//! 5. `sagebrush_core::worker::Worker`: the seam to the engine.
+//! 6. [`reply`]: the reply, or the error as AWS words it, with its headers.
+//! 7. [`meter`]: counts and times, after the reply; never waits.
 //!
 //! Serving reads one `RouteTable` and never asks the store: it goes on when control is down.
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use sagebrush_core::instance::{Batch, Left};
 use sagebrush_core::metrics::{Counter, Histogram, Labels, Registry};
-use sagebrush_core::route::RouteTable;
+use sagebrush_core::route::{RouteTable, VariantRoute};
 use sagebrush_core::{Region, ResourceName};
 
 use crate::error::InvokeError;
@@ -68,6 +68,32 @@ impl Meters {
         }
     }
 
+    /// Sets the gauges that say how things are now.
+    pub fn look(&self, table: &RouteTable) {
+        for route in table.iter() {
+            for variant in &route.variants {
+                self.look_at(&labels(&route.region, &route.name, &variant.name), variant);
+            }
+        }
+    }
+
+    fn look_at(&self, labels: &Labels, variant: &VariantRoute) {
+        let all = variant.instances.iter();
+        let waiting = all.clone().map(|instance| instance.waiting()).sum();
+        let outstanding = all.clone().map(|instance| instance.outstanding()).sum();
+        let open = all.filter(|instance| instance.breaker.is_open()).count();
+        let gauge = |name, help, value: usize| {
+            let value = i64::try_from(value).unwrap_or(i64::MAX);
+            self.registry.gauge(name, help, labels.clone()).set(value);
+        };
+        gauge("sagebrush_instances", "Instances that take calls.", variant.instances.len());
+        let help = "Calls under way, waiting ones included.";
+        gauge("sagebrush_outstanding_calls", help, outstanding);
+        gauge("sagebrush_waiting_calls", "Calls that wait for a free worker.", waiting);
+        let help = "Instances that are passed over, for call after call failed.";
+        gauge("sagebrush_open_breakers", help, open);
+    }
+
     /// Forgets the endpoints that are not in `table` any more.
     pub fn retain(&self, table: &RouteTable) {
         self.tree.rcu(|tree| {
@@ -110,15 +136,17 @@ impl Meters {
     }
 }
 
+fn labels(region: &Region, endpoint: &ResourceName, variant: &str) -> Labels {
+    vec![
+        ("region", region.to_string()),
+        ("endpoint", endpoint.to_string()),
+        ("variant", variant.to_owned()),
+    ]
+}
+
 impl Meter {
     fn new(registry: &Registry, target: &Target, variant: &str) -> Self {
-        let labels = || -> Labels {
-            vec![
-                ("region", target.region.to_string()),
-                ("endpoint", target.endpoint.to_string()),
-                ("variant", variant.to_owned()),
-            ]
-        };
+        let labels = || labels(&target.region, &target.endpoint, variant);
         let counter = |name, help| registry.counter(name, help, labels());
         let left = |left, why: &str| {
             let labels = labels().into_iter().chain([("reason", why.to_owned())]).collect();
