@@ -159,14 +159,13 @@ impl Instance {
         if before & CLOSED != 0 {
             return Err(Refused::Closed);
         }
-        if before < self.concurrency {
+        let is_heavy = bytes_before > 0 && bytes_before.saturating_add(bytes) > self.limits.bytes;
+        if before < self.concurrency && !is_heavy {
             return Ok(admitted);
         }
         let wait = self.wait_behind(before);
-        let is_full = before >= self.concurrency + self.limits.waiting
-            || bytes_before.saturating_add(bytes) > self.limits.bytes
-            || Instant::now() + wait > deadline;
-        if is_full {
+        let is_long = before >= self.concurrency + self.limits.waiting;
+        if is_heavy || is_long || Instant::now() + wait > deadline {
             return Err(Refused::Full { retry_after: retry_after(wait) });
         }
         Ok(admitted)

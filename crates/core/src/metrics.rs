@@ -156,6 +156,14 @@ impl Registry {
         }
     }
 
+    /// Drops all series of a metric, to be set anew.
+    pub fn clear(&self, name: &str) {
+        let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(family) = families.get_mut(name) {
+            family.series.clear();
+        }
+    }
+
     /// All metrics in Prometheus' text format, version 0.0.4.
     #[must_use]
     pub fn render(&self) -> String {

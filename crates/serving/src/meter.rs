@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use sagebrush_core::instance::{Batch, Left};
+use sagebrush_core::instance::{Batch, Instance, Left};
 use sagebrush_core::metrics::{Counter, Histogram, Labels, Registry};
-use sagebrush_core::route::{RouteTable, VariantRoute};
+use sagebrush_core::route::RouteTable;
 use sagebrush_core::{Region, ResourceName};
 
 use crate::error::InvokeError;
@@ -18,6 +18,22 @@ use crate::reply::Spent;
 /// By region, endpoint and variant; the variant is empty for calls that reached none. Nested, so
 /// that a look-up needs no key of its own.
 type Tree = HashMap<Region, HashMap<ResourceName, HashMap<String, Arc<Meter>>>>;
+
+/// What is summed up over the instances of a variant: name, help, and the number of each.
+const GAUGES: [(&str, &str, fn(&Instance) -> usize); 4] = [
+    ("sagebrush_instances", "Instances that take calls.", |_| 1),
+    (
+        "sagebrush_outstanding_calls",
+        "Calls under way, waiting ones included.",
+        Instance::outstanding,
+    ),
+    ("sagebrush_waiting_calls", "Calls that wait for a free worker.", Instance::waiting),
+    (
+        "sagebrush_open_breakers",
+        "Instances that are passed over, for call after call failed.",
+        |instance| usize::from(instance.breaker.is_open()),
+    ),
+];
 
 /// The meters of all variants.
 pub struct Meters {
@@ -70,28 +86,18 @@ impl Meters {
 
     /// Sets the gauges that say how things are now.
     pub fn look(&self, table: &RouteTable) {
+        for (name, _, _) in GAUGES {
+            self.registry.clear(name); // Variants may be gone.
+        }
         for route in table.iter() {
             for variant in &route.variants {
-                self.look_at(&labels(&route.region, &route.name, &variant.name), variant);
+                for (name, help, of) in GAUGES {
+                    let labels = labels(&route.region, &route.name, &variant.name);
+                    let value: usize = variant.instances.iter().map(|one| of(one)).sum();
+                    self.registry.gauge(name, help, labels).set(i64::try_from(value).unwrap_or(0));
+                }
             }
         }
-    }
-
-    fn look_at(&self, labels: &Labels, variant: &VariantRoute) {
-        let all = variant.instances.iter();
-        let waiting = all.clone().map(|instance| instance.waiting()).sum();
-        let outstanding = all.clone().map(|instance| instance.outstanding()).sum();
-        let open = all.filter(|instance| instance.breaker.is_open()).count();
-        let gauge = |name, help, value: usize| {
-            let value = i64::try_from(value).unwrap_or(i64::MAX);
-            self.registry.gauge(name, help, labels.clone()).set(value);
-        };
-        gauge("sagebrush_instances", "Instances that take calls.", variant.instances.len());
-        let help = "Calls under way, waiting ones included.";
-        gauge("sagebrush_outstanding_calls", help, outstanding);
-        gauge("sagebrush_waiting_calls", "Calls that wait for a free worker.", waiting);
-        let help = "Instances that are passed over, for call after call failed.";
-        gauge("sagebrush_open_breakers", help, open);
     }
 
     /// Forgets the endpoints that are not in `table` any more.
