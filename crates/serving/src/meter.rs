@@ -20,7 +20,9 @@ use crate::reply::Spent;
 type Tree = HashMap<Region, HashMap<ResourceName, HashMap<String, Arc<Meter>>>>;
 
 /// What is summed up over the instances of a variant: name, help, and the number of each.
-const GAUGES: [(&str, &str, fn(&Instance) -> usize); 4] = [
+type Summed = (&'static str, &'static str, fn(&Instance) -> usize);
+
+const GAUGES: [Summed; 4] = [
     ("sagebrush_instances", "Instances that take calls.", |_| 1),
     (
         "sagebrush_outstanding_calls",

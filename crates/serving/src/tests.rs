@@ -274,6 +274,24 @@ async fn calls_are_counted_until_their_endpoint_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn gauges_say_how_things_are_now() {
+    let registry = sagebrush_core::metrics::Registry::default();
+    let meters = crate::Meters::new(registry.clone());
+    let failing = instance(Does::Fail(WorkerError::TimedOut), 8);
+    break_down(&failing).await;
+    let _held = failing.admit(0, call().deadline).ok().unwrap();
+    meters.look(&table(vec![("v", 1.0, vec![failing, instance(Does::Echo, 8)])], None));
+    let said = |gauge: &str, variant: &str, value: usize| {
+        let labels = format!("region=\"r\",endpoint=\"e\",variant=\"{variant}\"");
+        registry.render().contains(&format!("sagebrush_{gauge}{{{labels}}} {value}\n"))
+    };
+    assert!(said("instances", "v", 2) && said("open_breakers", "v", 1), "{}", registry.render());
+    assert!(said("outstanding_calls", "v", 1) && said("waiting_calls", "v", 0));
+    meters.look(&table(vec![("w", 1.0, Vec::new())], None));
+    assert!(said("instances", "w", 0) && !said("instances", "v", 2), "{}", registry.render());
+}
+
+#[tokio::test(start_paused = true)]
 async fn errors_of_one_of_several_containers() {
     let at = |error| WorkerError::At { container: "container-2".into(), error: Box::new(error) };
     let own = WorkerError::Model { status: 500, message: "oh".to_owned(), content_type: None };
