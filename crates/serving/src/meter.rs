@@ -52,6 +52,10 @@ struct Meter {
     model_latency: Arc<Histogram>,
     overhead_latency: Arc<Histogram>,
     queue_time: Arc<Histogram>,
+    batch_wait: Arc<Histogram>,
+    pre: Arc<Histogram>,
+    inference: Arc<Histogram>,
+    post: Arc<Histogram>,
     batch_size: Arc<Histogram>,
     /// Batches by why they left the queue.
     left: [(Left, Arc<Counter>); 4],
@@ -70,6 +74,12 @@ impl Meters {
         meter.model_latency.observe(spent.model_latency);
         meter.overhead_latency.observe(spent.overhead());
         meter.queue_time.observe(spent.queued);
+        meter.batch_wait.observe(spent.gathered);
+        if invoked.outcome.is_ok() {
+            meter.pre.observe(spent.timings.pre);
+            meter.inference.observe(spent.timings.model);
+            meter.post.observe(spent.timings.post);
+        }
         meter.batched(invoked.batch);
         if let Err(error) = &invoked.outcome {
             meter.failed(error);
@@ -188,6 +198,16 @@ impl Meter {
                 "sagebrush_queue_seconds",
                 "How long a call waited for its turn on the worker.",
             ),
+            batch_wait: histogram(
+                "sagebrush_batch_wait_seconds",
+                "How long a call waited for others to join its batch.",
+            ),
+            pre: histogram("sagebrush_pre_seconds", "From the payload to the model's input."),
+            inference: histogram(
+                "sagebrush_inference_seconds",
+                "How long the model ran; of a batch, for all its calls.",
+            ),
+            post: histogram("sagebrush_post_seconds", "From the model's output to the payload."),
             batch_size: registry.sizes(
                 "sagebrush_batch_size",
                 "How many calls the worker answered together.",
