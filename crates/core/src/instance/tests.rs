@@ -410,3 +410,66 @@ proptest! {
         runtime.block_on(run(arrivals, fake));
     }
 }
+
+/// Answers after a turn or two of the scheduler, from real threads.
+struct Quick;
+
+#[async_trait]
+impl Worker for Quick {
+    async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
+        for _ in 0..calls.len() % 3 {
+            tokio::task::yield_now().await;
+        }
+        let timings = Timings::default();
+        let reply =
+            |call: Call| Ok(Reply { payload: call.payload, custom_attributes: None, timings });
+        calls.into_iter().map(reply).collect()
+    }
+
+    async fn ping(&self) -> Result<(), WorkerError> {
+        Ok(())
+    }
+
+    fn concurrency(&self) -> usize {
+        3
+    }
+
+    fn max_batch(&self) -> usize {
+        5
+    }
+
+    fn max_batch_delay(&self) -> Duration {
+        Duration::from_millis(5)
+    }
+
+    async fn stop(&self, _deadline: Instant) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn callers_on_many_threads_that_come_and_leave() {
+    let limits = Limits { waiting: 1000, bytes: 1 << 20 };
+    let instance = Instance::new("i-0".to_owned(), Arc::new(Quick), limits);
+    for round in 0..20 {
+        let callers: Vec<_> = (0..200)
+            .map(|n| {
+                let asked = format!("{round}-{n}");
+                let (instance, call) = (instance.clone(), call(&asked, 60));
+                task::spawn("caller", async move {
+                    let answered = ask(&instance, call).await.unwrap();
+                    assert_eq!(body(&answered), asked);
+                })
+            })
+            .collect();
+        for (n, caller) in callers.into_iter().enumerate() {
+            if n % 7 == 0 {
+                caller.abort();
+            }
+            assert!(caller.await.map_or_else(|error| error.is_cancelled(), |()| true));
+        }
+    }
+    instance.drain().await;
+    // A batch whose callers have all left may still be under way.
+    while instance.queue().free() != 3 {
+        tokio::task::yield_now().await;
+    }
+}
