@@ -44,12 +44,7 @@ struct Call {
 
 impl Door {
     #[must_use]
-    pub fn new(
-        api: Api,
-        verifier: Arc<Verifier>,
-        account: AccountId,
-        memory: BodyMemory,
-    ) -> Self {
+    pub fn new(api: Api, verifier: Arc<Verifier>, account: AccountId, memory: BodyMemory) -> Self {
         Self { api: Arc::new(api), verifier, account, memory }
     }
 
@@ -106,7 +101,9 @@ impl Door {
             Target::Json { prefix, operation } => {
                 let served = self.api.service_of_target(&prefix).map(str::to_owned);
                 // Of a service that is not served, only the client knows what it signs with.
-                let service = served.or_else(|| signing_service(parts).map(Cow::into_owned)).unwrap_or_default();
+                let service = served
+                    .or_else(|| signing_service(parts).map(Cow::into_owned))
+                    .unwrap_or_default();
                 Ok(Call { service, operation, input: Input::Json(body.clone()) })
             }
             Target::Query { service } => {

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::sync::Arc;
 
-use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use http::StatusCode;
+use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use sagebrush_core::store::StoreError;
 
 /// What a client is told. The cause stays here, for the log.

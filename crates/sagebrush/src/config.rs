@@ -11,6 +11,7 @@ use sagebrush_runtime::sandbox::Mode;
 use serde::Deserialize;
 
 use crate::images::ImageEntry;
+use crate::server::limits;
 
 /// The account that resources live in unless told otherwise.
 const ACCOUNT: &str = "123456789012";
@@ -69,6 +70,10 @@ pub struct Options {
     /// The largest payload of a real-time call, in bytes [default: 6291456].
     #[arg(long, global = true, env = "SAGEBRUSH_MAX_PAYLOAD_BYTES")]
     pub max_payload_bytes: Option<u64>,
+    /// What the bodies of all calls under way may take together, in bytes; calls beyond it are
+    /// refused, objects are streamed [default: a quarter of the memory].
+    #[arg(long, global = true, env = "SAGEBRUSH_MAX_BODY_MEMORY")]
+    pub max_body_memory: Option<u64>,
     /// What to log: error, warn, info, debug, or a `tracing` filter [default: info].
     #[arg(long, global = true, env = "SAGEBRUSH_LOG")]
     pub log: Option<String>,
@@ -96,6 +101,7 @@ pub struct Config {
     /// The variables of our environment that set up pip and uv.
     pub installer_environment: BTreeMap<String, String>,
     pub max_payload_bytes: u64,
+    pub max_body_memory: u64,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -150,6 +156,7 @@ impl Options {
             images: options.image,
             installer_environment: installer_environment(),
             max_payload_bytes: options.max_payload_bytes.unwrap_or(MAX_PAYLOAD),
+            max_body_memory: options.max_body_memory.unwrap_or_else(|| limits::memory() / 4),
             log: options.log.unwrap_or_else(|| "info".to_owned()),
             log_format: parse_format(options.log_format.as_deref())?,
         };
@@ -173,6 +180,7 @@ impl Options {
             process_images: self.process_images.or(file.process_images),
             image: file.image,
             max_payload_bytes: self.max_payload_bytes.or(file.max_payload_bytes),
+            max_body_memory: self.max_body_memory.or(file.max_body_memory),
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         }

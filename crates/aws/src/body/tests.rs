@@ -20,9 +20,7 @@ impl HttpBody for Frames {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.frames.pop() {
-            Some(data) => {
-                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(data.as_bytes())))))
-            }
+            Some(data) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(data.as_bytes()))))),
             None if self.stalls => Poll::Pending,
             None => Poll::Ready(None),
         }

@@ -96,8 +96,7 @@ impl Verifier {
         let cached = self.keys.get(&claim.credential, &grant.secret);
         let is_new = cached.is_none();
         let known = cached.unwrap_or_else(|| Arc::new(Known::derive(&scope, &grant.secret)));
-        let signature =
-            canonical.signature(&known.key, &claim.signed_at, claim.scope_text(&scope));
+        let signature = canonical.signature(&known.key, &claim.signed_at, claim.scope_text(&scope));
         let same: bool = signature.as_str().as_bytes().ct_eq(claim.signature.as_bytes()).into();
         if !same {
             return Err(AuthError::Mismatch);
