@@ -6,13 +6,18 @@ mod host;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 
 use self::host::Host;
 use crate::query::Form;
 use crate::sigv4::Dialect;
+
+// A name that is made once is not parsed with each request.
+static AMZ_TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 
 /// Which door a request is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,10 +84,11 @@ pub fn route(parts: &Parts) -> Target {
     let host = host::of(parts);
     let query = parts.uri.query().unwrap_or_default();
     let signed_for = signing_service(parts);
+    let signed_for = signed_for.as_deref();
     if let Some((prefix, operation)) = json_target(&parts.headers) {
         return Target::Json { prefix, operation };
     }
-    if signed_for.as_deref().is_some_and(is_s3) || has_signature_v2(&parts.headers, query) {
+    if signed_for.is_some_and(is_s3) || has_signature_v2(&parts.headers, query) {
         return Target::S3;
     }
     if host == Host::S3 && signed_for.is_none() {
@@ -91,44 +97,48 @@ pub fn route(parts: &Parts) -> Target {
     if let Some(page) = operations_page(parts).filter(|_| signed_for.is_none()) {
         return Target::Operations(page);
     }
-    let is_runtime = signed_for.as_deref().is_none_or(|service| service == "sagemaker");
+    let is_runtime = signed_for.is_none_or(|service| service == "sagemaker");
     if let Some((endpoint, kind)) = invocation(parts).filter(|_| is_runtime) {
         return Target::Invoke { endpoint, kind };
     }
-    let named = signed_for.or_else(|| host.service().map(str::to_owned));
+    let named = signed_for.or_else(|| host.service());
     if is_query_call(parts, query) {
-        return Target::Query { service: named.unwrap_or_default() };
+        return Target::Query { service: named.unwrap_or_default().to_owned() };
     }
     match named {
         None => Target::S3, // Unsigned, and none of the above: a public object, perhaps.
-        Some(service) => {
-            Target::Unknown { service, operation: format!("{} {}", parts.method, parts.uri.path()) }
-        }
+        Some(service) => Target::Unknown {
+            service: service.to_owned(),
+            operation: format!("{} {}", parts.method, parts.uri.path()),
+        },
     }
 }
 
 fn json_target(headers: &HeaderMap) -> Option<(String, String)> {
-    let target = headers.get("x-amz-target")?.to_str().ok()?;
+    let target = headers.get(&AMZ_TARGET)?.to_str().ok()?;
     let (prefix, operation) = target.rsplit_once('.').unwrap_or(("", target));
     Some((prefix.to_owned(), operation.to_owned()))
 }
 
 /// The service in the credential scope, be it in the header or in the query.
-pub(crate) fn signing_service(parts: &Parts) -> Option<String> {
+pub(crate) fn signing_service(parts: &Parts) -> Option<Cow<'_, str>> {
     let query = parts.uri.query().unwrap_or_default();
     let header = parts.headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok());
-    let credential = match header {
+    match header {
         Some(header) => {
             let (_, credential) = header.split_once("Credential=")?;
-            credential.split([',', ' ']).next()?.to_owned()
+            service_of(credential.split([',', ' ']).next()?).map(Cow::Borrowed)
         }
         None if query.contains("X-Amz-Credential=") => {
-            Form::parse(query.as_bytes()).ok()?.get("X-Amz-Credential")?.to_owned()
+            let form = Form::parse(query.as_bytes()).ok()?;
+            service_of(form.get("X-Amz-Credential")?).map(|service| Cow::Owned(service.to_owned()))
         }
-        None => return None,
-    };
-    let mut from_end = credential.rsplit('/');
-    from_end.nth(1).map(str::to_owned)
+        None => None,
+    }
+}
+
+fn service_of(credential: &str) -> Option<&str> {
+    credential.rsplit('/').nth(1)
 }
 
 fn is_s3(service: &str) -> bool {

@@ -1,5 +1,6 @@
 //! The door of everything but S3 and the runtime: one function from request to answer.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use tracing::Instrument as _;
 use crate::demux::signing_service;
 use crate::dispatch::{Api, Input};
 use crate::query::Form;
-use crate::sigv4::{Caller, Dialect, Verifier};
-use crate::{ApiError, Context, Target, json, query, read_body, request_id};
+use crate::sigv4::{Caller, Dialect, Verifier, signs_body};
+use crate::{ApiError, BodyMemory, Context, Target, Terms, json, query, read_body, request_id};
 
 /// The longest input of the control plane: SageMaker's own limits stay far below.
 const MAX_BODY: usize = 1 << 20;
@@ -31,6 +32,7 @@ pub struct Door {
     api: Arc<Api>,
     verifier: Arc<Verifier>,
     account: AccountId,
+    memory: BodyMemory,
 }
 
 /// Which operation a request names, and for which service it must be signed.
@@ -42,8 +44,8 @@ struct Call {
 
 impl Door {
     #[must_use]
-    pub fn new(api: Api, verifier: Arc<Verifier>, account: AccountId) -> Self {
-        Self { api: Arc::new(api), verifier, account }
+    pub fn new(api: Api, verifier: Arc<Verifier>, account: AccountId, memory: BodyMemory) -> Self {
+        Self { api: Arc::new(api), verifier, account, memory }
     }
 
     /// Answers a request whose [`Target`] is `Json`, `Query` or `Unknown`.
@@ -82,11 +84,13 @@ impl Door {
     {
         let dialect = target.dialect();
         let (parts, body) = request.into_parts();
-        let body = read_body(body, MAX_BODY, Instant::now() + BODY_TIMEOUT).await?;
-        let call = self.read(target, &parts, &body)?;
+        let (limit, deadline) = (MAX_BODY, Instant::now() + BODY_TIMEOUT);
+        let terms = Terms { limit, deadline, memory: &self.memory, is_signed: signs_body(&parts) };
+        let body = read_body(body, terms).await?;
+        let call = self.read(target, &parts, &body.bytes)?;
         let caller = self
             .verifier
-            .verify(&parts, &body, &call.service)
+            .verify_read(&parts, &body, &call.service)
             .map_err(|error| error.into_api_error(dialect))?;
         let context = self.context(&parts, caller, request_id);
         self.call(call, context).await
@@ -97,7 +101,9 @@ impl Door {
             Target::Json { prefix, operation } => {
                 let served = self.api.service_of_target(&prefix).map(str::to_owned);
                 // Of a service that is not served, only the client knows what it signs with.
-                let service = served.or_else(|| signing_service(parts)).unwrap_or_default();
+                let service = served
+                    .or_else(|| signing_service(parts).map(Cow::into_owned))
+                    .unwrap_or_default();
                 Ok(Call { service, operation, input: Input::Json(body.clone()) })
             }
             Target::Query { service } => {

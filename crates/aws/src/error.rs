@@ -5,6 +5,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use http::StatusCode;
+use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use sagebrush_core::store::StoreError;
 
 /// What a client is told. The cause stays here, for the log.
@@ -74,6 +75,13 @@ impl ApiError {
     pub fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let message = "The request processing has failed because of an internal error.";
         Self::new("InternalFailure", StatusCode::INTERNAL_SERVER_ERROR, message).caused_by(cause)
+    }
+
+    /// The header that tells a client to come back soon, where that helps.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<(HeaderName, HeaderValue)> {
+        let is_passing = self.status == StatusCode::SERVICE_UNAVAILABLE;
+        is_passing.then(|| (RETRY_AFTER, HeaderValue::from_static("1")))
     }
 
     /// Keeps what went wrong for the log.

@@ -47,6 +47,7 @@ pub fn failure(error: &ApiError, request_id: &str) -> Response<Full<Bytes>> {
     if let Ok(code) = HeaderValue::from_str(&error.code) {
         response.headers_mut().insert(ERROR_TYPE, code);
     }
+    response.headers_mut().extend(error.retry_after());
     response
 }
 

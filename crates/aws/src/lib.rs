@@ -22,7 +22,7 @@ pub mod query;
 pub mod sigv4;
 pub mod validate;
 
-pub use body::{BodyError, read_body};
+pub use body::{BodyError, BodyMemory, Held, ReadBody, Terms, read_body};
 pub use context::{Context, request_id};
 pub use demux::{InvokeKind, Target, route};
 pub use dispatch::{Api, Dispatch};

@@ -9,12 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use sagebrush_artifacts::ArtifactCache;
 use sagebrush_aws::demux::OperationsPage;
 use sagebrush_aws::sigv4::{Credentials as _, Keys, StaticKeys, TemporaryKeys, Verifier};
-use sagebrush_aws::{InvokeKind, Target};
+use sagebrush_aws::{BodyMemory, Target};
 use sagebrush_control::Control;
 use sagebrush_control::instance::{Launcher, LocalFleet};
 use sagebrush_core::fleet::Fleet;
@@ -31,10 +31,12 @@ use sagebrush_store::SqliteStore;
 use sagebrush_telemetry::logs::{self, LogStore};
 use tokio::task::JoinHandle;
 
+use crate::answer::{Answer, AnswerBody};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::images::{self, CatalogueError};
 use crate::secrets::master_secret;
+use crate::server::patient::Patient;
 
 /// Names that stand for this server in virtual-host requests.
 const S3_DOMAINS: &[&str] = &["localhost", "s3.localhost"];
@@ -45,10 +47,6 @@ pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const INSTANCE_DRAIN: Duration = Duration::from_secs(8);
 /// How long it waits for its store.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// A response of any door.
-pub type Answer = Response<http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>>;
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A running server, but for its listener.
 pub struct App {
@@ -93,6 +91,8 @@ impl App {
             temporary: TemporaryKeys::new(master),
         });
         let verifier = Arc::new(Verifier::new(keys.clone(), clock.clone()));
+        let memory = usize::try_from(config.max_body_memory).unwrap_or(usize::MAX);
+        let memory = BodyMemory::new(memory);
         let api = sagebrush_control::operations().serve(control);
         let api = api.and(logs::operations().serve(logs));
         let meters = Arc::new(Meters::new(metrics.clone()));
@@ -103,8 +103,8 @@ impl App {
             task::spawn("blob-sweep", sweep(objects.clone())),
         ];
         Ok(Arc::new(Self {
-            aws: sagebrush_aws::Door::new(api, verifier.clone(), account.clone()),
-            serving: serving_door(config, routes, account, verifier, meters),
+            aws: sagebrush_aws::Door::new(api, verifier.clone(), account.clone(), memory.clone()),
+            serving: serving_door(config, memory, routes, account, verifier, meters),
             s3: s3_door(config, objects, keys, clock),
             metrics,
             store,
@@ -121,17 +121,20 @@ impl App {
         let target = sagebrush_aws::route(&parts);
         let request = Request::from_parts(parts, body);
         match target {
-            Target::Invoke { endpoint, kind } => self.invoke(&endpoint, kind, request).await,
-            Target::S3 => self.s3.call(request).await.map(|body| body.boxed_unsync()),
-            Target::Operations(page) => boxed(self.page(page, request.method())),
+            Target::Invoke { endpoint, kind } => {
+                self.serving.answer(&endpoint, kind, request).await.map(AnswerBody::Whole)
+            }
+            // Boxed, so that calls do not carry the room that these need.
+            Target::S3 => Box::pin(self.object(request)).await,
+            Target::Operations(page) => self.page(page, request.method()).map(AnswerBody::Whole),
             target @ (Target::Json { .. } | Target::Query { .. } | Target::Unknown { .. }) => {
-                boxed(self.aws.answer(target, request).await)
+                Box::pin(self.aws.answer(target, request)).await.map(AnswerBody::Whole)
             }
         }
     }
 
-    async fn invoke(&self, endpoint: &str, kind: InvokeKind, request: Request<Incoming>) -> Answer {
-        boxed(self.serving.answer(endpoint, kind, request).await)
+    async fn object(&self, request: Request<Incoming>) -> Answer {
+        self.s3.call(request.map(Patient::new)).await.map(AnswerBody::streamed)
     }
 
     fn page(&self, page: OperationsPage, method: &Method) -> Response<Full<Bytes>> {
@@ -213,6 +216,7 @@ fn launcher(
 
 fn serving_door(
     config: &Config,
+    body_memory: BodyMemory,
     routes: Routes,
     account: AccountId,
     verifier: Arc<Verifier>,
@@ -223,7 +227,7 @@ fn serving_door(
         invoker: Invoker { routes, account, chance: rand::random::<f32> },
         verifier,
         meters,
-        settings: Settings { max_payload },
+        settings: Settings { max_payload, body_memory },
     }
 }
 
@@ -273,10 +277,6 @@ async fn sweep(objects: Objects) {
         Ok(n_blobs) => tracing::info!(n_blobs, "swept up after a crash"),
         Err(error) => tracing::warn!(%error, "sweeping up failed"),
     }
-}
-
-fn boxed(response: Response<Full<Bytes>>) -> Answer {
-    response.map(|body| body.map_err(|never| match never {}).boxed_unsync())
 }
 
 fn unusable(data: &Path, reason: &dyn std::fmt::Display) -> Failure {

@@ -12,6 +12,7 @@ use sagebrush_runtime::sandbox::Mode;
 use serde::Deserialize;
 
 use crate::images::ImageEntry;
+use crate::server::limits;
 
 /// The account that resources live in unless told otherwise.
 const ACCOUNT: &str = "123456789012";
@@ -78,6 +79,10 @@ pub struct Options {
     /// The bytes of payloads that an instance holds at most [default: 268435456].
     #[arg(long, global = true, env = "SAGEBRUSH_MAX_INSTANCE_BYTES")]
     pub max_instance_bytes: Option<u64>,
+    /// What the bodies of all calls under way may take together, in bytes; calls beyond it are
+    /// refused, objects are streamed [default: a quarter of the memory].
+    #[arg(long, global = true, env = "SAGEBRUSH_MAX_BODY_MEMORY")]
+    pub max_body_memory: Option<u64>,
     /// What to log: error, warn, info, debug, or a `tracing` filter [default: info].
     #[arg(long, global = true, env = "SAGEBRUSH_LOG")]
     pub log: Option<String>,
@@ -107,6 +112,7 @@ pub struct Config {
     pub max_payload_bytes: u64,
     /// What an instance holds at most.
     pub limits: Limits,
+    pub max_body_memory: u64,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -165,6 +171,7 @@ impl Options {
                 waiting: options.max_waiting_calls.unwrap_or(LIMITS.waiting),
                 bytes: options.max_instance_bytes.unwrap_or(LIMITS.bytes),
             },
+            max_body_memory: options.max_body_memory.unwrap_or_else(|| limits::memory() / 4),
             log: options.log.unwrap_or_else(|| "info".to_owned()),
             log_format: parse_format(options.log_format.as_deref())?,
         };
@@ -190,6 +197,7 @@ impl Options {
             max_payload_bytes: self.max_payload_bytes.or(file.max_payload_bytes),
             max_waiting_calls: self.max_waiting_calls.or(file.max_waiting_calls),
             max_instance_bytes: self.max_instance_bytes.or(file.max_instance_bytes),
+            max_body_memory: self.max_body_memory.or(file.max_body_memory),
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         }

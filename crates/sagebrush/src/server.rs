@@ -1,26 +1,32 @@
 //! Listens, serves connections, and ends in good order.
 
-use std::convert::Infallible;
+mod connection;
+pub(crate) mod limits;
+mod open;
+mod pace;
+pub(crate) mod patient;
+mod refuse;
+mod socket;
+#[cfg(test)]
+mod tests;
+
 use std::io::{IsTerminal as _, Write as _};
-use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use sagebrush_core::task;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
+use self::connection::Patience;
+use self::open::{Open, Seat};
+use self::refuse::Refusals;
 use crate::assemble::{App, CLOSE_TIMEOUT, STOP_TIMEOUT};
 use crate::config::{Config, LogFormat};
 use crate::failure::Failure;
 
-/// How long a client may take to send the head of a request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long calls under way may take after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(26);
 /// Whoever asked the server to end may rely on this, whatever models do.
@@ -29,12 +35,10 @@ const _: () = assert!(
     DRAIN.as_secs() + STOP_TIMEOUT.as_secs() + CLOSE_TIMEOUT.as_secs() < END.as_secs(),
     "the parts of the end take longer than the whole"
 );
-/// Connections beyond this wait in the listener's backlog.
-const MAX_CONNECTIONS: usize = 8192;
-/// HTTP/2 streams of one connection.
-const MAX_STREAMS: u32 = 128;
 /// When the system gives no more sockets, the listener tries again after this.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// And says so no more often than this.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs the server until SIGTERM or Ctrl-C.
 ///
@@ -42,6 +46,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// When the data directory or the address cannot be had.
 pub fn serve(mut config: Config) -> Result<(), Failure> {
     start_logging(&config)?;
+    let n_connections = limits::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async move {
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
@@ -50,7 +55,7 @@ pub fn serve(mut config: Config) -> Result<(), Failure> {
         config.listen = listener.local_addr()?;
         let app = App::start(&config).await?;
         announce(&config)?;
-        accept_until(&app, listener, stop_signal()).await;
+        accept_until(&app, listener, n_connections, stop_signal()).await;
         app.stop().await;
         Ok(())
     })
@@ -107,65 +112,51 @@ async fn stop_signal() {
 }
 
 /// Serves connections until `stop`; then those that are open finish what they have.
-async fn accept_until(app: &Arc<App>, listener: TcpListener, stop: impl Future<Output = ()>) {
-    let graceful = GracefulShutdown::new();
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut stop = std::pin::pin!(stop);
+async fn accept_until(
+    app: &Arc<App>,
+    listener: TcpListener,
+    n_connections: u32,
+    stop: impl Future<Output = ()>,
+) {
+    let (open, refusals) = (Open::new(n_connections), Refusals::new());
+    let mut last_warning = None;
+    let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &connections) => accepted,
+            accepted = listener.accept() => accepted,
             () = &mut stop => break,
         };
-        if let Some((stream, permit)) = accepted {
-            serve_connection(app.clone(), stream, permit, &graceful);
+        match accepted {
+            Ok((stream, _)) => match open.seat().await {
+                Some(seat) => serve_connection(app.clone(), stream, seat),
+                None => refusals.refuse(stream),
+            },
+            Err(error) => {
+                if last_warning.is_none_or(|at: Instant| at.elapsed() > WARN_EVERY) {
+                    last_warning = Some(Instant::now());
+                    tracing::warn!(%error, "a connection could not be accepted");
+                }
+                // Out of sockets, most likely: spinning would not help, one less would.
+                open.evict();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
     tracing::info!("stopping: calls under way are finished first");
     app.set_stopping();
     drop(listener);
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(DRAIN, open.stop()).await.is_err() {
         tracing::warn!("some connections were cut off at the end of the drain");
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    connections: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = connections.clone().acquire_owned().await.ok()?;
-    let accepted: std::io::Result<(TcpStream, SocketAddr)> = listener.accept().await;
-    match accepted {
-        Ok((stream, _)) => Some((stream, permit)),
-        Err(error) => {
-            tracing::warn!(%error, "a connection could not be accepted");
-            tokio::time::sleep(ACCEPT_PAUSE).await; // Out of sockets: spinning would not help.
-            None
-        }
-    }
-}
-
-fn serve_connection(
-    app: Arc<App>,
-    stream: TcpStream,
-    permit: OwnedSemaphorePermit,
-    graceful: &GracefulShutdown,
-) {
+fn serve_connection(app: Arc<App>, stream: TcpStream, seat: Seat) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a socket without TCP_NODELAY");
     }
-    let service = service_fn(move |request| {
+    let answer = move |request| {
         let app = app.clone();
-        async move { Ok::<_, Infallible>(app.answer(request).await) }
-    });
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    http.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
-    let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
-    let watched = graceful.watch(connection);
-    task::spawn("connection", async move {
-        if let Err(error) = watched.await {
-            tracing::debug!(%error, "a connection broke");
-        }
-        drop(permit);
-    });
+        async move { app.answer(request).await }
+    };
+    task::spawn("connection", connection::serve(stream, seat, Patience::USUAL, answer));
 }

@@ -8,8 +8,10 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Body;
-use sagebrush_aws::sigv4::{Dialect, Verifier};
-use sagebrush_aws::{ApiError, BodyError, InvokeKind, read_body, request_id};
+use sagebrush_aws::sigv4::{Dialect, Verifier, signs_body};
+use sagebrush_aws::{
+    ApiError, BodyError, BodyMemory, InvokeKind, ReadBody, Terms, read_body, request_id,
+};
 use sagebrush_core::ResourceName;
 use sagebrush_core::worker::{Call, Payload};
 use tokio::time::Instant;
@@ -26,10 +28,12 @@ use crate::reply::{self, Spent};
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What an operator may set of the data plane.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// The largest payload, in bytes.
     pub max_payload: usize,
+    /// What the payloads of all calls may take together.
+    pub body_memory: BodyMemory,
 }
 
 /// Lets calls in, and answers them.
@@ -90,15 +94,16 @@ impl Door {
     {
         let deadline = arrived_at + CALL_TIMEOUT;
         let (parts, body) = request.into_parts();
-        let body = self.read(body, deadline).await?;
-        let caller = self.verifier.verify(&parts, &body, "sagemaker");
+        // The body's room stays taken until the call is answered or given up.
+        let body = self.read(body, signs_body(&parts), deadline).await?;
+        let caller = self.verifier.verify_read(&parts, &body, "sagemaker");
         let caller = caller.map_err(|error| error.into_api_error(Dialect::Json))?;
         check_served(kind)?;
         let headers = headers::read(&parts.headers)?;
         let variant = headers.target_variant;
         let target = Target { region: caller.region, endpoint: name(endpoint)?, variant };
         let call = Call {
-            payload: Payload { content_type: headers.content_type, body },
+            payload: Payload { content_type: headers.content_type, body: body.bytes.clone() },
             accept: headers.accept,
             headers: headers.forwarded,
             target_model: headers.target_model,
@@ -121,18 +126,26 @@ impl Door {
         })
     }
 
-    async fn read<B>(&self, body: B, deadline: Instant) -> Result<Bytes, Refusal>
+    async fn read<B>(
+        &self,
+        body: B,
+        is_signed: bool,
+        deadline: Instant,
+    ) -> Result<ReadBody, Refusal>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let limit = self.settings.max_payload;
-        read_body(body, limit, deadline).await.map_err(|error| match error {
+        let terms = Terms { limit, deadline, memory: &self.settings.body_memory, is_signed };
+        read_body(body, terms).await.map_err(|error| match error {
             BodyError::TooLarge { .. } => Refusal::Invoke(InvokeError::Invalid(format!(
                 "1 validation error detected: Value at 'body' failed to satisfy constraint: \
                  Member must have length less than or equal to {limit}"
             ))),
-            error @ (BodyError::TimedOut | BodyError::Broken(_)) => Refusal::Door(error.into()),
+            error @ (BodyError::TimedOut | BodyError::NoRoom | BodyError::Broken(_)) => {
+                Refusal::Door(error.into())
+            }
         })
     }
 }

@@ -1,9 +1,12 @@
 //! The headers of `InvokeEndpoint`, parsed and checked. SageMaker Runtime API: `InvokeEndpoint`.
 
 use http::HeaderMap;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, AsHeaderName, CONTENT_TYPE};
 
 use crate::error::InvokeError;
+
+/// What all headers below start with.
+const API_PREFIX: &str = "x-amzn-sagemaker-";
 
 pub const CUSTOM_ATTRIBUTES: &str = "x-amzn-sagemaker-custom-attributes";
 pub const INVOKED_VARIANT: &str = "x-amzn-invoked-production-variant";
@@ -48,17 +51,29 @@ pub struct CallHeaders {
 /// # Errors
 /// For a header that breaks its constraint, or asks for what is not served.
 pub fn read(headers: &HeaderMap) -> Result<CallHeaders, InvokeError> {
+    let accept = text(headers, ACCEPT, "accept", 1024)?;
+    let common = CallHeaders {
+        content_type: text(headers, CONTENT_TYPE, "contentType", 1024)?,
+        accept: accept.filter(|accept| accept != "*/*"),
+        ..CallHeaders::default()
+    };
+    // Most calls have none of the rest: one look instead of one for each.
+    if headers.keys().any(|name| name.as_str().starts_with(API_PREFIX)) {
+        read_rare(headers, common)
+    } else {
+        Ok(common)
+    }
+}
+
+fn read_rare(headers: &HeaderMap, common: CallHeaders) -> Result<CallHeaders, InvokeError> {
     refuse_unserved(headers)?;
     let mut forwarded = Vec::new();
     for (name, member, longest) in FORWARDED {
-        if let Some(value) = text(headers, name, member, *longest)? {
+        if let Some(value) = text(headers, *name, member, *longest)? {
             forwarded.push((*name, value));
         }
     }
-    let accept = text(headers, ACCEPT.as_str(), "accept", 1024)?;
     Ok(CallHeaders {
-        content_type: text(headers, CONTENT_TYPE.as_str(), "contentType", 1024)?,
-        accept: accept.filter(|accept| accept != "*/*"),
         target_variant: text(headers, TARGET_VARIANT, "targetVariant", 63)?,
         target_model: text(headers, TARGET_MODEL, "targetModel", 1024)?
             .map(|model| matching(model, "targetModel", is_model, r"\A\S[\p{Print}]*\z"))
@@ -67,6 +82,7 @@ pub fn read(headers: &HeaderMap) -> Result<CallHeaders, InvokeError> {
             .map(|name| matching(name, "targetContainerHostname", is_hostname, HOSTNAME))
             .transpose()?,
         forwarded,
+        ..common
     })
 }
 
@@ -106,7 +122,7 @@ fn refuse_unserved(headers: &HeaderMap) -> Result<(), InvokeError> {
 /// A header as text; `member` is its name in messages.
 fn text(
     headers: &HeaderMap,
-    name: &str,
+    name: impl AsHeaderName,
     member: &str,
     longest: usize,
 ) -> Result<Option<String>, InvokeError> {

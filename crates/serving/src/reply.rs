@@ -52,8 +52,19 @@ pub fn success(
 ) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(reply.payload.body));
     let headers = response.headers_mut();
-    let content_type = reply.payload.content_type.as_deref().unwrap_or("application/octet-stream");
-    set(headers, CONTENT_TYPE, content_type);
+    headers.reserve(8); // Ours and hyper's, without growing on the way.
+    match reply.payload.content_type.as_deref() {
+        None => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        }
+        Some("application/json") => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        Some("text/csv") => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/csv"));
+        }
+        Some(other) => set(headers, CONTENT_TYPE, other),
+    }
     set(headers, HeaderName::from_static(INVOKED_VARIANT), variant);
     if let Some(attributes) = &reply.custom_attributes {
         set(headers, HeaderName::from_static(CUSTOM_ATTRIBUTES), attributes);
@@ -109,7 +120,9 @@ fn retry_after(error: &InvokeError) -> Option<Duration> {
 #[must_use]
 pub fn refusal(error: &ApiError, request_id: &Arc<str>, spent: &Spent) -> Response<Full<Bytes>> {
     let body = json!({"message": error.message});
-    error_response(&error.code, error.status, &body, request_id, spent)
+    let mut response = error_response(&error.code, error.status, &body, request_id, spent);
+    response.headers_mut().extend(error.retry_after());
+    response
 }
 
 fn error_response(

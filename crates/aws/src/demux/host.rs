@@ -39,7 +39,11 @@ pub(super) fn of(parts: &Parts) -> Host {
 }
 
 pub(super) fn classify(host: &str) -> Host {
-    let name = without_port(host).trim_end_matches('.').to_ascii_lowercase();
+    let name = without_port(host).trim_end_matches('.');
+    if !name.contains('.') || name.ends_with(|last: char| last.is_ascii_digit()) {
+        return Host::Any; // `localhost` or an address.
+    }
+    let name = name.to_ascii_lowercase();
     if let Some(name) = name.strip_suffix(".localhost") {
         return service_named(name).unwrap_or(Host::S3); // What is no service is a bucket.
     }

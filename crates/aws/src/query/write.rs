@@ -56,7 +56,9 @@ pub fn failure(error: &ApiError, request_id: &str) -> Response<Full<Bytes>> {
         });
         text_element(xml, "RequestId", request_id);
     });
-    response(error.status, xml.into_bytes(), request_id)
+    let mut response = response(error.status, xml.into_bytes(), request_id);
+    response.headers_mut().extend(error.retry_after());
+    response
 }
 
 /// The services of the query protocol are older than the names of the JSON ones.

@@ -6,6 +6,8 @@ use http::{HeaderMap, Method, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 use sha2::{Digest as _, Sha256};
 
+use super::keys::SigningKey;
+
 pub(super) const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -62,20 +64,19 @@ impl Canonical<'_> {
         text
     }
 
-    /// The text that is signed: `scope` is `20150830/us-east-1/sts/aws4_request`.
-    pub(super) fn string_to_sign(&self, at: &str, scope: &str) -> String {
+    /// The signature: `scope` is `20150830/us-east-1/sts/aws4_request`.
+    pub(super) fn signature(&self, key: &SigningKey, at: &str, scope: &str) -> Hex {
         let hash = hash(&self.text());
-        let hash = hash.as_str();
-        [super::ALGORITHM, "\n", at, "\n", scope, "\n", hash].concat()
+        key.sign(&[super::ALGORITHM, "\n", at, "\n", scope, "\n", hash.as_str()])
     }
 }
 
-/// The SHA-256 of `bytes` in lower-case hex, kept on the stack.
+/// The SHA-256 of `bytes` in lower-case hex.
 pub(super) fn hash(bytes: &[u8]) -> Hex {
     Hex::of(&Sha256::digest(bytes).into())
 }
 
-/// 32 bytes in lower-case hex.
+/// 32 bytes in lower-case hex, kept on the stack.
 #[derive(Clone, Copy)]
 pub(super) struct Hex([u8; 64]);
 
@@ -110,8 +111,8 @@ fn write_path(text: &mut Vec<u8>, path: &str, rule: PathRule) {
 
 /// Most paths come out as they went in.
 fn normalize(path: &str) -> Cow<'_, str> {
-    let is_normal = !path.contains("//") && !path.contains("/.");
-    if is_normal {
+    let is_normal = |pair: &[u8]| pair[0] != b'/' || !matches!(pair[1], b'/' | b'.');
+    if path.as_bytes().windows(2).all(is_normal) {
         return Cow::Borrowed(path);
     }
     let mut segments = Vec::new();
@@ -181,13 +182,22 @@ fn write_header(text: &mut Vec<u8>, name: &str, headers: &HeaderMap, uri: &Uri) 
         if index > 0 {
             text.push(b',');
         }
-        let words = value.as_bytes().split(|byte| matches!(byte, b' ' | b'\t'));
-        for (index, word) in words.filter(|word| !word.is_empty()).enumerate() {
-            if index > 0 {
-                text.push(b' ');
-            }
-            text.extend_from_slice(word);
+        write_value(text, value.as_bytes());
+    }
+}
+
+/// Most values have no blank.
+fn write_value(text: &mut Vec<u8>, value: &[u8]) {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    if !value.iter().any(is_blank) {
+        text.extend_from_slice(value);
+        return;
+    }
+    for (index, word) in value.split(is_blank).filter(|word| !word.is_empty()).enumerate() {
+        if index > 0 {
+            text.push(b' ');
         }
+        text.extend_from_slice(word);
     }
 }
 

@@ -2,12 +2,16 @@
 
 use std::borrow::Cow;
 
-use http::header::{AUTHORIZATION, DATE};
+use http::header::{AUTHORIZATION, DATE, HeaderName};
 use http::request::Parts;
 
 use super::error::AuthError;
 use super::{ALGORITHM, time};
 use crate::query::Form;
+
+// Names that are made once are not parsed with each request.
+static AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
+static SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
 /// What a client claims; nothing of it is checked yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +68,7 @@ impl<'a> Claim<'a> {
             signed_headers: fields.signed_headers.into(),
             signature: fields.signature.into(),
             signed_at: signed_at(parts)?,
-            token: only(parts, "x-amz-security-token")?.map(Cow::Borrowed),
+            token: only(parts, &SECURITY_TOKEN)?.map(Cow::Borrowed),
             expires_after: None,
         })
     }
@@ -135,23 +139,28 @@ pub(crate) fn fields(header: &str) -> Result<Fields<'_>, AuthError> {
             return Err(incomplete(&format!("holds '{name}' twice")));
         }
     }
-    let missing =
-        [(credential, "Credential"), (signature, "Signature"), (signed_headers, "SignedHeaders")]
-            .into_iter()
-            .filter(|(field, _)| field.is_none())
-            .map(|(_, name)| format!("Authorization header requires '{name}' parameter."))
-            .collect::<Vec<_>>()
-            .join(" ");
     match (credential, signed_headers, signature) {
         (Some(credential), Some(signed_headers), Some(signature)) => {
             Ok(Fields { credential, signed_headers, signature })
         }
-        _ => Err(AuthError::Incomplete(missing)),
+        _ => Err(missing(&[
+            (credential, "Credential"),
+            (signature, "Signature"),
+            (signed_headers, "SignedHeaders"),
+        ])),
     }
 }
 
+fn missing(fields: &[(Option<&str>, &str)]) -> AuthError {
+    let missing = fields.iter().filter(|(field, _)| field.is_none());
+    let words: Vec<String> = missing
+        .map(|(_, name)| format!("Authorization header requires '{name}' parameter."))
+        .collect();
+    AuthError::Incomplete(words.join(" "))
+}
+
 fn signed_at(parts: &Parts) -> Result<Cow<'_, str>, AuthError> {
-    if let Some(at) = only(parts, "x-amz-date")? {
+    if let Some(at) = only(parts, &AMZ_DATE)? {
         return Ok(Cow::Borrowed(at));
     }
     let date = parts.headers.get(DATE).and_then(|date| date.to_str().ok());
@@ -167,7 +176,7 @@ fn no_date() -> AuthError {
 }
 
 /// The one value of a header; a second one would leave open which is meant.
-fn only<'a>(parts: &'a Parts, name: &str) -> Result<Option<&'a str>, AuthError> {
+fn only<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<&'a str>, AuthError> {
     let mut values = parts.headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let value = value.to_str().map_err(|_| incomplete(&format!("'{name}' is not ASCII")))?;

@@ -12,7 +12,6 @@ use super::canonical::Hex;
 use super::claim::Scope;
 
 /// A key that signs for one day, region and service.
-#[derive(Clone)]
 pub(super) struct SigningKey(Hmac<Sha256>);
 
 impl SigningKey {
@@ -24,8 +23,13 @@ impl SigningKey {
         Self(key)
     }
 
-    pub(super) fn sign(self, text: &str) -> Hex {
-        Hex::of(&mac(self.0, text.as_bytes()))
+    /// Signs the text that these parts make.
+    pub(super) fn sign(&self, parts: &[&str]) -> Hex {
+        let mut mac = self.0.clone();
+        for part in parts {
+            mac.update(part.as_bytes());
+        }
+        Hex::of(&mac.finalize().into_bytes().into())
     }
 }
 
@@ -41,7 +45,6 @@ pub(super) fn mac(mut key: Hmac<Sha256>, text: &[u8]) -> [u8; 32] {
 }
 
 /// What is remembered of a credential that has signed well.
-#[derive(Clone)]
 pub(super) struct Known {
     pub(super) key: SigningKey,
     pub(super) access_key: Arc<str>,
@@ -64,21 +67,21 @@ impl Known {
 ///
 /// Only credentials that have signed well get in, so that nobody else can fill it.
 #[derive(Default)]
-pub(super) struct KeyCache(Mutex<HashMap<String, Known>>);
+pub(super) struct KeyCache(Mutex<HashMap<String, Arc<Known>>>);
 
 /// Some hundred clients, each with a few regions and services.
 const MAX_KEYS: usize = 4096;
 
 impl KeyCache {
     /// The key of `credential`, if it was derived from this very `secret`.
-    pub(super) fn get(&self, credential: &str, secret: &str) -> Option<Known> {
+    pub(super) fn get(&self, credential: &str, secret: &str) -> Option<Arc<Known>> {
         let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = cache.get(credential)?;
         let unchanged: bool = known.secret.as_bytes().ct_eq(secret.as_bytes()).into();
         unchanged.then(|| known.clone())
     }
 
-    pub(super) fn put(&self, credential: &str, known: Known) {
+    pub(super) fn put(&self, credential: &str, known: Arc<Known>) {
         let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= MAX_KEYS {
             cache.clear(); // Yesterday's keys go too.

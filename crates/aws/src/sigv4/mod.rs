@@ -19,6 +19,6 @@ pub use credentials::{Credentials, Grant, Keys, Refusal, Session, StaticKeys};
 pub use error::{AuthError, Dialect};
 pub use sign::{SignError, Signer};
 pub use temporary::{Issued, TemporaryKeys};
-pub use verify::{Caller, Verifier};
+pub use verify::{Caller, Verifier, signs_body};
 
 pub(crate) const ALGORITHM: &str = "AWS4-HMAC-SHA256";

@@ -116,10 +116,9 @@ impl Signer<'_> {
             payload_hash,
             path_rule,
         };
-        let string_to_sign = canonical.string_to_sign(at, &self.scope(at));
         let date = at.get(..8).unwrap_or_default();
         let key = SigningKey::derive(self.secret, date, self.region, self.service);
-        key.sign(&string_to_sign).as_str().to_owned()
+        canonical.signature(&key, at, &self.scope(at)).as_str().to_owned()
     }
 
     fn scope(&self, at: &str) -> String {

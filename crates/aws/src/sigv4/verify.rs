@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
+use http::{HeaderName, HeaderValue};
 use sagebrush_core::{Clock, Region, Timestamp};
 use subtle::ConstantTimeEq as _;
 
@@ -13,6 +14,9 @@ use super::credentials::{Credentials, Refusal, Session};
 use super::error::AuthError;
 use super::keys::{KeyCache, Known};
 use super::time;
+use crate::ReadBody;
+
+static CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 
 /// How far the clocks of a client and ours may be apart.
 const MAX_SKEW: Duration = Duration::from_mins(15);
@@ -43,7 +47,19 @@ impl Verifier {
 
     /// Checks that the request was signed for `service`.
     pub fn verify(&self, parts: &Parts, body: &[u8], service: &str) -> Result<Caller, AuthError> {
-        self.verify_by(parts, body, service, PathRule::of_service(service))
+        let hash = || canonical::hash(body);
+        self.verify_by(parts, hash, service, PathRule::of_service(service))
+    }
+
+    /// As [`Self::verify`], for a body that was hashed while it was read.
+    pub fn verify_read(
+        &self,
+        parts: &Parts,
+        body: &ReadBody,
+        service: &str,
+    ) -> Result<Caller, AuthError> {
+        let hash = || Hex::of(&body.sha256());
+        self.verify_by(parts, hash, service, PathRule::of_service(service))
     }
 
     #[cfg(test)]
@@ -54,7 +70,7 @@ impl Verifier {
     pub(super) fn verify_by(
         &self,
         parts: &Parts,
-        body: &[u8],
+        body_hash: impl FnOnce() -> Hex,
         service: &str,
         path_rule: PathRule,
     ) -> Result<Caller, AuthError> {
@@ -68,7 +84,7 @@ impl Verifier {
             .secret(scope.access_key, claim.token.as_deref(), now)
             .map_err(refused)?;
         check_coverage(parts, &claim)?;
-        let payload_hash = payload_hash(parts, body, &claim, service)?;
+        let payload_hash = payload_hash(parts, body_hash, &claim, service)?;
         let canonical = Canonical {
             method: &parts.method,
             uri: &parts.uri,
@@ -77,11 +93,10 @@ impl Verifier {
             payload_hash: payload_hash.as_str(),
             path_rule,
         };
-        let string_to_sign = canonical.string_to_sign(&claim.signed_at, claim.scope_text(&scope));
         let cached = self.keys.get(&claim.credential, &grant.secret);
         let is_new = cached.is_none();
-        let known = cached.unwrap_or_else(|| Known::derive(&scope, &grant.secret));
-        let signature = known.key.clone().sign(&string_to_sign);
+        let known = cached.unwrap_or_else(|| Arc::new(Known::derive(&scope, &grant.secret)));
+        let signature = canonical.signature(&known.key, &claim.signed_at, claim.scope_text(&scope));
         let same: bool = signature.as_str().as_bytes().ct_eq(claim.signature.as_bytes()).into();
         if !same {
             return Err(AuthError::Mismatch);
@@ -96,6 +111,13 @@ impl Verifier {
         }
         Ok(caller)
     }
+}
+
+/// Whether the signature of a request covers its body, as far as the head says.
+#[must_use]
+pub fn signs_body(parts: &Parts) -> bool {
+    let header = parts.headers.get(&CONTENT_SHA256).map(HeaderValue::as_bytes);
+    header != Some(UNSIGNED_PAYLOAD.as_bytes())
 }
 
 fn refused(refusal: Refusal) -> AuthError {
@@ -122,8 +144,8 @@ fn check_time(claim: &Claim<'_>, now: Timestamp) -> Result<(), AuthError> {
             )));
         }
     };
-    let clock = time::format(now);
     if now.since(signed_at) > good_for {
+        let clock = time::format(now);
         let earliest = time::format(before(now, good_for));
         let minutes = good_for.as_secs() / 60;
         return Err(AuthError::OutOfScope(format!(
@@ -131,6 +153,7 @@ fn check_time(claim: &Claim<'_>, now: Timestamp) -> Result<(), AuthError> {
         )));
     }
     if signed_at.since(now) > MAX_SKEW {
+        let clock = time::format(now);
         let latest = time::format(after(now, MAX_SKEW));
         return Err(AuthError::OutOfScope(format!(
             "Signature not yet current: {at} is still later than {latest} ({clock} + 15 min.)"
@@ -181,7 +204,7 @@ fn check_coverage(parts: &Parts, claim: &Claim<'_>) -> Result<(), AuthError> {
         let message = "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.";
         return Err(AuthError::OutOfScope(message.to_owned()));
     }
-    let names = parts.headers.keys().map(http::HeaderName::as_str);
+    let names = parts.headers.keys().map(HeaderName::as_str);
     let unsigned: Vec<&str> =
         names.filter(|name| name.starts_with("x-amz-") && !is_signed(name)).collect();
     if unsigned.is_empty() { Ok(()) } else { Err(AuthError::Unsigned(unsigned.join(", "))) }
@@ -203,16 +226,16 @@ impl PayloadHash {
 
 fn payload_hash(
     parts: &Parts,
-    body: &[u8],
+    body_hash: impl FnOnce() -> Hex,
     claim: &Claim<'_>,
     service: &str,
 ) -> Result<PayloadHash, AuthError> {
-    let header = parts.headers.get("x-amz-content-sha256").map(http::HeaderValue::as_bytes);
+    let header = parts.headers.get(&CONTENT_SHA256).map(HeaderValue::as_bytes);
     let is_presigned_object = service == "s3" && claim.expires_after.is_some();
     if header == Some(UNSIGNED_PAYLOAD.as_bytes()) || (header.is_none() && is_presigned_object) {
         return Ok(PayloadHash::Unsigned);
     }
-    let hash = canonical::hash(body);
+    let hash = body_hash();
     if header.is_some_and(|header| header != hash.as_str().as_bytes()) {
         return Err(AuthError::OtherPayload);
     }

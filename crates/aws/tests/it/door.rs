@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use sagebrush_aws::sigv4::{Signer, StaticKeys, Verifier};
-use sagebrush_aws::{ApiError, Context, Dispatch, Door, route};
+use sagebrush_aws::{ApiError, BodyMemory, Context, Dispatch, Door, route};
 use sagebrush_core::clock::FakeClock;
 use sagebrush_core::{AccountId, Timestamp};
 use sagebrush_wire::{Empty, sagemaker, sts};
@@ -69,7 +69,8 @@ fn door() -> Door {
     let api = rooms.serve(Arc::new(Rooms { suffix: "!" })).and(identities.serve(Arc::new(())));
     let keys = StaticKeys::default().with("AKID", "secret");
     let verifier = Verifier::new(Arc::new(keys), Arc::new(FakeClock::at(NOW)));
-    Door::new(api, Arc::new(verifier), AccountId("123456789012".into()))
+    let account = AccountId("123456789012".into());
+    Door::new(api, Arc::new(verifier), account, BodyMemory::new(16 << 20))
 }
 
 struct Answer {
