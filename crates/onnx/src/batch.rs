@@ -25,7 +25,7 @@ pub(crate) type Answer = Result<Reply, WorkerError>;
 /// Answers calls together, each with an answer of its own, in their order. Computes on the
 /// calling thread.
 pub(crate) fn answer(served: &Served, calls: &[Call]) -> Vec<Answer> {
-    let answers = calls.iter().map(|_| Err(crashed())).collect();
+    let answers = calls.iter().map(|_| None).collect();
     let mut batch = Batch { served, calls, answers, runs: Vec::new() };
     for index in 0..calls.len() {
         batch.read(index);
@@ -33,14 +33,14 @@ pub(crate) fn answer(served: &Served, calls: &[Call]) -> Vec<Answer> {
     for run in std::mem::take(&mut batch.runs) {
         batch.answer(&run);
     }
-    batch.answers
+    batch.answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(crashed()))).collect()
 }
 
 struct Batch<'c> {
     served: &'c Served,
     calls: &'c [Call],
     /// In the order of `calls`.
-    answers: Vec<Answer>,
+    answers: Vec<Option<Answer>>,
     runs: Vec<Run>,
 }
 
@@ -62,6 +62,8 @@ struct Member {
     first_row: usize,
     n_rows: usize,
     pre: Duration,
+    /// When it had been read.
+    read_at: Instant,
 }
 
 impl Batch<'_> {
@@ -70,7 +72,7 @@ impl Batch<'_> {
         let call = &self.calls[index];
         let began = Instant::now();
         if began >= call.deadline {
-            self.answers[index] = Err(WorkerError::TimedOut);
+            self.answers[index] = Some(Err(WorkerError::TimedOut));
             return;
         }
         let goes_on = |run: &mut Run| run.n_rows.is_some();
@@ -78,11 +80,11 @@ impl Batch<'_> {
         let before: SmallVec<[usize; 2]> = run.inputs.iter().map(Data::len).collect();
         match shielded(call, || self.served.read(call, &mut run.inputs)) {
             Ok((request, shapes)) => {
-                let own = Run::of_one(index, request, shapes, began.elapsed());
+                let own = Run::of_one(index, request, shapes, began);
                 self.join(run, &before, own);
             }
             Err(error) => {
-                self.answers[index] = Err(error);
+                self.answers[index] = Some(Err(error));
                 run.truncate(&before);
                 if !run.members.is_empty() {
                     self.runs.push(run);
@@ -122,16 +124,17 @@ impl Batch<'_> {
 
     fn answer(&mut self, run: &Run) {
         let why = match run.members.as_slice() {
-            [only] => return self.answer_alone(run, only),
+            [only] => return self.answer_alone(run, only, only.read_at),
             _ => match self.answer_together(run) {
                 Ok(()) => return,
                 Err(why) => why,
             },
         };
         for member in &run.members {
-            self.answer_alone(run, member);
+            self.answer_alone(run, member, Instant::now());
         }
-        let one_by_one = run.members.iter().all(|member| self.answers[member.index].is_ok());
+        let is_ok = |member: &Member| matches!(self.answers[member.index], Some(Ok(_)));
+        let one_by_one = run.members.iter().all(is_ok);
         if one_by_one {
             self.served.stop_batches(&why);
         }
@@ -154,30 +157,37 @@ impl Batch<'_> {
             let Member { first_row, n_rows, .. } = *member;
             let outputs: SmallVec<[_; 4]> =
                 views.iter().map(|output| output.rows(first_row, n_rows)).collect();
-            self.answers[member.index] = self.reply(member, &outputs, model);
+            self.answers[member.index] = Some(self.reply(member, &outputs, model, Instant::now()));
         }
         Ok(())
     }
 
-    fn answer_alone(&mut self, run: &Run, member: &Member) {
+    fn answer_alone(&mut self, run: &Run, member: &Member, began: Instant) {
         let call = &self.calls[member.index];
-        let began = Instant::now();
         if began >= call.deadline {
-            self.answers[member.index] = Err(WorkerError::TimedOut);
+            self.answers[member.index] = Some(Err(WorkerError::TimedOut));
             return;
         }
-        self.answers[member.index] = shielded(call, || {
+        self.answers[member.index] = Some(shielded(call, || {
             let outputs = self.served.model.compute(&run.part(member)).map_err(refuse_run)?;
             let views = outputs.views().map_err(|error| refuse_run(error.into()))?;
-            self.reply(member, &views, began.elapsed())
-        });
+            let ran = Instant::now();
+            self.reply(member, &views, ran - began, ran)
+        }));
     }
 
-    fn reply(&self, member: &Member, outputs: &[Output<'_>], model: Duration) -> Answer {
-        let began = Instant::now();
+    /// Writes an answer; the run took `model` and ended at `ran`, or another answer was written
+    /// until then.
+    fn reply(
+        &self,
+        member: &Member,
+        outputs: &[Output<'_>],
+        model: Duration,
+        ran: Instant,
+    ) -> Answer {
         let encode = || self.served.encode(&member.request, outputs);
         let payload = shielded(&self.calls[member.index], encode)?;
-        let timings = Timings { pre: member.pre, model, post: began.elapsed() };
+        let timings = Timings { pre: member.pre, model, post: ran.elapsed() };
         Ok(Reply { payload, custom_attributes: None, timings })
     }
 }
@@ -190,10 +200,12 @@ impl Run {
     }
 
     /// A run of one call, whose values are elsewhere.
-    fn of_one(index: usize, request: Request, shapes: Shapes, pre: Duration) -> Self {
+    fn of_one(index: usize, request: Request, shapes: Shapes, began: Instant) -> Self {
+        let read_at = Instant::now();
+        let pre = read_at - began;
         let n_rows = common_rows(&shapes);
         let rows = n_rows.unwrap_or_default();
-        let member = Member { index, request, first_row: 0, n_rows: rows, pre };
+        let member = Member { index, request, first_row: 0, n_rows: rows, pre, read_at };
         Self { inputs: SmallVec::new(), shapes, members: smallvec![member], n_rows }
     }
 

@@ -179,6 +179,11 @@ fn put_json(out: &mut Vec<u8>, scalar: Scalar<'_>) {
     put.expect("a vector takes all that is written to it");
 }
 
+/// Room for an answer as text, as most are: a number takes some ten signs.
+fn room_for<'a>(outputs: impl IntoIterator<Item = &'a Output<'a>>) -> usize {
+    64 + outputs.into_iter().map(|output| 12 * output.values.len()).sum::<usize>()
+}
+
 /// How many rows the outputs have, if they all have equally many.
 pub(crate) fn n_rows(outputs: &[Output<'_>]) -> Option<usize> {
     let n = outputs.first()?.n_rows()?;

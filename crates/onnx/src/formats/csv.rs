@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use super::{FormatError, Shapes, n_rows, names, put_json, text};
+use super::{FormatError, Shapes, n_rows, names, put_json, room_for, text};
 use crate::model::Output;
 use crate::port::Port;
 use crate::tensor::{Data, Dtype, Element, Misfit, NOT_A_NUMBER, Scalar, Shape, with_values};
@@ -291,7 +291,7 @@ pub(crate) fn encode(outputs: &[Output<'_>]) -> Result<Vec<u8>, FormatError> {
                    accept application/json";
         return Err(FormatError::NotAcceptable(why.to_owned()));
     };
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(room_for(outputs));
     for row in 0..n_rows {
         let mut separator: &[u8] = b"";
         for output in outputs {

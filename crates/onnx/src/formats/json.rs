@@ -7,7 +7,7 @@ use smallvec::smallvec;
 
 use super::nested::Nested;
 use super::plain::Text;
-use super::{Form, FormatError, Request, Shapes, n_rows, names, oip, put_json, text};
+use super::{Form, FormatError, Request, Shapes, n_rows, names, oip, put_json, room_for, text};
 use crate::model::Output;
 use crate::port::Port;
 use crate::tensor::{Data, Element, Scalar, Shape, with_values};
@@ -176,7 +176,8 @@ fn needs_names(ports: &[Port]) -> FormatError {
 /// `{"predictions": [..]}`: the rows of the only output, or objects of values by output. Outputs
 /// without common rows are given as columns.
 pub(crate) fn encode_rows(outputs: &[Output<'_>]) -> Vec<u8> {
-    let mut out = b"{\"predictions\":".to_vec();
+    let mut out = Vec::with_capacity(room_for(outputs));
+    out.extend_from_slice(b"{\"predictions\":");
     match (outputs, n_rows(outputs)) {
         ([output], _) => whole(&mut out, output),
         (_, Some(n_rows)) => list(&mut out, n_rows, |out, row| {
@@ -190,7 +191,8 @@ pub(crate) fn encode_rows(outputs: &[Output<'_>]) -> Vec<u8> {
 
 /// `{"outputs": {name: array}}`.
 pub(crate) fn encode_columns(outputs: &[Output<'_>]) -> Vec<u8> {
-    let mut out = b"{\"outputs\":".to_vec();
+    let mut out = Vec::with_capacity(room_for(outputs));
+    out.extend_from_slice(b"{\"outputs\":");
     object(&mut out, outputs, |output| output.name, whole);
     out.push(b'}');
     out

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::json::list;
 use super::nested::Nested;
-use super::{Form, FormatError, Request, names, put_json};
+use super::{Form, FormatError, Request, names, put_json, room_for};
 use crate::model::Output;
 use crate::port::Port;
 use crate::tensor::{Data, Element as _, Scalar, Shape, volume, with_values};
@@ -91,7 +91,8 @@ pub(super) fn encode(
     outputs: &[Output<'_>],
 ) -> Result<Vec<u8>, FormatError> {
     let outputs = select(wanted, outputs)?;
-    let mut out = b"{\"model_name\":".to_vec();
+    let mut out = Vec::with_capacity(96 * outputs.len() + room_for(outputs.iter().copied()));
+    out.extend_from_slice(b"{\"model_name\":");
     put_json(&mut out, Scalar::Str(model));
     if let Some(id) = &wanted.id {
         out.extend_from_slice(b",\"id\":");
