@@ -45,3 +45,33 @@ impl Cache {
 fn is_held(slot: &Slot) -> bool {
     slot.lock().unwrap_or_else(PoisonError::into_inner).strong_count() > 0
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::Cache;
+    use crate::library;
+    use crate::model::Options;
+
+    #[test]
+    fn workers_of_one_model_share_it_while_one_holds_it() {
+        #[expect(clippy::disallowed_methods, reason = "tests are told by the environment")]
+        let path = std::env::var("SAGEBRUSH_ONNXRUNTIME").expect("it names libonnxruntime.so");
+        let environment = library::open(Path::new(&path)).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/iris_forest.onnx");
+        std::fs::copy(model, dir.path().join("model.onnx")).unwrap();
+        let cache = Cache::default();
+        let load = |intra_op_threads| {
+            cache.load(&environment, dir.path(), Options { intra_op_threads }).unwrap()
+        };
+        let (one, other) = (load(1), load(1));
+        assert!(Arc::ptr_eq(&one, &other));
+        assert!(!Arc::ptr_eq(&one, &load(2)), "a session has its own number of threads");
+        let held = Arc::downgrade(&one);
+        drop((one, other));
+        assert!(held.upgrade().is_none(), "the cache holds none");
+    }
+}

@@ -17,13 +17,15 @@ mod json;
 mod nested;
 mod npy;
 mod oip;
+mod plain;
 
 use bytes::Bytes;
 use sagebrush_core::worker::Payload;
+use smallvec::SmallVec;
 
-use crate::model::{Model, Output};
+use crate::model::Output;
 use crate::port::{Mismatch, Port};
-use crate::tensor::{Scalar, Tensor};
+use crate::tensor::{Data, Scalar, Shape};
 
 /// What the formats can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +35,15 @@ pub enum Format {
     Npy,
 }
 
-/// A call's tensors, and the form that its answer takes in JSON.
+/// What a payload says besides its values.
 #[derive(Debug)]
 pub struct Request {
-    /// One for each input of the model, in its order.
-    pub inputs: Vec<Tensor>,
+    pub shapes: Shapes,
     pub form: Form,
 }
+
+/// The shape of each input, in the model's order.
+pub type Shapes = SmallVec<[Shape; 2]>;
 
 /// How an answer is laid out in JSON; it mirrors the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,11 +86,16 @@ impl Format {
     /// The format of a content type, whatever its parameters.
     #[must_use]
     pub fn of(content_type: &str) -> Option<Self> {
-        match media_type(content_type).as_str() {
-            "text/csv" => Some(Self::Csv),
-            "application/json" => Some(Self::Json),
-            "application/x-npy" => Some(Self::Npy),
-            _ => None,
+        let media_type = media_type(content_type);
+        let is = |name: &str| media_type.eq_ignore_ascii_case(name);
+        [Self::Csv, Self::Json, Self::Npy].into_iter().find(|format| is(format.media_type()))
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Csv => "text/csv",
+            Self::Json => "application/json",
+            Self::Npy => "application/x-npy",
         }
     }
 
@@ -101,20 +110,26 @@ impl Format {
     }
 }
 
-/// A header's media type without its parameters, in lower case.
-pub(crate) fn media_type(header: &str) -> String {
-    header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+/// A header's media type without its parameters.
+pub(crate) fn media_type(header: &str) -> &str {
+    header.split(';').next().unwrap_or_default().trim()
 }
 
-/// Reads a payload as tensors, one for each of `inputs`.
+/// Reads a payload. Its values are added to those in `into`, which holds for each port what is of
+/// the port's type; on an error it may hold some of them.
 ///
 /// # Errors
-/// When the payload is not of its type, or does not fit the inputs.
-pub fn decode(format: Format, inputs: &[Port], body: &[u8]) -> Result<Request, FormatError> {
+/// When the payload is not of its type, or does not fit the ports.
+pub fn decode(
+    format: Format,
+    ports: &[Port],
+    body: &[u8],
+    into: &mut [Data],
+) -> Result<Request, FormatError> {
     match format {
-        Format::Csv => Ok(Request { inputs: csv::decode(inputs, body)?, form: Form::Rows }),
-        Format::Json => json::decode(inputs, body),
-        Format::Npy => Ok(Request { inputs: npy::decode(inputs, body)?, form: Form::Rows }),
+        Format::Csv => Ok(Request { shapes: csv::decode(ports, body, into)?, form: Form::Rows }),
+        Format::Json => json::decode(ports, body, into),
+        Format::Npy => Ok(Request { shapes: npy::decode(ports, body, into)?, form: Form::Rows }),
     }
 }
 
@@ -125,15 +140,15 @@ pub fn decode(format: Format, inputs: &[Port], body: &[u8]) -> Result<Request, F
 pub fn encode(
     format: Format,
     form: &Form,
-    model: &Model,
-    outputs: &[Output],
+    model: &str,
+    outputs: &[Output<'_>],
 ) -> Result<Payload, FormatError> {
     let body = match (format, form) {
         (Format::Csv, _) => csv::encode(outputs)?,
         (Format::Npy, _) => npy::encode(outputs)?,
         (Format::Json, Form::Rows) => json::encode_rows(outputs),
         (Format::Json, Form::Columns) => json::encode_columns(outputs),
-        (Format::Json, Form::OpenInference(wanted)) => oip::encode(wanted, &model.name, outputs)?,
+        (Format::Json, Form::OpenInference(wanted)) => oip::encode(wanted, model, outputs)?,
     };
     let content_type = Some(format.content_type().to_owned());
     Ok(Payload { content_type, body: Bytes::from(body) })
@@ -164,17 +179,44 @@ fn put_json(out: &mut Vec<u8>, scalar: Scalar<'_>) {
     put.expect("a vector takes all that is written to it");
 }
 
+/// Room for an answer as text, as most are: a number takes some ten signs.
+fn room_for<'a>(outputs: impl IntoIterator<Item = &'a Output<'a>>) -> usize {
+    64 + outputs.into_iter().map(|output| 12 * output.values.len()).sum::<usize>()
+}
+
 /// How many rows the outputs have, if they all have equally many.
-fn n_rows(outputs: &[Output]) -> Option<usize> {
-    let rows = |output: &Output| output.tensor.shape.first().copied();
-    let n = outputs.first().and_then(rows)?;
-    outputs.iter().all(|output| rows(output) == Some(n)).then_some(n)
+pub(crate) fn n_rows(outputs: &[Output<'_>]) -> Option<usize> {
+    let n = outputs.first()?.n_rows()?;
+    outputs.iter().all(|output| output.n_rows() == Some(n)).then_some(n)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::{FormatError, Shapes};
+    use crate::model::Output;
     use crate::port::{Dim, Kind, Port};
     use crate::tensor::{Data, Dtype, Tensor};
+
+    /// What a reader makes of a payload, as tensors. It adds to values that are there already.
+    pub(super) fn read<T>(
+        ports: &[Port],
+        read: impl Fn(&mut [Data]) -> Result<(Shapes, T), FormatError>,
+    ) -> Result<(Vec<Tensor>, T), FormatError> {
+        let mut into: Vec<Data> = ports.iter().map(|port| Data::zeros(port.dtype(), 3)).collect();
+        let (shapes, rest) = read(&mut into)?;
+        assert_eq!(shapes.len(), ports.len());
+        let tensors = ports.iter().zip(shapes).zip(into).map(|((port, shape), mut data)| {
+            let values = data.split_off(3);
+            assert_eq!(data, Data::zeros(port.dtype(), 3), "what was there stays");
+            tensor(&port.name, &shape, values)
+        });
+        Ok((tensors.collect(), rest))
+    }
+
+    pub(super) fn output(tensor: &Tensor) -> Output<'_> {
+        let (name, shape) = (tensor.name.as_str(), tensor.shape.as_slice().into());
+        Output { name, shape, values: tensor.data.values(), classes: None }
+    }
 
     pub(super) fn port(name: &str, dtype: Dtype, dims: &[Dim]) -> Port {
         let kind = Kind::Tensor { dtype, dims: dims.to_vec() };

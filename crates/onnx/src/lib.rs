@@ -1,12 +1,14 @@
 //! ONNX models, served in process by ONNX Runtime.
 //!
-//! The way of a call: [`worker`] queues it, a thread of the [`pool`] takes it and runs [`predict`]:
-//! the payload becomes tensors ([`formats`], or [`vision`] for pictures), the [`model`] runs on
-//! them, and its outputs become the answer ([`formats`], or [`post`] for decisions).
+//! The way of a call: [`worker`] queues it, a thread of the [`pool`] takes it, or several at once,
+//! as a [`batch`]: payloads become the tensors of one run ([`formats`], or [`vision`] for
+//! pictures), the [`model`] runs on them, and its outputs become the answers ([`formats`], or
+//! [`post`] for decisions). [`predict`] says what is done to each.
 //!
 //! The way of a launch: [`runtime`] opens the [`library`] once, the model's file is found
 //! ([`find`]), looked into ([`inspect`]) and loaded ([`model`]), once for all its workers
-//! ([`cache`]); `serving.json` is read ([`serving_json`]) and the model runs once on zeros.
+//! ([`cache`]); `serving.json` is read ([`serving_json`]), the model runs once on zeros, and
+//! [`batching`] decides how many calls it answers at once, for which [`rows`] may look at it.
 
 mod runtime;
 pub mod library;
@@ -16,10 +18,13 @@ mod cache;
 pub mod model;
 mod run;
 mod values;
+mod rows;
+mod batching;
 mod worker;
 mod pace;
 mod pool;
-pub mod predict;
+mod batch;
+mod predict;
 mod picture;
 pub mod formats;
 pub mod port;
@@ -28,5 +33,6 @@ pub mod serving_json;
 pub mod vision;
 pub mod post;
 
+pub use batching::{MAX_BATCH_DELAY_MS, MAX_BATCH_SIZE};
 pub use library::LoadError;
 pub use runtime::{INTRA_OP_THREADS, OnnxRuntime, Settings};

@@ -2,21 +2,24 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use ort::environment::Environment;
 use ort::ep;
 use ort::logging::LogLevel;
+use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
-use ort::session::{Session, SessionInputValue};
 use ort::value::Outlet;
+use smallvec::SmallVec;
 
 use crate::find;
 use crate::inspect::{self, Inspection};
 use crate::port::{Kind, Port};
+use crate::rows::Rows;
 use crate::run::SharedSession;
-use crate::tensor::{Data, Tensor, volume};
-use crate::values;
+use crate::tensor::{Data, Shape, Tensor, Values, volume};
+pub use crate::values::{Output, Outputs};
 
 /// A model in memory. Any number of threads may run it.
 #[derive(Debug)]
@@ -25,13 +28,8 @@ pub struct Model {
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
     session: SharedSession,
-}
-
-/// What a model answered: a tensor, and the classes of its columns if it came as maps.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Output {
-    pub tensor: Tensor,
-    pub classes: Option<Vec<String>>,
+    /// Whether its rows may be computed together; found out once for all workers.
+    pub(crate) rows: OnceLock<Rows>,
 }
 
 /// How a model is loaded.
@@ -107,23 +105,39 @@ impl Model {
         if let Some(port) = zipmap {
             return Err(unserved(&file, "an input", &port.name, port.kind.to_string()));
         }
-        Ok(Self { name: find::name_of(dir, &path), inputs, outputs, session })
+        Ok(Self {
+            name: find::name_of(dir, &path),
+            inputs,
+            outputs,
+            session,
+            rows: OnceLock::new(),
+        })
     }
 
     /// Runs the model on one tensor for each input, in the order of `inputs`.
     ///
     /// # Errors
     /// When the model does not take the tensors, or fails on them.
-    pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Output>, RunError> {
-        let values: Vec<SessionInputValue<'_>> =
-            inputs.iter().map(values::view).collect::<Result<_, _>>().map_err(failed)?;
-        let outputs = self.session.run(&values).map_err(failed)?;
-        let named = self.outputs.iter().zip(&outputs);
-        named.map(|(port, value)| values::extract(port, value).map_err(failed)).collect()
+    pub fn run(&self, inputs: &[Tensor]) -> Result<Outputs<'_>, RunError> {
+        let lent: SmallVec<[_; 4]> = inputs
+            .iter()
+            .map(|tensor| (tensor.shape.as_slice().into(), tensor.data.values()))
+            .collect();
+        self.compute(&lent)
+    }
+
+    /// As [`Model::run`], on shapes and values that are lent.
+    pub(crate) fn compute(&self, inputs: &[(Shape, Values<'_>)]) -> Result<Outputs<'_>, RunError> {
+        let lend = |(shape, values): &(Shape, _)| self.session.input(shape, *values);
+        let inputs: SmallVec<[_; 4]> =
+            inputs.iter().map(lend).collect::<Result<_, ort::Error>>()?;
+        let values = self.session.run(&inputs)?;
+        Ok(Outputs::new(&self.outputs, values)?)
     }
 
     /// Runs the model once on zeros, so that the first call need not pay for what the first run
-    /// sets up. Returns how long it took, or `None` if the shapes of the inputs are not known.
+    /// sets up. Returns how much of this thread's time it took, or `None` if the shapes of the
+    /// inputs are not known.
     ///
     /// # Errors
     /// When the model fails on zeros, which says little about other inputs.
@@ -131,10 +145,17 @@ impl Model {
         let Some(inputs) = self.inputs.iter().map(zeros).collect::<Option<Vec<_>>>() else {
             return Ok(None);
         };
-        let started = tokio::time::Instant::now();
+        let before = cpu_time();
         self.run(&inputs)?;
-        Ok(Some(started.elapsed()))
+        Ok(Some(cpu_time().saturating_sub(before)))
     }
+}
+
+/// What this thread has computed so far. Other than time that passes, it does not count what
+/// neighbours take.
+pub(crate) fn cpu_time() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(spent).unwrap_or_default()
 }
 
 /// A tensor of zeros with one row, if all other dimensions are fixed and it is not huge.
@@ -207,12 +228,14 @@ fn unserved(file: &str, end: &'static str, name: &str, dtype: String) -> ModelEr
     ModelError::UnservedType { file: file.to_owned(), end, name: name.to_owned(), dtype }
 }
 
-fn failed(error: ort::Error) -> RunError {
-    let message = plain(error.message());
-    if error.code() == ort::ErrorCode::InvalidArgument {
-        RunError::BadInput(message)
-    } else {
-        RunError::Failed(message)
+impl From<ort::Error> for RunError {
+    fn from(error: ort::Error) -> Self {
+        let message = plain(error.message());
+        if error.code() == ort::ErrorCode::InvalidArgument {
+            Self::BadInput(message)
+        } else {
+            Self::Failed(message)
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use ort::value::{Outlet, TensorElementType, ValueType};
 
-use crate::tensor::{Dtype, Tensor};
+use crate::tensor::{Dtype, Shape, Tensor};
 
 /// An input or output of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,27 +82,44 @@ impl Port {
     /// How many values a row has, if that is fixed: the product of all dimensions but the first.
     #[must_use]
     pub fn width(&self) -> Option<usize> {
-        self.tail().and_then(|tail| crate::tensor::volume(&tail))
+        let mut sizes = self.dims().iter().skip(1).map(Dim::fixed);
+        sizes.try_fold(1usize, |width, size| width.checked_mul(size?))
     }
 
     /// The dimensions behind the first, if all are fixed.
     #[must_use]
-    pub fn tail(&self) -> Option<Vec<usize>> {
+    pub fn tail(&self) -> Option<Shape> {
         self.dims().iter().skip(1).map(Dim::fixed).collect()
     }
 
-    /// Takes a tensor of `n` rows as the model wants it: a column may stand for `[n, 1]`.
+    /// Takes a tensor as the model wants it: a column may stand for `[n, 1]`.
     ///
     /// # Errors
     /// When the shape is another one.
     pub fn fit(&self, mut tensor: Tensor) -> Result<Tensor, Mismatch> {
-        let ends_in_one = self.dims().last().is_some_and(|dim| dim.fixed() == Some(1));
-        let lacks_the_last = tensor.shape.len() + 1 == self.dims().len();
-        if lacks_the_last && ends_in_one && self.dims().len() > 1 {
-            tensor.shape.push(1);
-        }
-        self.check(&tensor.shape)?;
+        tensor.shape = self.fit_shape(tensor.shape.into())?.into_vec();
         Ok(tensor)
+    }
+
+    /// As [`Port::fit`], for the shape alone.
+    pub(crate) fn fit_shape(&self, mut shape: Shape) -> Result<Shape, Mismatch> {
+        let ends_in_one = self.dims().last().is_some_and(|dim| dim.fixed() == Some(1));
+        let lacks_the_last = shape.len() + 1 == self.dims().len();
+        if lacks_the_last && ends_in_one && self.dims().len() > 1 {
+            shape.push(1);
+        }
+        self.check(&shape)?;
+        Ok(shape)
+    }
+
+    /// As [`Port::fit_shape`], and a single row may come without its first dimension.
+    pub(crate) fn fit_row(&self, mut shape: Shape) -> Result<Shape, Mismatch> {
+        let mut as_row = shape.clone();
+        as_row.insert(0, 1);
+        if self.admits(&as_row) && self.dims().last().and_then(Dim::fixed) != Some(1) {
+            shape = as_row;
+        }
+        self.fit_shape(shape)
     }
 
     /// Checks a shape as it is.
@@ -111,19 +128,6 @@ impl Port {
     /// When it is not one that the model takes.
     pub fn check(&self, shape: &[usize]) -> Result<(), Mismatch> {
         if self.admits(shape) { Ok(()) } else { Err(self.refuse(format!("{shape:?}"))) }
-    }
-
-    /// As [`Port::fit`], and a single row may come without its first dimension.
-    ///
-    /// # Errors
-    /// When the shape is another one.
-    pub fn fit_row(&self, mut tensor: Tensor) -> Result<Tensor, Mismatch> {
-        let mut as_row = vec![1];
-        as_row.extend_from_slice(&tensor.shape);
-        if self.admits(&as_row) && self.dims().last().and_then(Dim::fixed) != Some(1) {
-            tensor.shape = as_row;
-        }
-        self.fit(tensor)
     }
 
     fn admits(&self, shape: &[usize]) -> bool {
@@ -204,7 +208,7 @@ impl fmt::Display for Port {
 #[cfg(test)]
 mod tests {
     use super::{Dim, Kind, Port};
-    use crate::tensor::{Data, Dtype, Tensor};
+    use crate::tensor::{Data, Dtype, Shape, Tensor};
 
     fn port(dims: &[Dim]) -> Port {
         let kind = Kind::Tensor { dtype: Dtype::F32, dims: dims.to_vec() };
@@ -218,9 +222,10 @@ mod tests {
 
     fn check(dims: &[Dim], shape: &[usize], fitted: Option<&[usize]>, row: Option<&[usize]>) {
         let port = port(dims);
-        let shape_of = |fit: Result<Tensor, _>| fit.ok().map(|tensor| tensor.shape);
-        assert_eq!(shape_of(port.fit(tensor(shape))).as_deref(), fitted, "{port} {shape:?}");
-        assert_eq!(shape_of(port.fit_row(tensor(shape))).as_deref(), row, "{port} {shape:?}");
+        let fit = port.fit(tensor(shape)).ok().map(|tensor| tensor.shape);
+        assert_eq!(fit.as_deref(), fitted, "{port} {shape:?}");
+        let fit = port.fit_row(Shape::from_slice(shape)).ok();
+        assert_eq!(fit.as_deref(), row, "{port} {shape:?}");
     }
 
     #[test]

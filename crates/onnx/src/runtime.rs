@@ -15,11 +15,13 @@ use sagebrush_core::worker::{LaunchError, LaunchSpec, ModelHost, Runtime, Worker
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
+use crate::batching::Asked;
 use crate::cache::Cache;
 use crate::library::{self, LoadError};
-use crate::model::Options;
+use crate::model::{Model, Options, cpu_time};
 use crate::pool::Pool;
-use crate::predict::Served;
+use crate::predict::{Journal, Served};
+use crate::rows::{self, Rows};
 use crate::worker::OnnxWorker;
 
 /// Threads that one run of a model may use; a variable of the container's environment.
@@ -113,10 +115,13 @@ impl Runtime for OnnxRuntime {
             return Err(permanent("The model names no ModelDataUrl; an ONNX model needs one."));
         };
         let options = self.options(&spec.environment)?;
+        let asked = Asked::of(&spec.environment)?;
         let started = self.started().await.map_err(transient)?;
         let began = Instant::now();
-        let load =
-            load(Arc::clone(&self.shared.cache), started.environment.clone(), lease, options);
+        let journal = Journal { sink: Arc::clone(&spec.log), stream: spec.log_stream.clone() };
+        let cache = Arc::clone(&self.shared.cache);
+        let load = Load { cache, environment: started.environment.clone(), lease, options };
+        let load = load.run(asked, journal);
         let served = timeout(spec.startup_timeout, load).await.map_err(|_| {
             let limit = spec.startup_timeout.as_secs_f64();
             transient(format!("The model did not load within {limit} s."))
@@ -128,28 +133,43 @@ impl Runtime for OnnxRuntime {
     /// Models share the compute threads and nothing else: each is a launch of its own.
     async fn host(&self, spec: &LaunchSpec) -> Result<Arc<dyn ModelHost>, LaunchError> {
         self.options(&spec.environment)?;
+        Asked::of(&spec.environment)?;
         self.started().await.map_err(transient)?;
         Ok(Arc::new(PerModelHost::new(Arc::new(self.clone()), spec.clone())))
     }
 }
 
-/// Loads the model and runs it once, which is the worker's first ping.
-async fn load(
+/// What a model is loaded with.
+struct Load {
     cache: Arc<Cache>,
     environment: Environment,
     lease: Arc<dyn ArtifactLease>,
     options: Options,
-) -> Result<Served, LaunchError> {
-    let load = move || {
+}
+
+impl Load {
+    /// Loads the model and runs it once, which is the worker's first ping.
+    async fn run(self, asked: Asked, journal: Journal) -> Result<Served, LaunchError> {
+        let loaded = task::blocking(move || self.run_here(asked, journal)).await;
+        loaded.map_err(|_| permanent("ONNX Runtime crashed while it loaded the model."))?
+    }
+
+    fn run_here(self, asked: Asked, journal: Journal) -> Result<Served, LaunchError> {
+        let Self { cache, environment, lease, options } = self;
+        let before = cpu_time();
         let model = cache.load(&environment, &lease.dir(), options).map_err(permanent)?;
-        let served = Served::new(model, lease).map_err(permanent)?;
-        if let Err(error) = served.model.warm_up() {
+        let took = cpu_time().saturating_sub(before);
+        let warm_up = model.warm_up().unwrap_or_else(|error| {
             tracing::debug!(%error, "a model failed on zeros"); // It may well take other values.
-        }
-        Ok(served)
-    };
-    let loaded = task::blocking(load).await;
-    loaded.map_err(|_| permanent("ONNX Runtime crashed while it loaded the model."))?
+            None
+        });
+        let is_quick = warm_up.is_some_and(|run| rows::is_quick(took, run));
+        let look = |model: &Model| {
+            let look = || if is_quick { rows::look(model) } else { Rows::Unknown };
+            model.rows.get_or_init(look).clone()
+        };
+        Served::new(model, lease, asked, journal, look).map_err(permanent)
+    }
 }
 
 fn announce(spec: &LaunchSpec, served: &Served, began: Instant) {

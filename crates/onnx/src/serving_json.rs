@@ -1,13 +1,15 @@
-//! `serving.json` of a model's archive: pictures in, decisions out. See `docs/serving-json.md`.
+//! `serving.json` of a model's archive: pictures in, decisions out, batches between. See `docs/serving-json.md`.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Component, Path};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use self::object::Object;
+use crate::batching::{Asked, LARGEST_SIZE, LONGEST_DELAY_MS};
 
 mod object;
 #[cfg(test)]
@@ -27,6 +29,7 @@ pub const MAX_ANSWERS: usize = 3000;
 pub struct ServingConfig {
     image: Option<ImageInput>,
     output: Option<Output>,
+    batch: Asked,
 }
 
 /// How a picture becomes the model's input.
@@ -190,8 +193,9 @@ impl ServingConfig {
         }
         let image = root.object("input")?.map(input).transpose()?;
         let output = root.object("output")?.map(output).transpose()?;
+        let batch = root.object("batch")?.map(batch).transpose()?.unwrap_or_default();
         root.finish()?;
-        Ok(Self { image, output })
+        Ok(Self { image, output, batch })
     }
 
     /// How pictures are taken, if they are.
@@ -204,6 +208,11 @@ impl ServingConfig {
     #[must_use]
     pub fn output(&self) -> Option<&Output> {
         self.output.as_ref()
+    }
+
+    /// How calls are answered together, as far as it is said.
+    pub(crate) fn batch(&self) -> Asked {
+        self.batch
     }
 }
 
@@ -222,6 +231,13 @@ impl Channels {
             Self::Gray => 1,
         }
     }
+}
+
+fn batch(mut object: Object<'_>) -> Result<Asked, ConfigError> {
+    let size = object.optional_in("max_size", 1, LARGEST_SIZE)?;
+    let delay = object.optional_in("max_delay_ms", 0, LONGEST_DELAY_MS)?;
+    object.finish()?;
+    Ok(Asked { size, delay: delay.map(Duration::from_millis) })
 }
 
 fn input(mut object: Object<'_>) -> Result<ImageInput, ConfigError> {

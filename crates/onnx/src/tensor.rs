@@ -1,9 +1,16 @@
 //! Tensors of our own: what the formats read and write, apart from ONNX Runtime's values.
 
 use std::fmt;
+use std::ops::Range;
 
 use half::f16;
 use ort::value::TensorElementType;
+use smallvec::SmallVec;
+
+mod element;
+
+pub(crate) use self::element::{Element, NOT_A_NUMBER};
+pub use self::element::{Misfit, Scalar};
 
 /// Values with a shape, row by row (C order).
 #[derive(Debug, Clone, PartialEq)]
@@ -31,23 +38,44 @@ pub enum Data {
     Str(Vec<String>),
 }
 
-/// Runs an expression on the values of a [`Data`], whatever their type.
+/// Values in somebody else's memory, by type.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Values<'a> {
+    F16(&'a [f16]),
+    F32(&'a [f32]),
+    F64(&'a [f64]),
+    I8(&'a [i8]),
+    I16(&'a [i16]),
+    I32(&'a [i32]),
+    I64(&'a [i64]),
+    U8(&'a [u8]),
+    U16(&'a [u16]),
+    U32(&'a [u32]),
+    U64(&'a [u64]),
+    Bool(&'a [bool]),
+    Str(&'a [String]),
+}
+
+/// The sizes of the dimensions. Few tensors have more than fit in place.
+pub type Shape = SmallVec<[usize; 6]>;
+
+/// Runs an expression on the values of a [`Data`] or of [`Values`], whatever their type.
 macro_rules! with_values {
-    ($data:expr, $values:ident => $body:expr) => {
+    ($of:ident: $data:expr, $values:ident => $body:expr) => {
         match $data {
-            $crate::tensor::Data::F16($values) => $body,
-            $crate::tensor::Data::F32($values) => $body,
-            $crate::tensor::Data::F64($values) => $body,
-            $crate::tensor::Data::I8($values) => $body,
-            $crate::tensor::Data::I16($values) => $body,
-            $crate::tensor::Data::I32($values) => $body,
-            $crate::tensor::Data::I64($values) => $body,
-            $crate::tensor::Data::U8($values) => $body,
-            $crate::tensor::Data::U16($values) => $body,
-            $crate::tensor::Data::U32($values) => $body,
-            $crate::tensor::Data::U64($values) => $body,
-            $crate::tensor::Data::Bool($values) => $body,
-            $crate::tensor::Data::Str($values) => $body,
+            $crate::tensor::$of::F16($values) => $body,
+            $crate::tensor::$of::F32($values) => $body,
+            $crate::tensor::$of::F64($values) => $body,
+            $crate::tensor::$of::I8($values) => $body,
+            $crate::tensor::$of::I16($values) => $body,
+            $crate::tensor::$of::I32($values) => $body,
+            $crate::tensor::$of::I64($values) => $body,
+            $crate::tensor::$of::U8($values) => $body,
+            $crate::tensor::$of::U16($values) => $body,
+            $crate::tensor::$of::U32($values) => $body,
+            $crate::tensor::$of::U64($values) => $body,
+            $crate::tensor::$of::Bool($values) => $body,
+            $crate::tensor::$of::Str($values) => $body,
         }
     };
 }
@@ -78,13 +106,13 @@ impl Data {
     #[must_use]
     pub fn zeros(dtype: Dtype, n: usize) -> Self {
         let mut data = Self::empty(dtype);
-        with_values!(&mut data, values => values.resize(n, Default::default()));
+        with_values!(Data: &mut data, values => values.resize(n, Default::default()));
         data
     }
 
     #[must_use]
     pub fn len(&self) -> usize {
-        with_values!(self, values => values.len())
+        with_values!(Data: self, values => values.len())
     }
 
     #[must_use]
@@ -119,13 +147,147 @@ impl Data {
         if self.dtype() == dtype {
             return Ok(self);
         }
-        with_values!(&self, values => convert(values, dtype))
+        with_values!(Data: &self, values => convert(values, dtype))
+    }
+
+    /// The same values, lent.
+    #[must_use]
+    pub fn values(&self) -> Values<'_> {
+        match self {
+            Self::F16(values) => Values::F16(values),
+            Self::F32(values) => Values::F32(values),
+            Self::F64(values) => Values::F64(values),
+            Self::I8(values) => Values::I8(values),
+            Self::I16(values) => Values::I16(values),
+            Self::I32(values) => Values::I32(values),
+            Self::I64(values) => Values::I64(values),
+            Self::U8(values) => Values::U8(values),
+            Self::U16(values) => Values::U16(values),
+            Self::U32(values) => Values::U32(values),
+            Self::U64(values) => Values::U64(values),
+            Self::Bool(values) => Values::Bool(values),
+            Self::Str(values) => Values::Str(values),
+        }
+    }
+
+    pub(crate) fn truncate(&mut self, n: usize) {
+        with_values!(Data: self, values => values.truncate(n));
+    }
+
+    /// Takes off the values from the `n`th on.
+    pub(crate) fn split_off(&mut self, n: usize) -> Self {
+        let mut rest = Self::empty(self.dtype());
+        rest.append_slice(self.values().range(n..self.len()));
+        self.truncate(n);
+        rest
+    }
+
+    /// Adds values of the same type; others are left out, which no caller has.
+    pub(crate) fn append(&mut self, more: Self) {
+        if self.is_empty() && self.dtype() == more.dtype() {
+            *self = more;
+        } else {
+            self.append_slice(more.values());
+        }
+    }
+
+    fn append_slice(&mut self, more: Values<'_>) {
+        match (self, more) {
+            (Self::F16(values), Values::F16(more)) => values.extend_from_slice(more),
+            (Self::F32(values), Values::F32(more)) => values.extend_from_slice(more),
+            (Self::F64(values), Values::F64(more)) => values.extend_from_slice(more),
+            (Self::I8(values), Values::I8(more)) => values.extend_from_slice(more),
+            (Self::I16(values), Values::I16(more)) => values.extend_from_slice(more),
+            (Self::I32(values), Values::I32(more)) => values.extend_from_slice(more),
+            (Self::I64(values), Values::I64(more)) => values.extend_from_slice(more),
+            (Self::U8(values), Values::U8(more)) => values.extend_from_slice(more),
+            (Self::U16(values), Values::U16(more)) => values.extend_from_slice(more),
+            (Self::U32(values), Values::U32(more)) => values.extend_from_slice(more),
+            (Self::U64(values), Values::U64(more)) => values.extend_from_slice(more),
+            (Self::Bool(values), Values::Bool(more)) => values.extend_from_slice(more),
+            (Self::Str(values), Values::Str(more)) => values.extend_from_slice(more),
+            (this, _) => debug_assert!(false, "values of another type than {}", this.dtype()),
+        }
+    }
+}
+
+impl<'a> Values<'a> {
+    #[must_use]
+    pub fn len(self) -> usize {
+        with_values!(Values: self, values => values.len())
+    }
+
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    #[must_use]
+    pub fn dtype(self) -> Dtype {
+        match self {
+            Self::F16(_) => Dtype::F16,
+            Self::F32(_) => Dtype::F32,
+            Self::F64(_) => Dtype::F64,
+            Self::I8(_) => Dtype::I8,
+            Self::I16(_) => Dtype::I16,
+            Self::I32(_) => Dtype::I32,
+            Self::I64(_) => Dtype::I64,
+            Self::U8(_) => Dtype::U8,
+            Self::U16(_) => Dtype::U16,
+            Self::U32(_) => Dtype::U32,
+            Self::U64(_) => Dtype::U64,
+            Self::Bool(_) => Dtype::Bool,
+            Self::Str(_) => Dtype::Str,
+        }
+    }
+
+    /// Some of the values.
+    ///
+    /// # Panics
+    /// When there are not as many.
+    #[must_use]
+    pub fn range(self, range: Range<usize>) -> Self {
+        match self {
+            Self::F16(values) => Self::F16(&values[range]),
+            Self::F32(values) => Self::F32(&values[range]),
+            Self::F64(values) => Self::F64(&values[range]),
+            Self::I8(values) => Self::I8(&values[range]),
+            Self::I16(values) => Self::I16(&values[range]),
+            Self::I32(values) => Self::I32(&values[range]),
+            Self::I64(values) => Self::I64(&values[range]),
+            Self::U8(values) => Self::U8(&values[range]),
+            Self::U16(values) => Self::U16(&values[range]),
+            Self::U32(values) => Self::U32(&values[range]),
+            Self::U64(values) => Self::U64(&values[range]),
+            Self::Bool(values) => Self::Bool(&values[range]),
+            Self::Str(values) => Self::Str(&values[range]),
+        }
+    }
+
+    /// The same values in memory of their own.
+    #[must_use]
+    pub fn to_data(self) -> Data {
+        match self {
+            Self::F16(values) => Data::F16(values.to_vec()),
+            Self::F32(values) => Data::F32(values.to_vec()),
+            Self::F64(values) => Data::F64(values.to_vec()),
+            Self::I8(values) => Data::I8(values.to_vec()),
+            Self::I16(values) => Data::I16(values.to_vec()),
+            Self::I32(values) => Data::I32(values.to_vec()),
+            Self::I64(values) => Data::I64(values.to_vec()),
+            Self::U8(values) => Data::U8(values.to_vec()),
+            Self::U16(values) => Data::U16(values.to_vec()),
+            Self::U32(values) => Data::U32(values.to_vec()),
+            Self::U64(values) => Data::U64(values.to_vec()),
+            Self::Bool(values) => Data::Bool(values.to_vec()),
+            Self::Str(values) => Data::Str(values.to_vec()),
+        }
     }
 }
 
 fn convert<T: Element>(from: &[T], dtype: Dtype) -> Result<Data, Misfit> {
     let mut converted = Data::empty(dtype);
-    with_values!(&mut converted, into => convert_into(from, into))?;
+    with_values!(Data: &mut converted, into => convert_into(from, into))?;
     Ok(converted)
 }
 
@@ -156,6 +318,22 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    const ALL: [Self; 13] = [
+        Self::F16,
+        Self::F32,
+        Self::F64,
+        Self::I8,
+        Self::I16,
+        Self::I32,
+        Self::I64,
+        Self::U8,
+        Self::U16,
+        Self::U32,
+        Self::U64,
+        Self::Bool,
+        Self::Str,
+    ];
+
     /// As the Open Inference Protocol says it.
     #[must_use]
     pub fn oip(self) -> &'static str {
@@ -176,23 +354,27 @@ impl Dtype {
         }
     }
 
+    /// As ONNX Runtime says it.
+    pub(crate) fn ort(self) -> TensorElementType {
+        match self {
+            Self::F16 => TensorElementType::Float16,
+            Self::F32 => TensorElementType::Float32,
+            Self::F64 => TensorElementType::Float64,
+            Self::I8 => TensorElementType::Int8,
+            Self::I16 => TensorElementType::Int16,
+            Self::I32 => TensorElementType::Int32,
+            Self::I64 => TensorElementType::Int64,
+            Self::U8 => TensorElementType::Uint8,
+            Self::U16 => TensorElementType::Uint16,
+            Self::U32 => TensorElementType::Uint32,
+            Self::U64 => TensorElementType::Uint64,
+            Self::Bool => TensorElementType::Bool,
+            Self::Str => TensorElementType::String,
+        }
+    }
+
     pub(crate) fn from_ort(dtype: TensorElementType) -> Option<Self> {
-        const PAIRS: [(TensorElementType, Dtype); 13] = [
-            (TensorElementType::Float16, Dtype::F16),
-            (TensorElementType::Float32, Dtype::F32),
-            (TensorElementType::Float64, Dtype::F64),
-            (TensorElementType::Int8, Dtype::I8),
-            (TensorElementType::Int16, Dtype::I16),
-            (TensorElementType::Int32, Dtype::I32),
-            (TensorElementType::Int64, Dtype::I64),
-            (TensorElementType::Uint8, Dtype::U8),
-            (TensorElementType::Uint16, Dtype::U16),
-            (TensorElementType::Uint32, Dtype::U32),
-            (TensorElementType::Uint64, Dtype::U64),
-            (TensorElementType::Bool, Dtype::Bool),
-            (TensorElementType::String, Dtype::Str),
-        ];
-        PAIRS.iter().find(|(theirs, _)| *theirs == dtype).map(|(_, ours)| *ours)
+        Self::ALL.into_iter().find(|ours| ours.ort() == dtype)
     }
 }
 
@@ -216,176 +398,6 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// One value, as a format reads or writes it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Scalar<'a> {
-    Int(i64),
-    Uint(u64),
-    /// Kept apart from `Double` so that 0.1 is not written as 0.10000000149011612.
-    Single(f32),
-    Double(f64),
-    Bool(bool),
-    Str(&'a str),
-}
-
-/// Why a value does not fit a type; reads on after the value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Misfit(pub(crate) &'static str);
-
-pub(crate) const NOT_A_NUMBER: Misfit = Misfit("is not a number");
-const NOT_A_BOOL: Misfit = Misfit("is not a bool");
-const NOT_A_STRING: Misfit = Misfit("is not a string");
-const NOT_WHOLE: Misfit = Misfit("is not a whole number");
-const OUT_OF_RANGE: Misfit = Misfit("is out of range");
-
-/// A Rust type that a tensor can hold.
-pub(crate) trait Element: Clone + Default {
-    fn as_scalar(&self) -> Scalar<'_>;
-    fn from_scalar(scalar: Scalar<'_>) -> Result<Self, Misfit>;
-    /// Reads what stands in a text format.
-    fn from_text(text: &str) -> Result<Self, Misfit>;
-}
-
-/// Whole numbers: checked, never wrapped.
-macro_rules! whole {
-    ($($type:ty, $variant:ident($wide:ty);)*) => {$(
-        impl Element for $type {
-            fn as_scalar(&self) -> Scalar<'_> {
-                Scalar::$variant(<$wide>::from(*self))
-            }
-
-            fn from_scalar(scalar: Scalar<'_>) -> Result<Self, Misfit> {
-                match scalar {
-                    Scalar::Int(value) => Self::try_from(value).or(Err(OUT_OF_RANGE)),
-                    Scalar::Uint(value) => Self::try_from(value).or(Err(OUT_OF_RANGE)),
-                    Scalar::Single(value) => {
-                        whole(value.into()).and_then(|value| Self::try_from(value).or(Err(OUT_OF_RANGE)))
-                    }
-                    Scalar::Double(value) => {
-                        whole(value).and_then(|value| Self::try_from(value).or(Err(OUT_OF_RANGE)))
-                    }
-                    Scalar::Bool(value) => Ok(Self::from(value)),
-                    Scalar::Str(_) => Err(NOT_A_NUMBER),
-                }
-            }
-
-            fn from_text(text: &str) -> Result<Self, Misfit> {
-                text.parse().or_else(|_| {
-                    let value: f64 = text.parse().or(Err(NOT_A_NUMBER))?;
-                    Self::from_scalar(Scalar::Double(value))
-                })
-            }
-        }
-    )*};
-}
-whole! {
-    i8, Int(i64);
-    i16, Int(i64);
-    i32, Int(i64);
-    i64, Int(i64);
-    u8, Uint(u64);
-    u16, Uint(u64);
-    u32, Uint(u64);
-    u64, Uint(u64);
-}
-
-/// A double that holds a whole number, as one that is exact.
-#[expect(clippy::cast_possible_truncation, reason = "its range was checked")]
-fn whole(value: f64) -> Result<i64, Misfit> {
-    const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53: up to here a double holds every whole number.
-    if value.fract() != 0.0 {
-        return Err(NOT_WHOLE); // NaN and the infinities come here too: their fraction is NaN.
-    }
-    if value.abs() > EXACT {
-        return Err(OUT_OF_RANGE);
-    }
-    Ok(value as i64)
-}
-
-/// Floats: rounded to the nearest, but never to infinity.
-macro_rules! float {
-    ($($type:ty, |$value:ident| $as_scalar:expr, |$wide:ident| $narrow:expr;)*) => {$(
-        impl Element for $type {
-            fn as_scalar(&self) -> Scalar<'_> {
-                let $value = *self;
-                $as_scalar
-            }
-
-            #[expect(clippy::cast_precision_loss, reason = "a float is the nearest to what was sent")]
-            fn from_scalar(scalar: Scalar<'_>) -> Result<Self, Misfit> {
-                let $wide = match scalar {
-                    Scalar::Int(value) => value as f64,
-                    Scalar::Uint(value) => value as f64,
-                    Scalar::Single(value) => value.into(),
-                    Scalar::Double(value) => value,
-                    Scalar::Bool(value) => f64::from(u8::from(value)),
-                    Scalar::Str(_) => return Err(NOT_A_NUMBER),
-                };
-                let narrow: Self = $narrow;
-                let overflowed = $wide.is_finite() && !narrow.is_finite();
-                if overflowed { Err(OUT_OF_RANGE) } else { Ok(narrow) }
-            }
-
-            fn from_text(text: &str) -> Result<Self, Misfit> {
-                let value: f64 = text.parse().or(Err(NOT_A_NUMBER))?;
-                Self::from_scalar(Scalar::Double(value))
-            }
-        }
-    )*};
-}
-float! {
-    f16, |value| Scalar::Single(value.to_f32()), |wide| Self::from_f64(wide);
-    f32, |value| Scalar::Single(value), |wide| narrow(wide);
-    f64, |value| Scalar::Double(value), |wide| wide;
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest")]
-fn narrow(wide: f64) -> f32 {
-    wide as f32
-}
-
-impl Element for bool {
-    fn as_scalar(&self) -> Scalar<'_> {
-        Scalar::Bool(*self)
-    }
-
-    fn from_scalar(scalar: Scalar<'_>) -> Result<Self, Misfit> {
-        let truth = u8::from_scalar(scalar).or(Err(NOT_A_BOOL))?;
-        if truth > 1 { Err(NOT_A_BOOL) } else { Ok(truth == 1) }
-    }
-
-    fn from_text(text: &str) -> Result<Self, Misfit> {
-        match text {
-            "true" | "True" | "TRUE" | "1" => Ok(true),
-            "false" | "False" | "FALSE" | "0" => Ok(false),
-            _ => Err(NOT_A_BOOL),
-        }
-    }
-}
-
-impl Element for String {
-    fn as_scalar(&self) -> Scalar<'_> {
-        Scalar::Str(self)
-    }
-
-    fn from_scalar(scalar: Scalar<'_>) -> Result<Self, Misfit> {
-        match scalar {
-            Scalar::Str(text) => Self::from_text(text),
-            Scalar::Int(_)
-            | Scalar::Uint(_)
-            | Scalar::Single(_)
-            | Scalar::Double(_)
-            | Scalar::Bool(_) => Err(NOT_A_STRING),
-        }
-    }
-
-    fn from_text(text: &str) -> Result<Self, Misfit> {
-        // ONNX Runtime takes strings that end with a zero byte.
-        if text.contains('\0') { Err(Misfit("holds a zero byte")) } else { Ok(text.to_owned()) }
-    }
-}
-
 /// How many values a shape holds; `None` when that is more than memory can.
 pub(crate) fn volume(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |volume, size| volume.checked_mul(*size))
@@ -395,7 +407,8 @@ pub(crate) fn volume(shape: &[usize]) -> Option<usize> {
 mod tests {
     use half::f16;
 
-    use super::{Data, Dtype, Element as _, Misfit, NOT_WHOLE, OUT_OF_RANGE, Scalar};
+    use super::element::{NOT_A_BOOL, NOT_A_NUMBER, NOT_A_STRING, NOT_WHOLE, OUT_OF_RANGE};
+    use super::{Data, Dtype, Misfit};
 
     fn check(from: Data, dtype: Dtype, expected: Result<Data, Misfit>) {
         assert_eq!(from.clone().convert(dtype), expected, "{from:?} as {dtype}");
@@ -420,16 +433,8 @@ mod tests {
         check(Data::F64(vec![1e300]), Dtype::I64, Err(OUT_OF_RANGE));
         check(Data::I64(vec![256]), Dtype::U8, Err(OUT_OF_RANGE));
         check(Data::I64(vec![-1]), Dtype::U64, Err(OUT_OF_RANGE));
-        check(Data::I64(vec![2]), Dtype::Bool, Err(super::NOT_A_BOOL));
-        check(Data::I64(vec![2]), Dtype::Str, Err(super::NOT_A_STRING));
-        check(Data::Str(vec!["2".to_owned()]), Dtype::I64, Err(super::NOT_A_NUMBER));
-    }
-
-    #[test]
-    fn whole_numbers_may_be_written_as_floats() {
-        assert_eq!(i64::from_text("3.0"), Ok(3));
-        assert_eq!(i64::from_text("9223372036854775807"), Ok(i64::MAX));
-        assert_eq!(i64::from_text("3.5"), Err(NOT_WHOLE));
-        assert_eq!(u8::from_scalar(Scalar::Single(255.0)), Ok(255));
+        check(Data::I64(vec![2]), Dtype::Bool, Err(NOT_A_BOOL));
+        check(Data::I64(vec![2]), Dtype::Str, Err(NOT_A_STRING));
+        check(Data::Str(vec!["2".to_owned()]), Dtype::I64, Err(NOT_A_NUMBER));
     }
 }

@@ -1,69 +1,107 @@
-//! Our tensors as ONNX Runtime's values, and back.
+//! What a run gave, read where ONNX Runtime put it.
 
-use ort::session::SessionInputValue;
-use ort::value::{DynMapValueType, DynValue, Tensor as OrtTensor, TensorRef};
+use ort::value::{DynMapValueType, DynValue};
+use smallvec::SmallVec;
 
-use crate::model::Output;
 use crate::port::{Kind, Port};
-use crate::tensor::{Data, Dtype, Tensor};
+use crate::run::OutputValue;
+use crate::tensor::{Data, Dtype, Shape, Values};
 
-/// An input over the tensor's own memory; strings are copied.
-pub(crate) fn view(tensor: &Tensor) -> Result<SessionInputValue<'_>, ort::Error> {
-    let shape = tensor.shape.as_slice();
-    Ok(match &tensor.data {
-        Data::F16(values) => TensorRef::from_array_view((shape, values.as_slice()))?.into(),
-        Data::F32(values) => TensorRef::from_array_view((shape, values.as_slice()))?.into(),
-        Data::F64(values) => TensorRef::from_array_view((shape, values.as_slice()))?.into(),
-        Data::I8(values) => TensorRef::from_array_view((shape, values.as_slice()))?.into(),
-        Data::I16(values) => TensorRef::from_array_view((shape, values.as_slice()))?.into(),
-        Data::I32(values) => TensorRef::from_array_view((shape, values.as_slice()))?.into(),
-        Data::I64(values) => TensorRef::from_array_view((shape, values.as_slice()))?.into(),
-        Data::U8(values) => TensorRef::from_array_view((shape, values.as_slice()))?.into(),
-        Data::U16(values) => TensorRef::from_array_view((shape, values.as_slice()))?.into(),
-        Data::U32(values) => TensorRef::from_array_view((shape, values.as_slice()))?.into(),
-        Data::U64(values) => TensorRef::from_array_view((shape, values.as_slice()))?.into(),
-        Data::Bool(values) => TensorRef::from_array_view((shape, values.as_slice()))?.into(),
-        Data::Str(values) => OrtTensor::from_string_array((shape, values.as_slice()))?.into(),
-    })
+/// What a run of a model gave. Numbers stay in ONNX Runtime's memory until this is dropped.
+#[derive(Debug)]
+pub struct Outputs<'m> {
+    ports: &'m [Port],
+    values: SmallVec<[Value<'m>; 4]>,
 }
 
-/// Copies an output out of ONNX Runtime's memory.
-pub(crate) fn extract(port: &Port, value: &DynValue) -> Result<Output, ort::Error> {
-    match &port.kind {
-        Kind::Tensor { dtype, .. } => {
-            let (shape, data) = tensor(*dtype, value)?;
-            Ok(Output { tensor: Tensor { name: port.name.clone(), shape, data }, classes: None })
-        }
-        Kind::ZipMap { key: Dtype::Str } => maps(port, &rows::<String>(value)?),
-        Kind::ZipMap { .. } => {
-            let rows = rows::<i64>(value)?;
-            let named = |row: Vec<(i64, f32)>| {
-                row.into_iter().map(|(class, score)| (class.to_string(), score)).collect()
-            };
-            maps(port, &rows.into_iter().map(named).collect::<Vec<_>>())
+/// An output: a tensor, and the classes of its columns if it came as maps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output<'a> {
+    pub name: &'a str,
+    pub shape: Shape,
+    pub values: Values<'a>,
+    pub classes: Option<&'a [String]>,
+}
+
+#[derive(Debug)]
+enum Value<'m> {
+    /// A tensor of numbers.
+    InPlace(OutputValue<'m>, Dtype),
+    /// Strings, and maps.
+    Copied { shape: Shape, data: Data, classes: Option<Vec<String>> },
+}
+
+impl<'m> Outputs<'m> {
+    /// Takes a value for each port.
+    pub(crate) fn new(
+        ports: &'m [Port],
+        values: SmallVec<[OutputValue<'m>; 4]>,
+    ) -> Result<Self, ort::Error> {
+        let values = ports.iter().zip(values).map(|(port, value)| match &port.kind {
+            Kind::Tensor { dtype: Dtype::Str, .. } => strings(&value.into_ort()),
+            Kind::Tensor { dtype, .. } => Ok(Value::InPlace(value, *dtype)),
+            Kind::ZipMap { key } => zipmap(*key, &value.into_ort()),
+        });
+        Ok(Self { ports, values: values.collect::<Result<_, _>>()? })
+    }
+
+    /// Looks at them, in the model's order.
+    ///
+    /// # Errors
+    /// When ONNX Runtime does not say what they are.
+    pub fn views(&self) -> Result<SmallVec<[Output<'_>; 4]>, ort::Error> {
+        let named = self.ports.iter().zip(&self.values);
+        named.map(|(port, value)| value.view(&port.name)).collect()
+    }
+}
+
+impl<'a> Output<'a> {
+    /// How many rows it has; `None` for a scalar.
+    #[must_use]
+    pub fn n_rows(&self) -> Option<usize> {
+        self.shape.first().copied()
+    }
+
+    /// `n` of its rows, from `first` on, which it has.
+    pub(crate) fn rows(&self, first: usize, n: usize) -> Self {
+        let tail = self.shape.get(1..).unwrap_or_default();
+        let width: usize = tail.iter().product();
+        let values = self.values.range(first * width..(first + n) * width);
+        let shape = std::iter::once(n).chain(tail.iter().copied()).collect();
+        Output { shape, values, ..self.clone() }
+    }
+}
+
+impl Value<'_> {
+    fn view<'a>(&'a self, name: &'a str) -> Result<Output<'a>, ort::Error> {
+        match self {
+            Self::InPlace(value, dtype) => {
+                let (shape, values) = value.values(*dtype)?;
+                Ok(Output { name, shape, values, classes: None })
+            }
+            Self::Copied { shape, data, classes } => {
+                let (shape, classes) = (shape.clone(), classes.as_deref());
+                Ok(Output { name, shape, values: data.values(), classes })
+            }
         }
     }
 }
 
-fn tensor(dtype: Dtype, value: &DynValue) -> Result<(Vec<usize>, Data), ort::Error> {
-    let data = match dtype {
-        Dtype::F16 => Data::F16(value.try_extract_tensor()?.1.to_vec()),
-        Dtype::F32 => Data::F32(value.try_extract_tensor()?.1.to_vec()),
-        Dtype::F64 => Data::F64(value.try_extract_tensor()?.1.to_vec()),
-        Dtype::I8 => Data::I8(value.try_extract_tensor()?.1.to_vec()),
-        Dtype::I16 => Data::I16(value.try_extract_tensor()?.1.to_vec()),
-        Dtype::I32 => Data::I32(value.try_extract_tensor()?.1.to_vec()),
-        Dtype::I64 => Data::I64(value.try_extract_tensor()?.1.to_vec()),
-        Dtype::U8 => Data::U8(value.try_extract_tensor()?.1.to_vec()),
-        Dtype::U16 => Data::U16(value.try_extract_tensor()?.1.to_vec()),
-        Dtype::U32 => Data::U32(value.try_extract_tensor()?.1.to_vec()),
-        Dtype::U64 => Data::U64(value.try_extract_tensor()?.1.to_vec()),
-        Dtype::Bool => Data::Bool(value.try_extract_tensor()?.1.to_vec()),
-        Dtype::Str => Data::Str(value.try_extract_strings()?.1),
+fn strings(value: &DynValue) -> Result<Value<'static>, ort::Error> {
+    let (shape, strings) = value.try_extract_strings()?;
+    let shape = shape.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
+    Ok(Value::Copied { shape, data: Data::Str(strings), classes: None })
+}
+
+fn zipmap(key: Dtype, value: &DynValue) -> Result<Value<'static>, ort::Error> {
+    if key == Dtype::Str {
+        return maps(&rows::<String>(value)?);
+    }
+    let rows = rows::<i64>(value)?;
+    let named = |row: Vec<(i64, f32)>| {
+        row.into_iter().map(|(class, score)| (class.to_string(), score)).collect()
     };
-    let shape = value.dtype().tensor_shape().into_iter().flat_map(|shape| shape.iter());
-    let shape = shape.map(|n| usize::try_from(*n).unwrap_or(0)).collect();
-    Ok((shape, data))
+    maps(&rows.into_iter().map(named).collect::<Vec<_>>())
 }
 
 /// The maps of a list, each as pairs in ONNX Runtime's order, which is that of the keys.
@@ -76,7 +114,7 @@ where
 }
 
 /// Maps of equal keys as a matrix of scores, whose columns are the classes.
-fn maps(port: &Port, rows: &[Vec<(String, f32)>]) -> Result<Output, ort::Error> {
+fn maps(rows: &[Vec<(String, f32)>]) -> Result<Value<'static>, ort::Error> {
     let classes: Vec<String> =
         rows.first().into_iter().flatten().map(|(class, _)| class.clone()).collect();
     let mut scores = Vec::with_capacity(rows.len() * classes.len());
@@ -86,7 +124,6 @@ fn maps(port: &Port, rows: &[Vec<(String, f32)>]) -> Result<Output, ort::Error> 
         }
         scores.extend(row.iter().map(|(_, score)| *score));
     }
-    let shape = vec![rows.len(), classes.len()];
-    let tensor = Tensor { name: port.name.clone(), shape, data: Data::F32(scores) };
-    Ok(Output { tensor, classes: Some(classes) })
+    let shape = Shape::from_slice(&[rows.len(), classes.len()]);
+    Ok(Value::Copied { shape, data: Data::F32(scores), classes: Some(classes) })
 }

@@ -1,17 +1,20 @@
 //! A worker in process: calls go to the compute threads and come back; very short ones are
 //! computed where they are.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
-use sagebrush_core::worker::{Call, Reply, Worker, WorkerError};
-use tokio::sync::{oneshot, watch};
+use sagebrush_core::worker::{Call, Worker, WorkerError};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use crate::batch::{self, Answer, crashed};
 use crate::pace::Pace;
 use crate::pool::Pool;
-use crate::predict::{Served, predict};
+use crate::predict::Served;
 
 /// A session holds the weights as they are in the file and, for most operators, once more as its
 /// kernels want them.
@@ -20,36 +23,34 @@ const MEMORY_PER_FILE_BYTE: u64 = 2;
 /// Serves one model on the compute threads that all workers share.
 pub(crate) struct OnnxWorker {
     /// `None` once it is stopped.
-    served: Mutex<Option<Arc<Served>>>,
+    served: ArcSwapOption<Served>,
     pool: Arc<Pool>,
     pace: Arc<Pace>,
-    n_under_way: watch::Sender<usize>,
+    under_way: Arc<UnderWay>,
 }
-
-type Answer = Result<Reply, WorkerError>;
 
 impl OnnxWorker {
     pub(crate) fn new(served: Served, pool: Arc<Pool>) -> Self {
-        let served = Mutex::new(Some(Arc::new(served)));
-        Self { served, pool, pace: Arc::default(), n_under_way: watch::Sender::new(0) }
+        let served = ArcSwapOption::from_pointee(served);
+        Self { served, pool, pace: Arc::default(), under_way: Arc::default() }
     }
 
-    fn served(&self) -> Result<Arc<Served>, WorkerError> {
-        let served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
-        served.clone().ok_or_else(|| WorkerError::Gone { reason: "it was stopped".to_owned() })
-    }
-
-    /// Queues a call. It is not computed if the receiver is dropped first.
-    fn submit(&self, served: Arc<Served>, call: Call) -> oneshot::Receiver<Answer> {
+    /// Queues calls that are answered together. They are not computed if the receiver is dropped
+    /// first.
+    fn submit(
+        &self,
+        served: Arc<Served>,
+        calls: Vec<Call>,
+        place: Place,
+    ) -> oneshot::Receiver<Vec<Answer>> {
         let (sender, receiver) = oneshot::channel();
-        let under_way = UnderWay::start(&self.n_under_way);
         let pace = Arc::clone(&self.pace);
         self.pool.submit(move || {
             if !sender.is_closed() {
-                let _unheard = sender.send(timed(&pace, &served, &call));
+                let _unheard = sender.send(timed(&pace, &served, &calls));
             }
             drop(served); // Before the worker counts as idle: then its memory is free.
-            drop(under_way);
+            drop(place);
         });
         receiver
     }
@@ -58,112 +59,97 @@ impl OnnxWorker {
 #[async_trait]
 impl Worker for OnnxWorker {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Answer> {
-        let served = match self.served() {
-            Ok(served) => served,
-            Err(gone) => return calls.iter().map(|_| Err(gone.clone())).collect(),
+        let place = Place::take(&self.under_way);
+        let Some(served) = self.served.load_full() else {
+            return calls.iter().map(|_| Err(gone())).collect();
         };
         if let [call] = calls.as_slice()
             && self.pace.is_short(call.payload.body.len())
         {
-            let _under_way = UnderWay::start(&self.n_under_way);
-            return vec![timed(&self.pace, &served, call)];
+            return timed(&self.pace, &served, &calls);
         }
-        let submit = |call| self.submit(Arc::clone(&served), call);
-        let pending: Vec<_> = calls.into_iter().map(submit).collect();
-        drop(served);
-        let mut answers = Vec::with_capacity(pending.len());
-        for answer in pending {
-            answers.push(answer.await.unwrap_or_else(|_| Err(crashed())));
-        }
-        answers
+        let n = calls.len();
+        let answers = self.submit(served, calls, place);
+        answers.await.unwrap_or_else(|_| (0..n).map(|_| Err(crashed())).collect())
     }
 
     async fn ping(&self) -> Result<(), WorkerError> {
-        self.served().map(|_| ())
+        self.served.load().as_ref().map(|_| ()).ok_or_else(gone)
     }
 
     fn concurrency(&self) -> usize {
         self.pool.n_threads()
     }
 
+    fn max_batch(&self) -> usize {
+        self.served.load().as_ref().map_or(1, |served| served.max_batch())
+    }
+
+    fn max_batch_delay(&self) -> Duration {
+        self.served.load().as_ref().map_or(Duration::ZERO, |served| served.max_batch_delay())
+    }
+
     fn memory(&self) -> u64 {
-        self.served().map_or(0, |served| served.file_bytes().saturating_mul(MEMORY_PER_FILE_BYTE))
+        let file_bytes = self.served.load().as_ref().map_or(0, |served| served.file_bytes());
+        file_bytes.saturating_mul(MEMORY_PER_FILE_BYTE)
     }
 
     async fn stop(&self, deadline: Instant) {
-        let _served = self.served.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut n_under_way = self.n_under_way.subscribe();
-        let idle = n_under_way.wait_for(|n| *n == 0);
-        if timeout_at(deadline, idle).await.is_err() {
+        drop(self.served.swap(None));
+        if timeout_at(deadline, self.under_way.end()).await.is_err() {
             tracing::warn!("a worker was given up with calls under way");
         }
     }
 }
 
-/// Answers a call, and notes what it took.
-fn timed(pace: &Pace, served: &Served, call: &Call) -> Answer {
+/// Answers calls together, and notes what a single one took.
+fn timed(pace: &Pace, served: &Served, calls: &[Call]) -> Vec<Answer> {
     let started_at = Instant::now();
-    let answer = answer(served, call);
-    pace.note(call.payload.body.len(), started_at.elapsed());
-    answer
-}
-
-/// Answers a call that is still of use.
-fn answer(served: &Served, call: &Call) -> Answer {
-    if Instant::now() >= call.deadline {
-        return Err(WorkerError::TimedOut);
+    let answers = batch::answer(served, calls);
+    if let [call] = calls {
+        pace.note(call.payload.body.len(), started_at.elapsed());
     }
-    shielded(call, || predict(served, call))
+    answers
 }
 
-/// Makes a panic the failure of its call, and not of the thread.
-fn shielded(call: &Call, work: impl FnOnce() -> Answer) -> Answer {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        tracing::error!(request_id = %call.request_id, "a call panicked");
-        Err(crashed())
-    })
+fn gone() -> WorkerError {
+    WorkerError::Gone { reason: "it was stopped".to_owned() }
 }
 
-fn crashed() -> WorkerError {
-    let message = "the model crashed on this call".to_owned();
-    WorkerError::Model { status: 500, message, content_type: None }
+/// Counts what is under way, at the cost of an addition while nobody waits for its end.
+#[derive(Debug, Default)]
+struct UnderWay {
+    n: AtomicUsize,
+    is_awaited: AtomicBool,
+    none: Notify,
 }
-
-/// Counts a call until it is dropped.
-struct UnderWay(watch::Sender<usize>);
 
 impl UnderWay {
-    fn start(count: &watch::Sender<usize>) -> Self {
-        count.send_modify(|n| *n += 1);
-        Self(count.clone())
+    /// Returns once nothing is under way.
+    async fn end(&self) {
+        let none = self.none.notified(); // It hears from now on.
+        self.is_awaited.store(true, Ordering::SeqCst);
+        if self.n.load(Ordering::SeqCst) > 0 {
+            none.await;
+        }
     }
 }
 
-impl Drop for UnderWay {
+/// A call, or some, that are under way until this is dropped.
+struct Place(Arc<UnderWay>);
+
+impl Place {
+    fn take(under_way: &Arc<UnderWay>) -> Self {
+        under_way.n.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(under_way))
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.send_modify(|n| *n -= 1);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use sagebrush_core::worker::{Call, Payload, WorkerError};
-    use tokio::time::Instant;
-
-    use super::shielded;
-
-    #[test]
-    fn a_panic_is_the_failure_of_its_call() {
-        let call = Call {
-            payload: Payload::default(),
-            accept: None,
-            headers: Vec::new(),
-            target_model: None,
-            target_container: None,
-            request_id: "1".into(),
-            deadline: Instant::now(),
-        };
-        let answer = shielded(&call, || panic!("as a test"));
-        assert!(matches!(answer, Err(WorkerError::Model { status: 500, .. })), "{answer:?}");
+        let was_last = self.0.n.fetch_sub(1, Ordering::SeqCst) == 1;
+        if was_last && self.0.is_awaited.load(Ordering::SeqCst) {
+            self.0.none.notify_waiters();
+        }
     }
 }

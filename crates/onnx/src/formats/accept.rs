@@ -12,7 +12,7 @@ pub(crate) fn choose(accept: Option<&str>, default: Format) -> Result<Format, Fo
     };
     let mut best: Option<(Format, f32)> = None;
     for range in accept.split(',') {
-        let Some(format) = format_of(&media_type(range), default) else { continue };
+        let Some(format) = format_of(media_type(range), default) else { continue };
         let quality = quality(range);
         if quality > 0.0 && best.is_none_or(|(_, highest)| quality > highest) {
             best = Some((format, quality));
@@ -26,12 +26,13 @@ pub(crate) fn choose(accept: Option<&str>, default: Format) -> Result<Format, Fo
 }
 
 fn format_of(range: &str, default: Format) -> Option<Format> {
-    match range {
-        "*/*" => Some(default),
-        "application/*" if default == Format::Npy => Some(Format::Npy),
-        "application/*" => Some(Format::Json),
-        "text/*" => Some(Format::Csv),
-        exact => Format::of(exact),
+    match range.split_once("/*") {
+        Some(("*", "")) => Some(default),
+        Some((kind, "")) if kind.eq_ignore_ascii_case("text") => Some(Format::Csv),
+        Some((kind, "")) if kind.eq_ignore_ascii_case("application") => {
+            Some(if default == Format::Npy { Format::Npy } else { Format::Json })
+        }
+        _ => Format::of(range),
     }
 }
 

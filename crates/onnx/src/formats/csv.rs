@@ -2,78 +2,134 @@
 
 use std::borrow::Cow;
 
-use super::{FormatError, n_rows, names, put_json, text};
+use smallvec::SmallVec;
+
+use super::{FormatError, Shapes, n_rows, names, put_json, room_for, text};
 use crate::model::Output;
 use crate::port::Port;
-use crate::tensor::{Data, Dtype, Element, Misfit, NOT_A_NUMBER, Scalar, Tensor, with_values};
+use crate::tensor::{Data, Dtype, Element, Misfit, NOT_A_NUMBER, Scalar, Shape, with_values};
 
 /// Reads rows; the columns go to the inputs in their order, as many as each one takes.
 ///
 /// Empty lines are skipped. An empty field or `nan` is refused: both are mostly a bug upstream,
 /// and would give an answer that looks like any other.
-pub(crate) fn decode(ports: &[Port], body: &[u8]) -> Result<Vec<Tensor>, FormatError> {
+pub(crate) fn decode(
+    ports: &[Port],
+    body: &[u8],
+    into: &mut [Data],
+) -> Result<Shapes, FormatError> {
+    let mut table = Table::new(ports, into);
     let mut records = Records { rest: text(body)? };
     let mut row = Vec::new();
-    let mut table: Option<Table<'_>> = None;
-    let mut n_rows = 0;
-    while records.read(&mut row).map_err(|why| bad_row(n_rows + 1, why))? {
-        n_rows += 1;
-        match &mut table {
-            Some(table) => table.push(n_rows, &row)?,
-            none => none.insert(Table::new(ports, row.len())?).push(n_rows, &row)?,
+    loop {
+        if table.push_plain(&mut records) {
+            continue;
         }
+        // There is something about this row, or no row: with the next ones it is tried again.
+        if !records.read(&mut row).map_err(|why| bad_row(table.n_rows + 1, why))? {
+            break;
+        }
+        table.push(&row)?;
     }
-    let table = table.ok_or_else(|| FormatError::Bad("the body holds no rows".to_owned()))?;
-    table.columns.into_iter().map(|columns| columns.shape(n_rows)).collect()
+    if table.n_rows == 0 {
+        return Err(FormatError::Bad("the body holds no rows".to_owned()));
+    }
+    table.shapes()
 }
 
 /// The rows so far, shared out to the inputs.
 struct Table<'p> {
+    ports: &'p [Port],
+    into: &'p mut [Data],
+    /// How many values of each input were there before.
+    before: SmallVec<[usize; 2]>,
+    /// How many columns each input takes: what the model says, else what the first row has.
+    widths: SmallVec<[Option<usize>; 2]>,
+    /// How many columns the first row has.
     n_columns: usize,
-    columns: Vec<Columns<'p>>,
-}
-
-/// The columns of one input.
-struct Columns<'p> {
-    port: &'p Port,
-    width: usize,
-    data: Data,
+    n_rows: usize,
 }
 
 impl<'p> Table<'p> {
-    fn new(ports: &'p [Port], n_columns: usize) -> Result<Self, FormatError> {
-        let widths = share(ports, n_columns)?;
-        let columns = ports.iter().zip(widths).map(|(port, width)| {
-            let data = Data::empty(port.dtype());
-            Columns { port, width, data }
-        });
-        Ok(Self { n_columns, columns: columns.collect() })
+    fn new(ports: &'p [Port], into: &'p mut [Data]) -> Self {
+        let before = into.iter().map(Data::len).collect();
+        let widths = ports.iter().map(Port::width).collect();
+        Self { ports, into, before, widths, n_columns: 0, n_rows: 0 }
     }
 
-    fn push(&mut self, n: usize, row: &[Cow<'_, str>]) -> Result<(), FormatError> {
+    /// Reads the next row, if it is what nearly all rows are: plain numbers, as many as wanted.
+    /// Else it returns false, and nothing has happened.
+    fn push_plain(&mut self, records: &mut Records<'_>) -> bool {
+        if self.ports.is_empty() {
+            return false;
+        }
+        let mut line = Line::new(records.rest);
+        let last = self.ports.len() - 1;
+        let any_width = *self.widths == [None] && self.ports[0].dims().len() == 2;
+        let mut reads = self.into.iter_mut().zip(&self.widths).enumerate();
+        let all_read = reads.all(|(index, (data, width))| {
+            with_values!(Data: data, values => match width {
+                Some(width) => line.numbers(values, *width, index == last),
+                None => any_width && line.numbers_to_end(values),
+            })
+        });
+        if !all_read {
+            self.undo_row();
+            return false;
+        }
+        if any_width {
+            self.widths[0] = Some(self.into[0].len() - self.before[0]);
+        }
+        if self.n_rows == 0 {
+            self.n_columns = self.widths.iter().flatten().sum();
+        }
+        self.n_rows += 1;
+        records.rest = line.rest;
+        true
+    }
+
+    /// Takes back what was read of a row.
+    fn undo_row(&mut self) {
+        for ((data, before), width) in self.into.iter_mut().zip(&self.before).zip(&self.widths) {
+            data.truncate(before + self.n_rows * width.unwrap_or(0));
+        }
+    }
+
+    /// Reads a row field by field, and says what is wrong with it.
+    fn push(&mut self, row: &[Cow<'_, str>]) -> Result<(), FormatError> {
+        if self.n_rows == 0 {
+            let widths = share(self.ports, row.len())?;
+            (self.n_columns, self.widths) = (row.len(), widths.into_iter().map(Some).collect());
+        }
+        self.n_rows += 1;
+        let n = self.n_rows;
         if row.len() != self.n_columns {
             let why = format!("has {} columns, the first has {}", row.len(), self.n_columns);
             return Err(bad_row(n, &why));
         }
         let mut fields = row.iter().enumerate();
-        for Columns { port, width, data } in &mut self.columns {
+        let widths = self.widths.iter().flatten();
+        for ((port, data), width) in self.ports.iter().zip(&mut *self.into).zip(widths) {
             for (index, field) in fields.by_ref().take(*width) {
                 push(data, field).map_err(|why| bad_field(port, n, index + 1, field, why))?;
             }
         }
         Ok(())
     }
-}
 
-impl Columns<'_> {
-    fn shape(self, n_rows: usize) -> Result<Tensor, FormatError> {
-        let Self { port, width, data } = self;
-        let mut shape = vec![n_rows];
-        shape.extend(port.tail().unwrap_or_else(|| vec![width]));
-        if port.dims().is_empty() && n_rows == 1 {
-            shape.clear(); // A scalar.
-        }
-        Ok(port.fit(Tensor { name: port.name.clone(), shape, data })?)
+    fn shapes(self) -> Result<Shapes, FormatError> {
+        let shape = |(port, width): (&Port, &Option<usize>)| {
+            let mut shape = Shape::from_slice(&[self.n_rows]);
+            match port.tail() {
+                Some(tail) => shape.extend(tail),
+                None => shape.extend(*width),
+            }
+            if port.dims().is_empty() && self.n_rows == 1 {
+                shape.clear(); // A scalar.
+            }
+            Ok(port.fit_shape(shape)?)
+        };
+        self.ports.iter().zip(&self.widths).map(shape).collect()
     }
 }
 
@@ -115,7 +171,7 @@ fn push(data: &mut Data, field: &str) -> Result<(), Misfit> {
     if word && !matches!(dtype, Dtype::Str | Dtype::Bool) {
         return Err(NOT_A_NUMBER); // `nan` and `inf` too, which Rust would parse.
     }
-    with_values!(data, values => push_parsed(values, field))
+    with_values!(Data: data, values => push_parsed(values, field))
 }
 
 fn push_parsed<T: Element>(values: &mut Vec<T>, field: &str) -> Result<(), Misfit> {
@@ -136,6 +192,47 @@ fn bad_field(port: &Port, row: usize, column: usize, field: &str, why: Misfit) -
         "input \"{}\": row {row}, column {column}{value} {why}{hint}",
         port.name
     ))
+}
+
+/// A record of plain numbers on its way in.
+struct Line<'a> {
+    rest: &'a str,
+    ended: bool,
+}
+
+impl<'a> Line<'a> {
+    fn new(rest: &'a str) -> Self {
+        Self { rest: rest.trim_start_matches(['\r', '\n']), ended: false }
+    }
+
+    /// Reads `n` numbers; false if there are others, or if the line goes on after the last ones.
+    fn numbers<T: Element>(&mut self, values: &mut Vec<T>, n: usize, are_last: bool) -> bool {
+        (0..n).all(|_| self.number(values)) && self.ended == are_last
+    }
+
+    fn numbers_to_end<T: Element>(&mut self, values: &mut Vec<T>) -> bool {
+        while !self.ended {
+            if !self.number(values) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn number<T: Element>(&mut self, values: &mut Vec<T>) -> bool {
+        if self.ended {
+            return false;
+        }
+        let is_end = |byte: &u8| matches!(byte, b',' | b'\r' | b'\n');
+        let end = self.rest.bytes().position(|byte| is_end(&byte)).unwrap_or(self.rest.len());
+        let (field, rest) = self.rest.split_at(end);
+        let Some(value) = T::from_plain(field.trim_matches([' ', '\t'])) else { return false };
+        values.push(value);
+        let is_comma = rest.starts_with(',');
+        self.ended = !is_comma;
+        self.rest = if is_comma { &rest[1..] } else { rest };
+        true
+    }
 }
 
 /// The records of a CSV text, as RFC 4180 has them.
@@ -186,19 +283,19 @@ impl<'a> Records<'a> {
 }
 
 /// Writes a line for each row: the values of all outputs, in their order.
-pub(crate) fn encode(outputs: &[Output]) -> Result<Vec<u8>, FormatError> {
-    let all_scalars = outputs.iter().all(|output| output.tensor.shape.is_empty());
+pub(crate) fn encode(outputs: &[Output<'_>]) -> Result<Vec<u8>, FormatError> {
+    let all_scalars = outputs.iter().all(|output| output.shape.is_empty());
     let n_rows = if all_scalars { Some(1) } else { n_rows(outputs) };
     let Some(n_rows) = n_rows else {
         let why = "the model's outputs differ in their number of rows, which CSV cannot hold; \
                    accept application/json";
         return Err(FormatError::NotAcceptable(why.to_owned()));
     };
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(room_for(outputs));
     for row in 0..n_rows {
         let mut separator: &[u8] = b"";
         for output in outputs {
-            with_values!(&output.tensor.data, values => {
+            with_values!(Values: output.values, values => {
                 let width = values.len() / n_rows;
                 for value in &values[row * width..(row + 1) * width] {
                     out.extend_from_slice(separator);

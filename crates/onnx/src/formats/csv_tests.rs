@@ -1,13 +1,18 @@
 use proptest::prelude::*;
 
-use super::{decode, encode};
-use crate::formats::tests::{batch, fixed, port, tensor};
-use crate::model::Output;
+use super::encode;
+use crate::formats::FormatError;
+use crate::formats::tests::{batch, fixed, output, port, read, tensor};
 use crate::port::{Dim, Port};
 use crate::tensor::{Data, Dtype, Tensor};
 
 fn floats(shape: &[usize], values: &[f32]) -> Tensor {
     tensor("x", shape, Data::F32(values.to_vec()))
+}
+
+fn decode(ports: &[Port], body: &[u8]) -> Result<Vec<Tensor>, FormatError> {
+    let decode = |into: &mut [Data]| Ok((super::decode(ports, body, into)?, ()));
+    read(ports, decode).map(|(tensors, ())| tensors)
 }
 
 fn check(ports: &[Port], body: &str, expected: &[Tensor]) {
@@ -84,8 +89,8 @@ fn says_where_a_value_is_wrong() {
 }
 
 fn check_encoded(outputs: &[Tensor], expected: &str) {
-    let outputs = outputs.iter().cloned().map(|tensor| Output { tensor, classes: None });
-    let encoded = encode(&outputs.collect::<Vec<_>>()).unwrap();
+    let outputs: Vec<_> = outputs.iter().map(output).collect();
+    let encoded = encode(&outputs).unwrap();
     assert_eq!(String::from_utf8(encoded).unwrap(), expected);
 }
 
@@ -108,7 +113,7 @@ fn writes_a_line_a_row() {
 #[test]
 fn refuses_outputs_without_common_rows() {
     let outputs = [floats(&[2], &[1.0, 2.0]), floats(&[3], &[1.0, 2.0, 3.0])];
-    let outputs = outputs.map(|tensor| Output { tensor, classes: None });
+    let outputs = outputs.each_ref().map(output);
     assert_eq!(encode(&outputs).unwrap_err().status(), 406);
 }
 
@@ -123,8 +128,7 @@ proptest! {
     #[test]
     fn what_is_written_reads_back(rows in prop::collection::vec([-1e30f32..1e30, -1.0..1.0], 1..9)) {
         let sent = floats(&[rows.len(), 2], rows.as_flattened());
-        let output = Output { tensor: sent.clone(), classes: None };
-        let body = encode(&[output]).unwrap();
+        let body = encode(&[output(&sent)]).unwrap();
         let read = decode(&[port("x", Dtype::F32, &[batch(), fixed(2)])], &body);
         prop_assert_eq!(read, Ok(vec![sent]));
     }
@@ -134,7 +138,28 @@ proptest! {
         // A line of blanks alone counts as empty.
         prop_assume!(rows.iter().all(|row| !row.trim().is_empty()));
         let sent = tensor("x", &[rows.len()], Data::Str(rows));
-        let body = encode(&[Output { tensor: sent.clone(), classes: None }]).unwrap();
+        let body = encode(&[output(&sent)]).unwrap();
         prop_assert_eq!(decode(&[port("x", Dtype::Str, &[batch()])], &body), Ok(vec![sent]));
+    }
+
+    /// What is plain is read in one go, and what is quoted field by field: both say the same.
+    #[test]
+    fn plain_rows_read_as_others(
+        rows in prop::collection::vec(prop::collection::vec("[0-9+.e-]{0,5}|[a-z ]{0,3}", 2..4), 1..4),
+    ) {
+        let text = |quote: &str| {
+            let row = |row: &Vec<String>| {
+                row.iter().map(|field| format!("{quote}{field}{quote}")).collect::<Vec<_>>().join(",")
+            };
+            rows.iter().map(row).collect::<Vec<_>>().join("\n")
+        };
+        prop_assume!(!rows.iter().any(|row| row.concat().trim().is_empty()));
+        for dtype in [Dtype::F32, Dtype::F64, Dtype::I64, Dtype::U8] {
+            for width in [fixed(2), Dim::Any] {
+                let ports = [port("x", dtype, &[batch(), width])];
+                let plain = decode(&ports, text("").as_bytes());
+                prop_assert_eq!(plain, decode(&ports, text("\"").as_bytes()));
+            }
+        }
     }
 }

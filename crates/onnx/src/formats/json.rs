@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
+use smallvec::smallvec;
 
 use super::nested::Nested;
-use super::{Form, FormatError, Request, n_rows, names, oip, put_json, text};
+use super::plain::Text;
+use super::{Form, FormatError, Request, Shapes, n_rows, names, oip, put_json, room_for, text};
 use crate::model::Output;
 use crate::port::Port;
-use crate::tensor::{Element, Scalar, Tensor, with_values};
+use crate::tensor::{Data, Element, Scalar, Shape, with_values};
 
 type Object<'a> = BTreeMap<String, &'a RawValue>;
 
@@ -17,24 +19,70 @@ type Object<'a> = BTreeMap<String, &'a RawValue>;
 ///   object of values by input;
 /// - columns: `{"inputs": array}` for the only input, or `{"inputs": {name: array}}`;
 /// - the Open Inference Protocol: `{"inputs": [{"name", "shape", "datatype", "data"}]}`.
-pub(crate) fn decode(ports: &[Port], body: &[u8]) -> Result<Request, FormatError> {
+pub(crate) fn decode(
+    ports: &[Port],
+    body: &[u8],
+    into: &mut [Data],
+) -> Result<Request, FormatError> {
     let text = text(body)?.trim();
+    if let ([port], [into]) = (ports, &mut *into)
+        && let Some(request) = plain(port, text, into)
+    {
+        return Ok(request);
+    }
     if text.starts_with('[') {
         let whole: &RawValue = serde_json::from_str(text).map_err(|error| not_json(&error))?;
-        return Ok(Request { inputs: rows(ports, whole, true)?, form: Form::Rows });
+        return Ok(Request { shapes: rows(ports, whole, true, into)?, form: Form::Rows });
     }
     let fields: Object<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     if let Some(instances) = fields.get("instances") {
-        return Ok(Request { inputs: rows(ports, instances, false)?, form: Form::Rows });
+        return Ok(Request { shapes: rows(ports, instances, false, into)?, form: Form::Rows });
     }
     let Some(inputs) = fields.get("inputs") else {
         let why = "expected {\"instances\": [..]}, {\"inputs\": ..} or a list of rows";
         return Err(FormatError::Bad(why.to_owned()));
     };
     if is_list_of_objects(inputs) {
-        return oip::decode(ports, text);
+        return oip::decode(ports, text, into);
     }
-    Ok(Request { inputs: columns(ports, inputs)?, form: Form::Columns })
+    Ok(Request { shapes: columns(ports, inputs, into)?, form: Form::Columns })
+}
+
+/// Reads what nearly all bodies are: one array of plain numbers that fits. Else `None`, and
+/// nothing has happened.
+fn plain(port: &Port, text: &str, into: &mut Data) -> Option<Request> {
+    let before = into.len();
+    let read = with_values!(Data: &mut *into, values => plain_body(text, values));
+    let fitted = read.and_then(|(shape, form)| {
+        let one_may_come_bare = text.starts_with('[') || form == Form::Columns;
+        let fitted = if one_may_come_bare { port.fit_row(shape) } else { port.fit_shape(shape) };
+        Some(Request { shapes: smallvec![fitted.ok()?], form })
+    });
+    if fitted.is_none() {
+        into.truncate(before);
+    }
+    fitted
+}
+
+fn plain_body<T: Element>(text: &str, values: &mut Vec<T>) -> Option<(Shape, Form)> {
+    let mut text = Text::new(text);
+    let is_object = text.take("{").is_some();
+    let form = match is_object {
+        true if text.take("\"inputs\"").is_some() => Form::Columns,
+        true => {
+            text.take("\"instances\"")?;
+            Form::Rows
+        }
+        false => Form::Rows,
+    };
+    if is_object {
+        text.take(":")?;
+    }
+    let shape = text.array(values)?;
+    if is_object {
+        text.take("}")?;
+    }
+    text.is_at_end().then_some((shape, form))
 }
 
 fn not_json(error: &serde_json::Error) -> FormatError {
@@ -46,14 +94,15 @@ fn rows(
     ports: &[Port],
     list: &RawValue,
     one_may_come_bare: bool,
-) -> Result<Vec<Tensor>, FormatError> {
+    into: &mut [Data],
+) -> Result<Shapes, FormatError> {
     if is_list_of_objects(list) {
-        return rows_by_name(ports, list);
+        return rows_by_name(ports, list, into);
     }
-    let [port] = ports else { return Err(needs_names(ports)) };
-    let tensor = Nested::read(port, list.get())?;
-    let fitted = if one_may_come_bare { port.fit_row(tensor)? } else { port.fit(tensor)? };
-    Ok(vec![fitted])
+    let ([port], [into]) = (ports, into) else { return Err(needs_names(ports)) };
+    let shape = Nested::read(port, list.get(), into)?;
+    let fitted = if one_may_come_bare { port.fit_row(shape)? } else { port.fit_shape(shape)? };
+    Ok(smallvec![fitted])
 }
 
 /// True if the first element of the list is an object.
@@ -62,10 +111,11 @@ fn is_list_of_objects(list: &RawValue) -> bool {
     inner.is_some_and(|inner| inner.trim_start().starts_with('{'))
 }
 
-fn rows_by_name(ports: &[Port], list: &RawValue) -> Result<Vec<Tensor>, FormatError> {
+fn rows_by_name(ports: &[Port], list: &RawValue, into: &mut [Data]) -> Result<Shapes, FormatError> {
     let rows: Vec<Object<'_>> =
         serde_json::from_str(list.get()).map_err(|error| not_json(&error))?;
-    let mut inputs: Vec<Nested<'_>> = ports.iter().map(Nested::new).collect();
+    let inputs = ports.iter().zip(into).map(|(port, into)| Nested::new(port, into));
+    let mut inputs: Vec<Nested<'_>> = inputs.collect();
     for (index, row) in rows.iter().enumerate() {
         let place = format!("row {}", index + 1);
         refuse_strangers(ports, row, &place)?;
@@ -73,25 +123,25 @@ fn rows_by_name(ports: &[Port], list: &RawValue) -> Result<Vec<Tensor>, FormatEr
             input.append(named(ports, row, port, &place)?.get(), 1)?;
         }
     }
-    let tensors = ports.iter().zip(inputs);
-    tensors.map(|(port, input)| Ok(port.fit(input.finish_rows(rows.len()))?)).collect()
+    let inputs = ports.iter().zip(inputs);
+    inputs.map(|(port, input)| Ok(port.fit_shape(input.finish_rows(rows.len()))?)).collect()
 }
 
 /// Reads whole arrays: of the only input, or by name.
-fn columns(ports: &[Port], inputs: &RawValue) -> Result<Vec<Tensor>, FormatError> {
+fn columns(ports: &[Port], inputs: &RawValue, into: &mut [Data]) -> Result<Shapes, FormatError> {
     if inputs.get().starts_with('{') {
         let by_name: Object<'_> =
             serde_json::from_str(inputs.get()).map_err(|error| not_json(&error))?;
         let place = "\"inputs\"";
         refuse_strangers(ports, &by_name, place)?;
-        let read = |port| {
+        let read = |(port, into)| {
             let array = named(ports, &by_name, port, place)?;
-            Ok(port.fit_row(Nested::read(port, array.get())?)?)
+            Ok(port.fit_row(Nested::read(port, array.get(), into)?)?)
         };
-        return ports.iter().map(read).collect();
+        return ports.iter().zip(into).map(read).collect();
     }
-    let [port] = ports else { return Err(needs_names(ports)) };
-    Ok(vec![port.fit_row(Nested::read(port, inputs.get())?)?])
+    let ([port], [into]) = (ports, into) else { return Err(needs_names(ports)) };
+    Ok(smallvec![port.fit_row(Nested::read(port, inputs.get(), into)?)?])
 }
 
 fn named<'a>(
@@ -125,12 +175,13 @@ fn needs_names(ports: &[Port]) -> FormatError {
 
 /// `{"predictions": [..]}`: the rows of the only output, or objects of values by output. Outputs
 /// without common rows are given as columns.
-pub(crate) fn encode_rows(outputs: &[Output]) -> Vec<u8> {
-    let mut out = b"{\"predictions\":".to_vec();
+pub(crate) fn encode_rows(outputs: &[Output<'_>]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(room_for(outputs));
+    out.extend_from_slice(b"{\"predictions\":");
     match (outputs, n_rows(outputs)) {
         ([output], _) => whole(&mut out, output),
         (_, Some(n_rows)) => list(&mut out, n_rows, |out, row| {
-            object(out, outputs, |output| &output.tensor.name, |out, o| one_row(out, o, row));
+            object(out, outputs, |output| output.name, |out, o| one_row(out, o, row));
         }),
         (_, None) => return encode_columns(outputs),
     }
@@ -139,28 +190,29 @@ pub(crate) fn encode_rows(outputs: &[Output]) -> Vec<u8> {
 }
 
 /// `{"outputs": {name: array}}`.
-pub(crate) fn encode_columns(outputs: &[Output]) -> Vec<u8> {
-    let mut out = b"{\"outputs\":".to_vec();
-    object(&mut out, outputs, |output| &output.tensor.name, whole);
+pub(crate) fn encode_columns(outputs: &[Output<'_>]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(room_for(outputs));
+    out.extend_from_slice(b"{\"outputs\":");
+    object(&mut out, outputs, |output| output.name, whole);
     out.push(b'}');
     out
 }
 
-fn whole(out: &mut Vec<u8>, output: &Output) {
+fn whole(out: &mut Vec<u8>, output: &Output<'_>) {
     match output.classes {
-        Some(_) => list(out, output.tensor.shape[0], |out, row| one_row(out, output, row)),
-        None => with_values!(&output.tensor.data, values => {
-            nested(out, &output.tensor.shape, values);
+        Some(_) => list(out, output.shape[0], |out, row| one_row(out, output, row)),
+        None => with_values!(Values: output.values, values => {
+            nested(out, &output.shape, values);
         }),
     }
 }
 
-fn one_row(out: &mut Vec<u8>, output: &Output, row: usize) {
-    let shape = &output.tensor.shape[1..];
+fn one_row(out: &mut Vec<u8>, output: &Output<'_>, row: usize) {
+    let shape = &output.shape[1..];
     let width: usize = shape.iter().product();
-    with_values!(&output.tensor.data, values => {
+    with_values!(Values: output.values, values => {
         let values = &values[row * width..(row + 1) * width];
-        match &output.classes {
+        match output.classes {
             None => nested(out, shape, values),
             Some(classes) => {
                 let scores: Vec<_> = classes.iter().zip(values).collect();

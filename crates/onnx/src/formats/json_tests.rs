@@ -1,14 +1,29 @@
 use proptest::prelude::*;
 
-use super::{decode, encode_columns, encode_rows};
-use crate::formats::tests::{batch, fixed, port, tensor};
-use crate::formats::{Form, oip};
+use super::{encode_columns, encode_rows};
+use crate::formats::tests::{batch, fixed, output, port, read, tensor};
+use crate::formats::{Form, FormatError, oip};
 use crate::model::Output;
 use crate::port::Port;
 use crate::tensor::{Data, Dtype, Tensor};
 
 fn floats(name: &str, shape: &[usize], values: &[f32]) -> Tensor {
     tensor(name, shape, Data::F32(values.to_vec()))
+}
+
+/// A payload as tensors.
+#[derive(Debug)]
+struct Request {
+    inputs: Vec<Tensor>,
+    form: Form,
+}
+
+fn decode(ports: &[Port], body: &[u8]) -> Result<Request, FormatError> {
+    let decode = |into: &mut [Data]| {
+        let request = super::decode(ports, body, into)?;
+        Ok((request.shapes, request.form))
+    };
+    read(ports, decode).map(|(inputs, form)| Request { inputs, form })
 }
 
 fn one() -> [Port; 1] {
@@ -72,18 +87,18 @@ fn open_inference() {
     let expected = [floats("a", &[2, 1], &[1.0, 2.0]), tensor("b", &[2], texts)];
     assert_eq!(request.inputs, expected);
     let Form::OpenInference(wanted) = request.form else { panic!("{:?}", request.form) };
-    let answered = |outputs: &[Output]| {
+    let answered = |outputs: &[Output<'_>]| {
         let body = oip::encode(&wanted, "m", outputs).map_err(|error| error.to_string())?;
         Ok::<_, String>(String::from_utf8(body).unwrap())
     };
     let y = floats("y", &[1, 2], &[0.5, f32::NAN]);
     let z = floats("z", &[1], &[1.0]);
     insta::assert_snapshot!(
-        answered(&[y, z.clone()].map(|tensor| Output { tensor, classes: None })).unwrap(),
+        answered(&[output(&y), output(&z)]).unwrap(),
         @r#"{"model_name":"m","id":"7","outputs":[{"name":"y","shape":[1,2],"datatype":"FP32","data":[0.5,null]}]}"#
     );
     insta::assert_snapshot!(
-        answered(&[Output { tensor: z, classes: None }]).unwrap_err(),
+        answered(&[output(&z)]).unwrap_err(),
         @r#""y" is no output; the model's outputs are ["z"]"#
     );
 }
@@ -156,9 +171,9 @@ fn says_what_is_wrong() {
     }
 }
 
-fn encoded(write: fn(&[Output]) -> Vec<u8>, outputs: &[Tensor]) -> String {
-    let outputs = outputs.iter().cloned().map(|tensor| Output { tensor, classes: None });
-    String::from_utf8(write(&outputs.collect::<Vec<_>>())).unwrap()
+fn encoded(write: fn(&[Output<'_>]) -> Vec<u8>, outputs: &[Tensor]) -> String {
+    let outputs: Vec<_> = outputs.iter().map(output).collect();
+    String::from_utf8(write(&outputs)).unwrap()
 }
 
 #[test]
@@ -186,7 +201,8 @@ fn writes_rows_and_columns() {
 #[test]
 fn writes_classes_by_name() {
     let tensor = floats("scores", &[1, 2], &[0.75, 0.25]);
-    let output = Output { tensor, classes: Some(vec!["a".to_owned(), "b\"".to_owned()]) };
+    let classes = ["a".to_owned(), "b\"".to_owned()];
+    let output = Output { classes: Some(&classes), ..output(&tensor) };
     insta::assert_snapshot!(
         String::from_utf8(encode_rows(&[output])).unwrap(),
         @r#"{"predictions":[{"a":0.75,"b\"":0.25}]}"#
@@ -213,5 +229,21 @@ proptest! {
         let sent = floats("x", &[rows.len(), 2], rows.as_flattened());
         let body = encoded(encode_rows, std::slice::from_ref(&sent)).replace("predictions", "instances");
         prop_assert_eq!(decode(&one(), body.as_bytes()).unwrap().inputs, vec![sent]);
+    }
+
+    /// A plain array is read in one go, and one with a row by name is not: both say the same.
+    #[test]
+    fn plain_arrays_read_as_others(
+        array in r"(\[|\]|,|-|[0-9]|\.|e|[0-9]{1,3}|\[[0-9.]{1,3},[0-9]\]| ){1,9}",
+    ) {
+        for dtype in [Dtype::F32, Dtype::I64] {
+            let ports = [port("x", dtype, &[batch(), fixed(2)])];
+            let inputs = |body: String| {
+                decode(&ports, body.as_bytes()).map(|request| request.inputs).ok()
+            };
+            let plain = inputs(format!(r#"{{"inputs": {array}}}"#));
+            prop_assert_eq!(&plain, &inputs(format!(r#"{{"other": 0, "inputs": {array}}}"#)));
+            prop_assert_eq!(&plain, &inputs(format!(r#"{{"inputs": {{"x": {array}}}}}"#)));
+        }
     }
 }

@@ -1,25 +1,37 @@
-//! Nested JSON arrays, read straight into a tensor.
+//! Nested JSON arrays of all kinds, read straight into a tensor.
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
+use super::plain::Text;
 use super::{FormatError, Port};
-use crate::tensor::{Data, Element, Misfit, Scalar, Tensor, with_values};
+use crate::tensor::{Data, Element, Misfit, Scalar, Shape, with_values};
 
 /// An array on its way in: values and the shape that they have had so far.
 pub(crate) struct Nested<'p> {
     port: &'p Port,
-    data: Data,
-    shape: Shape,
+    into: &'p mut Data,
+    shape: Levels,
 }
 
 impl<'p> Nested<'p> {
-    pub(crate) fn new(port: &'p Port) -> Self {
-        Self { port, data: Data::empty(port.dtype()), shape: Shape::default() }
+    pub(crate) fn new(port: &'p Port, into: &'p mut Data) -> Self {
+        Self { port, into, shape: Levels::default() }
     }
 
-    /// Reads a whole array, or a single value.
-    pub(crate) fn read(port: &'p Port, json: &str) -> Result<Tensor, FormatError> {
-        let mut nested = Self::new(port);
+    /// Reads a whole array, or a single value. Its values are added to those in `into`.
+    pub(crate) fn read(
+        port: &'p Port,
+        json: &str,
+        into: &'p mut Data,
+    ) -> Result<Shape, FormatError> {
+        let before = into.len();
+        let mut text = Text::new(json);
+        let plain = with_values!(Data: &mut *into, values => text.array(values));
+        if let Some(shape) = plain.filter(|_| text.is_at_end()) {
+            return Ok(shape);
+        }
+        into.truncate(before);
+        let mut nested = Self::new(port, into);
         nested.append(json, 0)?;
         Ok(nested.finish())
     }
@@ -28,21 +40,20 @@ impl<'p> Nested<'p> {
     pub(crate) fn append(&mut self, json: &str, depth: usize) -> Result<(), FormatError> {
         let mut deserializer = serde_json::Deserializer::from_str(json);
         let shape = &mut self.shape;
-        let read = with_values!(&mut self.data, values => {
+        let read = with_values!(Data: &mut *self.into, values => {
             Seed { values, shape, depth }.deserialize(&mut deserializer)
         });
         read.map_err(|error| self.explain(&error))
     }
 
     /// Ends an array of `n` rows that were appended one by one.
-    pub(crate) fn finish_rows(mut self, n: usize) -> Tensor {
+    pub(crate) fn finish_rows(mut self, n: usize) -> Shape {
         self.shape.size(0, n).expect("the outermost size is set once");
         self.finish()
     }
 
-    pub(crate) fn finish(self) -> Tensor {
-        let shape = self.shape.sizes.into_iter().map(Option::unwrap_or_default).collect();
-        Tensor { name: self.port.name.clone(), shape, data: self.data }
+    pub(crate) fn finish(self) -> Shape {
+        self.shape.sizes.into_iter().map(Option::unwrap_or_default).collect()
     }
 
     fn explain(&self, error: &serde_json::Error) -> FormatError {
@@ -54,7 +65,7 @@ impl<'p> Nested<'p> {
 
 /// The sizes of the levels, and the level of the values.
 #[derive(Default)]
-struct Shape {
+struct Levels {
     sizes: Vec<Option<usize>>,
     leaf: Option<usize>,
 }
@@ -63,7 +74,7 @@ const RAGGED: &str = "the arrays of one level differ in their lengths";
 /// ONNX Runtime's tensors have few dimensions; 32 are as many as NumPy once had.
 const MAX_DEPTH: usize = 32;
 
-impl Shape {
+impl Levels {
     fn open(&self, depth: usize) -> Result<(), &'static str> {
         if depth >= MAX_DEPTH {
             return Err("the arrays nest too deep");
@@ -87,7 +98,7 @@ impl Shape {
 
 struct Seed<'a, T> {
     values: &'a mut Vec<T>,
-    shape: &'a mut Shape,
+    shape: &'a mut Levels,
     depth: usize,
 }
 

@@ -1,42 +1,48 @@
 //! `application/x-npy`: one array as `numpy.save` writes it.
 
 use half::f16;
+use smallvec::smallvec;
 
-use super::FormatError;
+use super::{FormatError, Shapes};
 use crate::model::Output;
 use crate::port::Port;
-use crate::tensor::{Data, Dtype, Tensor, volume};
+use crate::tensor::{Data, Dtype, Element, Misfit, Shape, Values, volume, with_values};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// Reads an array for the only input, converted to its type where nothing but digits are lost.
-pub(crate) fn decode(ports: &[Port], body: &[u8]) -> Result<Vec<Tensor>, FormatError> {
-    let [port] = ports else {
+pub(crate) fn decode(
+    ports: &[Port],
+    body: &[u8],
+    into: &mut [Data],
+) -> Result<Shapes, FormatError> {
+    let ([port], [into]) = (ports, into) else {
         let why = "the model has several inputs and .npy holds one array; send JSON";
         return Err(FormatError::Bad(why.to_owned()));
     };
-    let (shape, data) = read(body).map_err(|why| FormatError::Bad(why.to_owned()))?;
-    let from = data.dtype();
-    let data = data
-        .convert(port.dtype())
-        .map_err(|why| port.refuse(format!("{from} {shape:?}, where a value {why}")))?;
-    Ok(vec![port.fit(Tensor { name: port.name.clone(), shape, data })?])
+    let (header, values) = open(body).map_err(|why| FormatError::Bad(why.to_owned()))?;
+    append(header.descr, values, into).map_err(|why| {
+        let (from, shape) = (of(header.descr), &header.shape);
+        port.refuse(format!("{from} {shape:?}, where a value {why}"))
+    })?;
+    Ok(smallvec![port.fit_shape(header.shape)?])
 }
 
 /// Writes the first output.
-pub(crate) fn encode(outputs: &[Output]) -> Result<Vec<u8>, FormatError> {
-    let Some(Output { tensor, .. }) = outputs.first() else {
+pub(crate) fn encode(outputs: &[Output<'_>]) -> Result<Vec<u8>, FormatError> {
+    let Some(output) = outputs.first() else {
         return Err(FormatError::NotAcceptable("the model has no output".to_owned()));
     };
-    write(&tensor.shape, &tensor.data).ok_or_else(|| {
+    write(&output.shape, output.values).ok_or_else(|| {
         FormatError::NotAcceptable(format!(
             "the output \"{}\" holds strings, which .npy does not; accept application/json",
-            tensor.name
+            output.name
         ))
     })
 }
 
-fn read(body: &[u8]) -> Result<(Vec<usize>, Data), &'static str> {
+/// Looks into a file: its header, and the bytes of its values, as many as the header says.
+fn open(body: &[u8]) -> Result<(Header<'_>, &[u8]), &'static str> {
     const NOT_NPY: &str = "the body is not an .npy file";
     let rest = body.strip_prefix(MAGIC).ok_or(NOT_NPY)?;
     let (version, rest) = rest.split_first_chunk::<2>().ok_or(NOT_NPY)?;
@@ -57,18 +63,21 @@ fn read(body: &[u8]) -> Result<(Vec<usize>, Data), &'static str> {
     if header.fortran_order {
         return Err("the array is in Fortran order; save numpy.ascontiguousarray(array)");
     }
-    let data = data(header.descr, values)?;
-    if volume(&header.shape) != Some(data.len()) {
+    let size = size_of_value(header.descr)?;
+    if !values.len().is_multiple_of(size) {
+        return Err("the .npy file ends within a value");
+    }
+    if volume(&header.shape) != Some(values.len() / size) {
         return Err("the .npy file does not hold as many values as its shape says");
     }
-    Ok((header.shape, data))
+    Ok((header, values))
 }
 
 /// The dictionary at the start of a file: `{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}`.
 struct Header<'a> {
     descr: &'a str,
     fortran_order: bool,
-    shape: Vec<usize>,
+    shape: Shape,
 }
 
 impl<'a> Header<'a> {
@@ -96,10 +105,10 @@ fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 /// Types with a fixed number of bytes, little end first.
 macro_rules! types {
     ($($descr:literal, $variant:ident, $type:ty;)*) => {
-        fn data(descr: &str, bytes: &[u8]) -> Result<Data, &'static str> {
+        fn size_of_value(descr: &str) -> Result<usize, &'static str> {
             match descr {
-                $($descr => values(bytes, <$type>::from_le_bytes).map(Data::$variant),)*
-                "|b1" => Ok(Data::Bool(bytes.iter().map(|byte| *byte != 0).collect())),
+                $($descr => Ok(size_of::<$type>()),)*
+                "|b1" => Ok(1),
                 big if big.starts_with('>') => {
                     Err("the array is big-endian; save array.astype(array.dtype.newbyteorder('<'))")
                 }
@@ -107,13 +116,37 @@ macro_rules! types {
             }
         }
 
-        fn bytes(data: &Data) -> Option<Vec<u8>> {
-            match data {
-                $(Data::$variant(values) => {
+        /// The type of a description that [`size_of_value`] knows.
+        fn of(descr: &str) -> Dtype {
+            match descr {
+                $($descr => Dtype::$variant,)*
+                _ => Dtype::Bool,
+            }
+        }
+
+        /// Adds the values of a description that [`size_of_value`] knows.
+        fn append(descr: &str, bytes: &[u8], into: &mut Data) -> Result<(), Misfit> {
+            match (descr, into) {
+                $(($descr, Data::$variant(into)) => {
+                    let (values, _) = bytes.as_chunks();
+                    into.extend(values.iter().map(|value| <$type>::from_le_bytes(*value)));
+                    Ok(())
+                })*
+                $(($descr, into) => {
+                    let (values, _) = bytes.as_chunks();
+                    convert(values.iter().map(|value| <$type>::from_le_bytes(*value)), into)
+                })*
+                (_, into) => convert(bytes.iter().map(|byte| *byte != 0), into),
+            }
+        }
+
+        fn bytes(values: Values<'_>) -> Option<Vec<u8>> {
+            match values {
+                $(Values::$variant(values) => {
                     Some(values.iter().flat_map(|value| value.to_le_bytes()).collect())
                 })*
-                Data::Bool(values) => Some(values.iter().map(|value| u8::from(*value)).collect()),
-                Data::Str(_) => None,
+                Values::Bool(values) => Some(values.iter().map(|value| u8::from(*value)).collect()),
+                Values::Str(_) => None,
             }
         }
 
@@ -140,21 +173,25 @@ types! {
     "<u8", U64, u64;
 }
 
-fn values<T, const N: usize>(
-    bytes: &[u8],
-    value: impl Fn([u8; N]) -> T,
-) -> Result<Vec<T>, &'static str> {
-    let (chunks, rest) = bytes.as_chunks::<N>();
-    if !rest.is_empty() {
-        return Err("the .npy file ends within a value");
-    }
-    Ok(chunks.iter().map(|chunk| value(*chunk)).collect())
+fn convert<T: Element>(from: impl Iterator<Item = T>, into: &mut Data) -> Result<(), Misfit> {
+    with_values!(Data: into, into => convert_into(from, into))
 }
 
-fn write(shape: &[usize], data: &Data) -> Option<Vec<u8>> {
+fn convert_into<T: Element, U: Element>(
+    from: impl Iterator<Item = T>,
+    into: &mut Vec<U>,
+) -> Result<(), Misfit> {
+    into.reserve(from.size_hint().0);
+    for value in from {
+        into.push(U::from_scalar(value.as_scalar())?);
+    }
+    Ok(())
+}
+
+fn write(shape: &[usize], values: Values<'_>) -> Option<Vec<u8>> {
     const ALIGNMENT: usize = 64;
     let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
-    let descr = descr(data.dtype())?;
+    let descr = descr(values.dtype())?;
     let mut header = format!(
         "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}",
         sizes.trim_end()
@@ -163,7 +200,7 @@ fn write(shape: &[usize], data: &Data) -> Option<Vec<u8>> {
     header.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(ALIGNMENT) - unpadded));
     header.push('\n');
     let length = u16::try_from(header.len()).ok()?; // 65,535 bytes: thousands of dimensions.
-    Some([MAGIC, &[1, 0], &length.to_le_bytes(), header.as_bytes(), &bytes(data)?].concat())
+    Some([MAGIC, &[1, 0], &length.to_le_bytes(), header.as_bytes(), &bytes(values)?].concat())
 }
 
 #[cfg(test)]

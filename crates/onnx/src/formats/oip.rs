@@ -5,10 +5,10 @@ use serde_json::value::RawValue;
 
 use super::json::list;
 use super::nested::Nested;
-use super::{Form, FormatError, Request, names, put_json};
+use super::{Form, FormatError, Request, names, put_json, room_for};
 use crate::model::Output;
 use crate::port::Port;
-use crate::tensor::{Element as _, Scalar, Tensor, volume, with_values};
+use crate::tensor::{Data, Element as _, Scalar, Shape, volume, with_values};
 
 /// What the answer must carry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,7 +42,11 @@ struct WireOutput {
     name: String,
 }
 
-pub(super) fn decode(ports: &[Port], text: &str) -> Result<Request, FormatError> {
+pub(super) fn decode(
+    ports: &[Port],
+    text: &str,
+    into: &mut [Data],
+) -> Result<Request, FormatError> {
     let request: WireRequest<'_> = serde_json::from_str(text).map_err(|error| {
         FormatError::Bad(format!(
             "the body is not a request of the Open Inference Protocol: {error}"
@@ -56,12 +60,14 @@ pub(super) fn decode(ports: &[Port], text: &str) -> Result<Request, FormatError>
             names(ports)
         )));
     }
-    let inputs = ports.iter().map(|port| read(port, &request.inputs)).collect::<Result<_, _>>()?;
+    let ports = ports.iter().zip(into);
+    let shapes =
+        ports.map(|(port, into)| read(port, &request.inputs, into)).collect::<Result<_, _>>()?;
     let outputs = request.outputs.into_iter().map(|output| output.name).collect();
-    Ok(Request { inputs, form: Form::OpenInference(Wanted { id: request.id, outputs }) })
+    Ok(Request { shapes, form: Form::OpenInference(Wanted { id: request.id, outputs }) })
 }
 
-fn read(port: &Port, tensors: &[WireTensor<'_>]) -> Result<Tensor, FormatError> {
+fn read(port: &Port, tensors: &[WireTensor<'_>], into: &mut Data) -> Result<Shape, FormatError> {
     let Some(wire) = tensors.iter().find(|tensor| tensor.name == port.name) else {
         return Err(port.refuse("none").into());
     };
@@ -69,58 +75,62 @@ fn read(port: &Port, tensors: &[WireTensor<'_>]) -> Result<Tensor, FormatError> 
         let got = format!("the datatype {:?}; send {:?}", wire.datatype, port.dtype().oip());
         return Err(port.refuse(got).into());
     }
-    let mut tensor = Nested::read(port, wire.data.get())?;
-    if volume(&wire.shape) != Some(tensor.data.len()) {
-        let got = format!("{} values for the shape {:?}", tensor.data.len(), wire.shape);
+    let before = into.len();
+    Nested::read(port, wire.data.get(), into)?;
+    let n = into.len() - before;
+    if volume(&wire.shape) != Some(n) {
+        let got = format!("{n} values for the shape {:?}", wire.shape);
         return Err(port.refuse(got).into());
     }
-    tensor.shape.clone_from(&wire.shape);
-    Ok(port.fit(tensor)?)
+    Ok(port.fit_shape(wire.shape.as_slice().into())?)
 }
 
 pub(super) fn encode(
     wanted: &Wanted,
     model: &str,
-    outputs: &[Output],
+    outputs: &[Output<'_>],
 ) -> Result<Vec<u8>, FormatError> {
     let outputs = select(wanted, outputs)?;
-    let mut out = b"{\"model_name\":".to_vec();
+    let mut out = Vec::with_capacity(96 * outputs.len() + room_for(outputs.iter().copied()));
+    out.extend_from_slice(b"{\"model_name\":");
     put_json(&mut out, Scalar::Str(model));
     if let Some(id) = &wanted.id {
         out.extend_from_slice(b",\"id\":");
         put_json(&mut out, Scalar::Str(id));
     }
     out.extend_from_slice(b",\"outputs\":");
-    list(&mut out, outputs.len(), |out, index| put_tensor(out, &outputs[index].tensor));
+    list(&mut out, outputs.len(), |out, index| put_tensor(out, outputs[index]));
     out.push(b'}');
     Ok(out)
 }
 
-fn select<'a>(wanted: &Wanted, outputs: &'a [Output]) -> Result<Vec<&'a Output>, FormatError> {
+fn select<'a>(
+    wanted: &Wanted,
+    outputs: &'a [Output<'a>],
+) -> Result<Vec<&'a Output<'a>>, FormatError> {
     if wanted.outputs.is_empty() {
         return Ok(outputs.iter().collect());
     }
     let find = |name: &String| {
-        outputs.iter().find(|output| output.tensor.name == *name).ok_or_else(|| {
-            let ours: Vec<&str> =
-                outputs.iter().map(|output| output.tensor.name.as_str()).collect();
+        outputs.iter().find(|output| output.name == *name).ok_or_else(|| {
+            let ours: Vec<&str> = outputs.iter().map(|output| output.name).collect();
             FormatError::Bad(format!("{name:?} is no output; the model's outputs are {ours:?}"))
         })
     };
     wanted.outputs.iter().map(find).collect()
 }
 
-fn put_tensor(out: &mut Vec<u8>, tensor: &Tensor) {
+fn put_tensor(out: &mut Vec<u8>, output: &Output<'_>) {
     out.extend_from_slice(b"{\"name\":");
-    put_json(out, Scalar::Str(&tensor.name));
+    put_json(out, Scalar::Str(output.name));
     out.extend_from_slice(b",\"shape\":");
-    list(out, tensor.shape.len(), |out, axis| {
-        put_json(out, Scalar::Uint(tensor.shape[axis] as u64));
+    list(out, output.shape.len(), |out, axis| {
+        put_json(out, Scalar::Uint(output.shape[axis] as u64));
     });
     out.extend_from_slice(b",\"datatype\":");
-    put_json(out, Scalar::Str(tensor.data.dtype().oip()));
+    put_json(out, Scalar::Str(output.values.dtype().oip()));
     out.extend_from_slice(b",\"data\":");
-    with_values!(&tensor.data, values => {
+    with_values!(Values: output.values, values => {
         list(out, values.len(), |out, index| put_json(out, values[index].as_scalar()));
     });
     out.push(b'}');

@@ -56,7 +56,8 @@ fn the_example_detector() {
 
 #[test]
 fn defaults() {
-    assert_eq!(parse(&json!({"version": 1})), Ok(ServingConfig { image: None, output: None }));
+    let nothing = ServingConfig { image: None, output: None, batch: Asked::default() };
+    assert_eq!(parse(&json!({"version": 1})), Ok(nothing));
     let image = image_of(&json!({"width": 3, "height": 2})).unwrap();
     let same = json!({
         "width": 3, "height": 2, "resize": "letterbox", "filter": "bilinear", "channels": "rgb",
@@ -124,7 +125,7 @@ fn bad_files() {
     check(json!({"version": "1"}), "`version` is wrong: invalid type: string \"1\", expected u32");
     check(
         json!({"version": 1, "outputs": {}}),
-        "unknown key `outputs`; known there: $schema, version, input, output",
+        "unknown key `outputs`; known there: $schema, version, input, output, batch",
     );
     check(json!({"version": 1, "input": {}}), "`input.image` is missing");
     check(json!({"version": 1, "input": 7}), "`input` must be an object");
@@ -226,6 +227,33 @@ fn bad_outputs() {
 }
 
 #[test]
+fn batches() {
+    let batch = |batch: Value| {
+        let file = json!({"version": 1, "batch": batch});
+        let violation = violation(&schema(), &file);
+        let parsed = parse(&file).map(|config| config.batch());
+        assert_eq!(parsed.is_err(), violation.is_some(), "{file}: {violation:?}");
+        parsed
+    };
+    let asked =
+        |size, delay: Option<u64>| Ok(Asked { size, delay: delay.map(Duration::from_millis) });
+    assert_eq!(batch(json!({})), asked(None, None));
+    assert_eq!(batch(json!({"max_size": 1})), asked(Some(1), None));
+    assert_eq!(batch(json!({"max_size": 1024, "max_delay_ms": 0})), asked(Some(1024), Some(0)));
+    assert_eq!(batch(json!({"max_delay_ms": 1000})), asked(None, Some(1000)));
+    let check = |wrong, why: &str| {
+        assert_eq!(batch(wrong), Err(format!("serving.json: {why}")));
+    };
+    check(json!({"max_size": 0}), "`batch.max_size` must be from 1 to 1024, not 0");
+    check(json!({"max_size": 1025}), "`batch.max_size` must be from 1 to 1024, not 1025");
+    check(json!({"max_delay_ms": 1001}), "`batch.max_delay_ms` must be from 0 to 1000, not 1001");
+    check(json!({"size": 1}), "unknown key `batch.size`; known there: max_size, max_delay_ms");
+    check(json!(8), "`batch` must be an object");
+    let text = "`batch.max_size` is wrong: invalid type: string \"8\", expected usize";
+    check(json!({"max_size": "8"}), text);
+}
+
+#[test]
 fn keys_of_another_format() {
     let boxes = json!({
         "format": "boxes", "boxes": "b", "scores": "s", "classes": "c", "tensor": "t",
@@ -310,6 +338,7 @@ fn schema_and_parser_know_the_same_keys() {
     check(&schema["$defs"]["image"], &[json!({"version": 1, "input": {"image": image}})]);
     let output = |output: Value| json!({"version": 1, "output": output});
     check(&schema["properties"]["output"], &[output(json!({"?": 1}))]);
+    check(&schema["$defs"]["batch"], &[json!({"version": 1, "batch": {"?": 1}})]);
     check(&schema["$defs"]["classification"], &[output(json!({"classification": {"?": 1}}))]);
     let yolo = json!({"format": "yolov8", "?": 1});
     let boxes = json!({"format": "boxes", "boxes": "", "scores": "", "classes": "", "?": 1});
@@ -318,6 +347,9 @@ fn schema_and_parser_know_the_same_keys() {
         &[output(json!({"detections": yolo})), output(json!({"detections": boxes}))],
     );
     for key in properties(&schema["$defs"]["image"]) {
+        assert!(DOCS.contains(&format!("`{key}`")), "{key} is not documented");
+    }
+    for key in properties(&schema["$defs"]["batch"]) {
         assert!(DOCS.contains(&format!("`{key}`")), "{key} is not documented");
     }
     for key in properties(&schema["$defs"]["detections"]) {

@@ -1,12 +1,16 @@
-//! One session, many threads: the answers are those of one thread alone.
+//! One session, many threads: the answers are those of one thread alone. Many sessions, and no
+//! threads but ours.
 
+use std::fs;
 use std::path::Path;
 use std::thread;
 
-use sagebrush_onnx::model::{Model, Options, Output};
+use sagebrush_core::worker::Runtime as _;
+use sagebrush_onnx::INTRA_OP_THREADS;
+use sagebrush_onnx::model::{Model, Options};
 use sagebrush_onnx::tensor::{Data, Dtype, Tensor};
 
-use crate::support::{Folder, library};
+use crate::support::{Folder, call, invoke, library, runtime, spec};
 
 const N_THREADS: usize = 8;
 const RUNS_PER_THREAD: usize = 400;
@@ -35,8 +39,12 @@ fn check(model: &str) {
     let environment = sagebrush_onnx::library::open(Path::new(&library())).unwrap();
     let options = Options { intra_op_threads: 1 };
     let loaded = Model::load(&environment, &dir, options).unwrap();
-    let run = |seed| loaded.run(&inputs(&loaded, seed)).unwrap();
-    let alone: Vec<Vec<Output>> = (0..RUNS_PER_THREAD).map(run).collect();
+    // What comes out, in words that can be kept.
+    let run = |seed| {
+        let outputs = loaded.run(&inputs(&loaded, seed)).unwrap();
+        format!("{:?}", outputs.views().unwrap())
+    };
+    let alone: Vec<String> = (0..RUNS_PER_THREAD).map(run).collect();
     thread::scope(|scope| {
         for thread in 0..N_THREADS {
             let (run, alone) = (&run, &alone);
@@ -64,4 +72,35 @@ fn answers_do_not_mix() {
     ] {
         check(model);
     }
+}
+
+/// The names of this process's threads.
+fn threads() -> Vec<String> {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
+    tasks.filter_map(|task| name(task.unwrap())).collect()
+}
+
+/// Each test has a process of its own: nobody else starts threads here.
+#[tokio::test]
+async fn more_models_bring_no_more_threads() {
+    let runtime = runtime();
+    let mut workers = Vec::new();
+    let mut launch = async |model: &str, intra_op_threads: &str| {
+        let mut spec = spec(Some(Folder::of(model)));
+        spec.environment.insert(INTRA_OP_THREADS.to_owned(), intra_op_threads.to_owned());
+        let worker = runtime.launch(&spec).await.unwrap();
+        let row = call("text/csv", "5.1,3.5,1.4,0.2");
+        assert!(invoke(&*worker, row).await.is_ok());
+        workers.push(worker);
+        threads()
+    };
+    let first = launch("iris_forest", "1").await;
+    assert_eq!(first.iter().filter(|name| name.starts_with("onnx-")).count(), 2, "{first:?}");
+    for model in ["iris_forest", "iris_logistic", "iris_zipmap", "identity_float"] {
+        let now = launch(model, "1").await;
+        assert_eq!(now.len(), first.len(), "{now:?}");
+    }
+    let more = launch("iris_logistic", "3").await;
+    assert_eq!(more.len(), first.len() + 2, "a run of three threads has two helpers: {more:?}");
 }

@@ -6,6 +6,7 @@
 
 mod support;
 mod launches;
+mod batches;
 mod calls;
 mod workers;
 mod concurrent;

@@ -95,6 +95,68 @@ def plain_models():
     )
 
 
+def models_of_rows():
+    """Models whose first dimension may be of any size; what it is differs."""
+    floats = TensorProto.FLOAT
+    pair = tensor("x", floats, ["batch", 2])
+    table = numpy_helper.from_array(np.arange(20, dtype=np.float32).reshape(10, 2), "table")
+    save(
+        "table",  # Fails within the run on what is not from -10 to 9.
+        [helper.make_node("Gather", ["table", "x"], ["y"])],
+        [tensor("x", TensorProto.INT64, ["batch"])],
+        [tensor("y", floats, ["batch", 2])],
+        [table],
+    )
+    zero = numpy_helper.from_array(np.array(0, np.int64), "zero")
+    save(
+        "running_sum",  # The rows are steps: each answer holds those before it.
+        [helper.make_node("CumSum", ["x", "zero"], ["y"])],
+        [pair],
+        [tensor("y", floats, ["batch", 2])],
+        [zero],
+    )
+    pairs = tensor("y", floats, ["n", 2])
+    save(
+        "unique_rows",  # A row that was there before does not come out again.
+        [helper.make_node("Unique", ["x"], ["y"], axis=0, sorted=0)],
+        [pair],
+        [pairs],
+    )
+    first = numpy_helper.from_array(np.array(0, np.int64), "first")
+    save(
+        "positive_rows",  # Rows that begin with a number below zero do not come out.
+        [
+            helper.make_node("Gather", ["x", "first"], ["numbers"], axis=1),
+            helper.make_node("Cast", ["first"], ["below"], to=floats),
+            helper.make_node("GreaterOrEqual", ["numbers", "below"], ["are_positive"]),
+            helper.make_node("Compress", ["x", "are_positive"], ["y"], axis=0),
+        ],
+        [pair],
+        [pairs],
+        [first],
+    )
+    one_pair = numpy_helper.from_array(np.array([1, 2], np.float32), "one_pair")
+    save(
+        "one_pair_at_most",  # Fails within the run on more rows, which nobody can tell before.
+        [
+            helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+            helper.make_node("Sub", ["sum", "sum"], ["nothing"]),
+            helper.make_node("Add", ["one_pair", "nothing"], ["sizes"]),
+            helper.make_node("Cast", ["sizes"], ["shape"], to=TensorProto.INT64),
+            helper.make_node("Reshape", ["x", "shape"], ["y"]),
+        ],
+        [pair],
+        [pairs],
+        [one_pair],
+    )
+    save(
+        "one_pair",  # The batch is always of one.
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [tensor("x", floats, [1, 2])],
+        [tensor("y", floats, [1, 2])],
+    )
+
+
 def bad_models():
     identity = [helper.make_node("Identity", ["x"], ["y"])]
     floats = TensorProto.FLOAT
@@ -114,6 +176,7 @@ def bad_models():
 if __name__ == "__main__":
     sklearn_models()
     plain_models()
+    models_of_rows()
     bad_models()
     total = sum(path.stat().st_size for path in HERE.glob("*.onnx"))
     print(f"{total} bytes in all")
