@@ -173,7 +173,7 @@ async fn finish(
     mut limit: Instant,
     call_timeout: Option<Duration>,
 ) {
-    let mut mark = trip.conn.forked.mark();
+    let mut mark = Some(0); // The first call was begun when the limit was set.
     loop {
         match timeout_at(limit, trip.pass()).await {
             Ok(Ok(())) => return pool.put(trip.conn),
