@@ -6,6 +6,9 @@ from .errors import HttpError
 from .media import ANY
 from .transformer import Transformer, answer, text_or_bytes
 
+# What has a length, but not a prediction for each input.
+_UNLIKE = (str, bytes, bytearray, dict)
+
 
 class Together(Transformer):
     """`input_fn` for each call, one `predict_batch_fn` for all of them, `output_fn` for each."""
@@ -90,8 +93,7 @@ class Call:
 def _one_for_each(predictions, count):
     """The predictions as a list, which must be as long as the inputs."""
     is_list = hasattr(predictions, "__len__") and hasattr(predictions, "__getitem__")
-    unlike = isinstance(predictions, (str, bytes, bytearray, dict)) or hasattr(predictions, "columns")
-    if unlike or not is_list:
+    if not is_list or isinstance(predictions, _UNLIKE) or hasattr(predictions, "columns"):
         message = "predict_batch_fn returned a %s: it must return a list or an array"
         raise HttpError(500, message % type(predictions).__name__)
     try:

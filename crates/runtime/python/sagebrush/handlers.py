@@ -30,13 +30,16 @@ def load(module, model_dir, framework, context, environment=None):
     if transform_fn is not None:
         transform = bind(transform_fn, "transform_fn", ("model", "data", "content_type", "accept"))
         return Whole(model, default_accept, transform)
-    input_fn = bind(_function(module, defaults, "input_fn"), "input_fn", ("data", "content_type"))
-    output_fn = bind(_function(module, defaults, "output_fn"), "output_fn", ("prediction", "accept"))
-    predict_batch_fn = getattr(module, "predict_batch_fn", None)
-    if predict_batch_fn is not None:
-        predict = bind(predict_batch_fn, "predict_batch_fn", ("inputs", "model"))
+
+    def stage(name, *arguments):
+        return bind(_function(module, defaults, name), name, arguments)
+
+    input_fn = stage("input_fn", "data", "content_type")
+    output_fn = stage("output_fn", "prediction", "accept")
+    if getattr(module, "predict_batch_fn", None) is not None:
+        predict = stage("predict_batch_fn", "inputs", "model")
         return Together(model, default_accept, input_fn, predict, output_fn)
-    predict = bind(_function(module, defaults, "predict_fn"), "predict_fn", ("data", "model"))
+    predict = stage("predict_fn", "data", "model")
     return Stages(model, default_accept, input_fn, predict, output_fn)
 
 
@@ -64,12 +67,11 @@ def _refuse_a_mix(module, transform_fn):
     if transform_fn is not None:
         others = [name for name in _STAGES if getattr(module, name, None) is not None]
         if others:
-            message = "transform_fn cannot be used together with %s: it does the work of all of them"
+            message = "transform_fn cannot be used together with %s: it does the work of them all"
             raise ValueError(message % ", ".join(others))
-    has_both = all(getattr(module, name, None) for name in ("predict_fn", "predict_batch_fn"))
-    if has_both:
-        message = "predict_batch_fn cannot be used together with predict_fn: it gets lone calls, too"
-        raise ValueError(message)
+    if all(getattr(module, name, None) for name in ("predict_fn", "predict_batch_fn")):
+        message = "predict_batch_fn cannot be used together with predict_fn: %s"
+        raise ValueError(message % "it gets lone calls, too, as lists of one")
 
 
 def _function(module, defaults, name):

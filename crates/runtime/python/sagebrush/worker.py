@@ -29,6 +29,7 @@ import signal
 import socket
 import struct
 import sys
+from functools import lru_cache
 from time import perf_counter_ns
 
 from sagebrush import frameworks, handlers, output
@@ -64,10 +65,10 @@ class Shared:
         self.framework = order["framework"]
         self.submit_dir = order.get("submit_dir")
         self.module = None
-        frameworks.preload(self.framework)
         model_dir = order.get("model_dir")
         if model_dir or self.submit_dir:
             self.module = self.import_code(model_dir)
+        frameworks.preload(self.framework, self.module)
 
     def import_code(self, model_dir):
         code = handlers.find_code(model_dir, self.submit_dir, os.environ, self.framework)
@@ -94,7 +95,7 @@ def run(shared, order, sock, mark):
         leave_if_forked(pid)
         reason = output.explain(error)[-LONGEST_REASON:]
         output.flush()
-        send(sock, [reply(FAILED, "", reason.encode("utf-8", "backslashreplace"))])
+        send(sock, [reply(FAILED, b"", reason.encode("utf-8", "backslashreplace"))])
         return 1
     leave_if_forked(pid)
     # What is loaded now stays: no collection has to look at it again.
@@ -102,13 +103,13 @@ def run(shared, order, sock, mark):
     gc.freeze()
     output.flush()
     several = together if transform.together else one_by_one
-    send(sock, [reply(READY, "", b"together" if transform.together else b"")])
+    send(sock, [reply(READY, b"", b"together" if transform.together else b"")])
     serve(sock, transform, system, pid, lambda calls: several(transform, calls, mark))
     return 0
 
 
 def serve(sock, transform, system, pid, several):
-    recv, unpack, wait_all = sock.recv, FRAME.unpack_from, socket.MSG_WAITALL
+    recv, unpack = sock.recv, FRAME.unpack_from
     while True:
         data = recv(ROOM)
         if len(data) < FRAME.size:
@@ -123,14 +124,9 @@ def serve(sock, transform, system, pid, several):
         if n_calls == 1:
             at = FRAME.size + head_length
             end = at + body_length
-            if end <= length:
-                body = data[at:end]
-            else:
-                body = recv(body_length, wait_all)
-                if len(body) < body_length:
-                    body = more(recv, body, body_length)
-                    if body is None:
-                        return
+            body = data[at:end] if end <= length else large(recv, body_length)
+            if body is None:
+                return
             context, content_type, accept = asked(system, data[FRAME.size:at])
             output.request_id = context.request_id
             replies = (answer(transform, body, context, content_type, accept),)
@@ -140,6 +136,12 @@ def serve(sock, transform, system, pid, several):
         leave_if_forked(pid)
         send(sock, replies)
         output.request_id = None
+
+
+def large(recv, length):
+    """A body that stands behind its frame, read into its place; None at the end of the stream."""
+    body = recv(length, socket.MSG_WAITALL)
+    return body if len(body) == length else more(recv, body, length)
 
 
 def asked(system, head):
@@ -166,7 +168,7 @@ def one_by_one(transform, calls, mark):
     replies = []
     for number, (late, body, context, content_type, accept) in enumerate(calls):
         if perf_counter_ns() > late:
-            replies.append(reply(LATE, "", b""))
+            replies.append(reply(LATE, b"", b""))
             continue
         mark[0] = number
         output.request_id = context.request_id
@@ -182,7 +184,7 @@ def together(transform, calls, _mark):
         output.request_id = context.request_id
         try:
             if perf_counter_ns() > late:
-                replies[number] = reply(LATE, "", b"")
+                replies[number] = reply(LATE, b"", b"")
             else:
                 read.append((number, transform.read(body, content_type, accept, context)))
         except SystemExit:
@@ -194,7 +196,7 @@ def together(transform, calls, _mark):
     for (number, call), predicted in zip(read, predictions):
         output.request_id = call.context.request_id
         if predicted is None and perf_counter_ns() > calls[number][0]:
-            replies[number] = reply(LATE, "", b"")
+            replies[number] = reply(LATE, b"", b"")
             continue
         replies[number] = answered(transform.write if predicted else transform.alone, call)
         flush()
@@ -257,24 +259,33 @@ def answered(write, call):
 
 
 def success(payload, reply_type, context, timings):
-    status = context.response_status
-    reply_type = context.response_content_type or reply_type or ""
-    attributes = context.response_custom_attributes or ""
-    if not (is_header(reply_type) and is_header(attributes)):
-        raise ValueError(f"no header of a reply: {reply_type!r}, {attributes!r}")
-    if not 200 <= status <= 599:
-        raise ValueError(f"no status of a reply: {status}")
-    if len(attributes) > LONGEST_ATTRIBUTES:
-        output.report(f"Custom attributes of {len(attributes)} characters are left out.")
-        attributes = ""
-    if not isinstance(payload, bytes):
+    status, head = 200, b""
+    if context.has_answer:
+        status = context.response_status
+        reply_type = context.response_content_type or reply_type
+        head = attributes(context)
+        if not 200 <= status <= 599:
+            raise ValueError(f"no status of a reply: {status}")
+    if reply_type:
+        head = header(reply_type) + head
+    if type(payload) is not bytes:
         payload = memoryview(payload).cast("B")
-    return reply(status, f"{reply_type}\n{attributes}" if attributes else reply_type, payload, timings)
+    return reply(status, head, payload, timings)
+
+
+def attributes(context):
+    """What stands in a head after the content type."""
+    text = context.response_custom_attributes
+    if not text:
+        return b""
+    if len(text) > LONGEST_ATTRIBUTES:
+        output.report(f"Custom attributes of {len(text)} characters are left out.")
+        return b""
+    return b"\n" + header(text)
 
 
 def reply(status, head, body, timings=NO_TIME):
     """The start of a reply's frame with its head, and its body."""
-    head = head.encode("ascii")
     return REPLY.pack(len(head), status, len(body), *timings) + head, body
 
 
@@ -285,8 +296,12 @@ def leave_if_forked(pid):
         os._exit(0)
 
 
-def is_header(text):
-    return isinstance(text, str) and text.isascii() and text.isprintable()
+@lru_cache(maxsize=256)
+def header(text):
+    """A header's value as bytes."""
+    if not (isinstance(text, str) and text.isascii() and text.isprintable()):
+        raise ValueError(f"no header of a reply: {text!r}")
+    return text.encode("ascii")
 
 
 def failure(error):
@@ -297,8 +312,11 @@ def failure(error):
             output.explain(error)
     except Exception as inner:  # An error of the code may fail to say what it is.
         status, reply_type, body = 500, None, output.explain(inner).encode("utf-8", "replace")
-    reply_type = reply_type if reply_type and is_header(reply_type) else "text/plain"
-    return reply(status, reply_type, body)
+    try:
+        head = header(reply_type or "text/plain")
+    except (TypeError, ValueError):
+        head = b"text/plain"
+    return reply(status, head, body)
 
 
 def flush():

@@ -53,10 +53,14 @@ impl Launch {
         let io = |error: std::io::Error| LaunchError::Transient {
             reason: format!("The container's folder cannot be made: {error}"),
         };
-        shared.sandbox.check_network(!spec.network_isolation).await?;
+        // What this machine offers is tried out at the first launch: both at once, then.
+        let (allowed, interpreter) = tokio::join!(
+            shared.sandbox.check_network(!spec.network_isolation),
+            shared.environments.interpreter(&recipe.interpreter),
+        );
+        allowed?;
         let memory = memory_bytes(&spec.environment, spec.resources)?;
         let settings = settings(&spec.environment, spec.resources, memory, model_bytes(spec))?;
-        let interpreter = shared.environments.interpreter(&recipe.interpreter).await;
         let interpreter = interpreter.map_err(permanent)?;
         let (model, code) = (spec.model.as_ref(), spec.code.as_ref());
         let (model, code) = (model.map(|lease| lease.dir()), code.map(|lease| lease.dir()));
