@@ -14,6 +14,7 @@ mod crew;
 mod frame;
 mod host;
 mod line;
+mod pace;
 mod package;
 mod plan;
 mod pool;

@@ -115,6 +115,11 @@ class Context:
     set_http_response_status = set_response_status
 
     @property
+    def has_answer(self):
+        """True if the author set anything of the answer."""
+        return self._answer is not None
+
+    @property
     def response_content_type(self):
         """The type that the author set; None when they set none."""
         return None if self._answer is None else self._answer.headers.get("content-type")

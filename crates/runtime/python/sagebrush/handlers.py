@@ -4,13 +4,14 @@ import os
 
 from . import frameworks
 from .arity import bind
+from .batch import Together
 from .code import Code, find_code, import_code
 from .media import JSON
 from .transformer import Stages, Transformer, Whole
 
 __all__ = ["Code", "Transformer", "find_code", "import_code", "load"]
 
-_STAGES = ("input_fn", "predict_fn", "output_fn")
+_STAGES = ("input_fn", "predict_fn", "predict_batch_fn", "output_fn")
 
 
 def load(module, model_dir, framework, context, environment=None):
@@ -29,13 +30,17 @@ def load(module, model_dir, framework, context, environment=None):
     if transform_fn is not None:
         transform = bind(transform_fn, "transform_fn", ("model", "data", "content_type", "accept"))
         return Whole(model, default_accept, transform)
-    return Stages(
-        model,
-        default_accept,
-        bind(_function(module, defaults, "input_fn"), "input_fn", ("data", "content_type")),
-        bind(_function(module, defaults, "predict_fn"), "predict_fn", ("data", "model")),
-        bind(_function(module, defaults, "output_fn"), "output_fn", ("prediction", "accept")),
-    )
+
+    def stage(name, *arguments):
+        return bind(_function(module, defaults, name), name, arguments)
+
+    input_fn = stage("input_fn", "data", "content_type")
+    output_fn = stage("output_fn", "prediction", "accept")
+    if getattr(module, "predict_batch_fn", None) is not None:
+        predict = stage("predict_batch_fn", "inputs", "model")
+        return Together(model, default_accept, input_fn, predict, output_fn)
+    predict = stage("predict_fn", "data", "model")
+    return Stages(model, default_accept, input_fn, predict, output_fn)
 
 
 def _default_accept(defaults, environment):
@@ -59,12 +64,14 @@ def _load_model(module, defaults, model_dir, context):
 
 
 def _refuse_a_mix(module, transform_fn):
-    if transform_fn is None:
-        return
-    others = [name for name in _STAGES if getattr(module, name, None) is not None]
-    if others:
-        message = "transform_fn cannot be used together with %s: it does the work of all three"
-        raise ValueError(message % ", ".join(others))
+    if transform_fn is not None:
+        others = [name for name in _STAGES if getattr(module, name, None) is not None]
+        if others:
+            message = "transform_fn cannot be used together with %s: it does the work of them all"
+            raise ValueError(message % ", ".join(others))
+    if all(getattr(module, name, None) for name in ("predict_fn", "predict_batch_fn")):
+        message = "predict_batch_fn cannot be used together with predict_fn: %s"
+        raise ValueError(message % "it gets lone calls, too, as lists of one")
 
 
 def _function(module, defaults, name):

@@ -7,8 +7,11 @@ import threading
 
 from sagebrush.errors import trace
 
-# The call under way in this process; None between calls.
+# The call under way in this process; None between calls. Of several calls that are answered
+# together: the first one's, and how many more there are.
 request_id = None
+# The calls that `request_id` stands for, until a line has said so.
+_unsaid = ()
 
 # A pipe takes so much at once without mixing it with the lines of other workers.
 ATOMIC = 4096
@@ -72,7 +75,7 @@ class Lines(io.TextIOBase):
     def _emit(self, lines):
         tag = f"[{request_id}] " if request_id else ""
         batch = ""
-        for line in lines:
+        for line in introduced(lines):
             piece = f"{tag}{line}\n"
             if batch and len(batch) + len(piece) > ATOMIC:
                 self._send(batch)
@@ -97,6 +100,28 @@ def install():
     global _errors
     sys.stdout = Lines(1)
     sys.stderr = _errors = Lines(2)
+
+
+# So many ids fit well into one line.
+IDS = 50
+
+
+def request_ids(ids):
+    """Lines belong to these calls, all of which the first line names."""
+    global request_id, _unsaid
+    request_id = f"{ids[0]}+{len(ids) - 1}"
+    _unsaid = (request_id, ids)
+
+
+def introduced(lines):
+    """The lines, after those that say whose they are if nothing has said so yet."""
+    global _unsaid
+    unsaid, _unsaid = _unsaid, ()
+    if unsaid and unsaid[0] == request_id:
+        ids = unsaid[1]
+        said = [f"for {', '.join(ids[at:at + IDS])}" for at in range(0, len(ids), IDS)]
+        return said + lines
+    return lines
 
 
 def report(text):

@@ -4,7 +4,8 @@ It is started with a Unix socket of message boundaries as its standard input, an
 what to do, one JSON object a message:
 
     {"op": "start", "framework": .., "model_dir": .., "submit_dir": .., "paths": [..]}
-    {"op": "fork", "id": 7, "model_dir": .., "target": ..}    with the worker's own socket
+    {"op": "fork", "id": 7, "model_dir": .., "target": ..}    with the worker's own socket,
+                                                              and the page of its mark
     {"op": "kill", "id": 7}
 
 It answers {"event": "started"} or {"event": "failed", "reason": ..} to the first,
@@ -14,6 +15,7 @@ It answers {"event": "started"} or {"event": "failed", "reason": ..} to the firs
 
 import array
 import json
+import mmap
 import os
 import select
 import signal
@@ -23,6 +25,8 @@ import time
 from sagebrush import output, worker
 
 LONGEST_MESSAGE = 1 << 16
+# The length of a worker's mark.
+MARK = 4
 # How long workers may take to end by themselves once their sockets are closed, in seconds. We are
 # given 3.
 GRACE = 2.5
@@ -72,7 +76,7 @@ class Template:
 
     def obey(self):
         """Takes one message; false when there are no more."""
-        room = socket.CMSG_SPACE(array.array("i", [0]).itemsize)
+        room = socket.CMSG_SPACE(2 * array.array("i", [0]).itemsize)
         try:
             text, ancillary, _, _ = self.control.recvmsg(LONGEST_MESSAGE, room)
         except ConnectionError:
@@ -83,7 +87,7 @@ class Template:
         if order["op"] == "start":
             self.start(order)
         elif order["op"] == "fork":
-            self.fork(order, received_fd(ancillary))
+            self.fork(order, received_fds(ancillary))
         elif order["op"] == "kill":
             self.kill(order["id"])
         return True
@@ -100,21 +104,21 @@ class Template:
         signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
         self.tell(event="started")
 
-    def fork(self, order, fd):
+    def fork(self, order, fds):
         output.flush()
         try:
             pid = os.fork()
         except OSError as error:
-            os.close(fd)
+            close(fds)
             self.tell(event="exited", id=order["id"], reason=f"could not be forked: {error}")
             return
         if pid == 0:
-            self.become_worker(order, fd)
-        os.close(fd)
+            self.become_worker(order, *fds)
+        close(fds)
         self.workers[pid] = order["id"]
         self.tell(event="forked", id=order["id"], pid=pid)
 
-    def become_worker(self, order, fd):
+    def become_worker(self, order, fd, page):
         """In the child; does not return."""
         code, sock = 1, None
         try:
@@ -125,7 +129,9 @@ class Template:
                 os.close(end)
             os.set_inheritable(fd, False)
             sock = socket.socket(fileno=fd)
-            code = worker.run(self.shared, order, sock)
+            mark = memoryview(mmap.mmap(page, MARK)).cast("I")
+            os.close(page)
+            code = worker.run(self.shared, order, sock, mark)
         except SystemExit as error:
             code = exit_code(error)
         except BaseException as error:
@@ -193,13 +199,19 @@ class Template:
             pass  # Nobody listens any more: the next look at the socket says so too.
 
 
-def received_fd(ancillary):
+def received_fds(ancillary):
+    fds = array.array("i")
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds = array.array("i")
-            fds.frombytes(data[: fds.itemsize])
-            return fds[0]
-    raise ValueError("a worker needs a socket")
+            fds.frombytes(data[:len(data) - len(data) % fds.itemsize])
+    if len(fds) != 2:
+        raise ValueError("a worker needs a socket and a page")
+    return list(fds)
+
+
+def close(fds):
+    for fd in fds:
+        os.close(fd)
 
 
 def signal_to_group(pid, number):

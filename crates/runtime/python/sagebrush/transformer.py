@@ -19,6 +19,9 @@ class Transformer:
 
     __slots__ = ("model", "timings", "_default_accept")
 
+    # True if it answers several calls together; see `batch.py`.
+    together = False
+
     def __init__(self, model, default_accept):
         self.model = model
         self.timings = (0, 0, 0)
@@ -44,7 +47,7 @@ class Stages(Transformer):
     def __call__(self, body, content_type, accept, context):
         started = perf_counter_ns()
         self.timings = (0, 0, 0)
-        body = _text_or_bytes(body, content_type)
+        body = text_or_bytes(body, content_type)
         if not accept or accept == ANY:
             accept = self._default_accept
         if self._input_context:
@@ -63,9 +66,9 @@ class Stages(Transformer):
             result = self._output(prediction, accept, context)
         else:
             result = self._output(prediction, accept)
-        answer = _answer(result, accept, "output_fn", context)
+        answered = answer(result, accept, "output_fn", context)
         self.timings = (decoded - started, predicted - decoded, perf_counter_ns() - predicted)
-        return answer
+        return answered
 
 
 class Whole(Transformer):
@@ -81,7 +84,7 @@ class Whole(Transformer):
     def __call__(self, body, content_type, accept, context):
         started = perf_counter_ns()
         self.timings = (0, 0, 0)
-        body = _text_or_bytes(body, content_type)
+        body = text_or_bytes(body, content_type)
         if not accept or accept == ANY:
             accept = self._default_accept
 
@@ -92,12 +95,12 @@ class Whole(Transformer):
             result = self._transform(self.model, body, content_type, accept)
 
         transformed = perf_counter_ns()
-        answer = _answer(result, accept, "transform_fn", context)
+        answered = answer(result, accept, "transform_fn", context)
         self.timings = (decoded - started, transformed - decoded, perf_counter_ns() - transformed)
-        return answer
+        return answered
 
 
-def _text_or_bytes(body, content_type):
+def text_or_bytes(body, content_type):
     """A payload as the user's functions take it: `str` for types of text."""
     encoding = text_encoding(content_type)
     if encoding is not None:
@@ -105,7 +108,7 @@ def _text_or_bytes(body, content_type):
     return body if type(body) is bytes else bytes(body)
 
 
-def _answer(result, accept, name, context):
+def answer(result, accept, name, context):
     """What the user's last function returned, as a payload and its type."""
     content_type = accept
     if isinstance(result, tuple) and len(result) == 2:

@@ -1,17 +1,25 @@
-"""A worker process: loads one model and answers calls, one at a time.
+"""A worker process: loads one model and answers calls, one frame at a time.
 
-A call is one frame on the worker's socket, and so is its reply:
+Numbers are little-endian:
 
-    head_length: u32, status: u32, body_length: u64 (little-endian), head, body
+    frame: length: u32, n_calls: u32, then the calls
+    call:  head_length: u32, microseconds_left: u32, body_length: u64, head, body
+    reply: head_length: u32, status: u32, body_length: u64, nanoseconds: u64 x 3, head, body
 
-The head is text, its fields separated by newlines. Of a call: request id, content type, accept,
-then names and values of the API's headers in turn. Of a reply: content type, custom attributes,
-then the nanoseconds of pre-processing, model and post-processing. A call's head is padded so that
-it fills a block of FIRST bytes with what stands before it, unless it is longer: so a frame takes
-two reads, and a large body is read into its place.
+`length` is that of the whole frame. Only a lone call that would not fit into ROOM bytes has its
+body behind the frame, which is padded to ROOM: so one read brings a small call, and a large body
+is read into its place.
 
-The status of a reply is the HTTP status. Before any call the worker says READY or, with the reason
-as the body, FAILED.
+A head is text, its fields separated by newlines. Of a call: request id, content type, accept, then
+names and values of the API's headers in turn. Of a reply: content type, custom attributes. The
+nanoseconds are those of pre-processing, model and post-processing.
+
+The status of a reply is the HTTP status, or LATE for a call whose time was over before it was
+begun. Before any call the worker says READY, with the body `together` if calls of a frame are
+answered by `predict_batch_fn`; or FAILED, with the reason as the body.
+
+Of several calls that are answered one by one, the number of the one that is begun stands in a page
+that the server has, too: if this process ends, the others are not at fault.
 """
 
 import atexit
@@ -21,15 +29,24 @@ import signal
 import socket
 import struct
 import sys
+from functools import lru_cache
+from time import perf_counter_ns
 
 from sagebrush import frameworks, handlers, output
 from sagebrush.context import Context
 from sagebrush.errors import as_http_error
 
-FIRST = 256
-FRAME = struct.Struct("<IIQ")
+ROOM = 8 << 10
+# A frame's start, and that of its first call.
+FRAME = struct.Struct("<IIIIQ")
+CALL = struct.Struct("<IIQ")
+# Where the first call begins.
+CALLS = FRAME.size - CALL.size
+REPLY = struct.Struct("<IIQQQQ")
 READY = 0
 FAILED = 1
+LATE = 2
+NO_TIME = (0, 0, 0)
 # Bodies longer than this are sent apart from their head: joining would copy them.
 JOINED = 32 << 10
 # What the API allows.
@@ -48,17 +65,17 @@ class Shared:
         self.framework = order["framework"]
         self.submit_dir = order.get("submit_dir")
         self.module = None
-        frameworks.preload(self.framework)
         model_dir = order.get("model_dir")
         if model_dir or self.submit_dir:
             self.module = self.import_code(model_dir)
+        frameworks.preload(self.framework, self.module)
 
     def import_code(self, model_dir):
         code = handlers.find_code(model_dir, self.submit_dir, os.environ, self.framework)
         return handlers.import_code(code) if code else None
 
 
-def run(shared, order, sock):
+def run(shared, order, sock, mark):
     """Loads the model and answers calls until the socket is closed; returns the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
@@ -78,44 +95,133 @@ def run(shared, order, sock):
         leave_if_forked(pid)
         reason = output.explain(error)[-LONGEST_REASON:]
         output.flush()
-        send(sock, FAILED, "", reason.encode("utf-8", "backslashreplace"))
+        send(sock, [reply(FAILED, b"", reason.encode("utf-8", "backslashreplace"))])
         return 1
     leave_if_forked(pid)
     # What is loaded now stays: no collection has to look at it again.
     gc.collect()
     gc.freeze()
     output.flush()
-    send(sock, READY, "", b"")
-    serve(sock, transform, system, pid)
+    several = together if transform.together else one_by_one
+    send(sock, [reply(READY, b"", b"together" if transform.together else b"")])
+    serve(sock, transform, system, pid, lambda calls: several(transform, calls, mark))
     return 0
 
 
-def serve(sock, transform, system, pid):
-    recv, unpack, wait_all = sock.recv, FRAME.unpack_from, socket.MSG_WAITALL
+def serve(sock, transform, system, pid, several):
+    recv, unpack = sock.recv, FRAME.unpack_from
     while True:
-        first = recv(FIRST, wait_all)
-        if len(first) < FIRST:
-            first = more(recv, first, FIRST)
-            if first is None:
+        data = recv(ROOM)
+        if len(data) < FRAME.size:
+            data = more(recv, data, FRAME.size)
+            if data is None:
                 return
-        head_length, _, body_length = unpack(first)
-        end = FRAME.size + head_length
-        if end > FIRST:
-            first = more(recv, first, end)
-            if first is None:
+        length, n_calls, head_length, _, body_length = unpack(data)
+        if len(data) < length:
+            data = more(recv, data, length)
+            if data is None:
                 return
-        body = recv(body_length, wait_all) if body_length else b""
-        if len(body) < body_length:
-            body = more(recv, body, body_length)
+        if n_calls == 1:
+            at = FRAME.size + head_length
+            end = at + body_length
+            body = data[at:end] if end <= length else large(recv, body_length)
             if body is None:
                 return
-        request_id, content_type, accept, *headers = str(first[16:end], "latin-1").split("\n")
-        output.request_id = request_id
-        context = Context(system, request_id, content_type or None, accept or None, headers)
-        reply = answer(transform, body, context, content_type or None, accept or None)
+            context, content_type, accept = asked(system, data[FRAME.size:at])
+            output.request_id = context.request_id
+            replies = (answer(transform, body, context, content_type, accept),)
+            flush()
+        else:
+            replies = several(list(calls_of(data, n_calls, system)))
         leave_if_forked(pid)
-        send(sock, *reply)
+        send(sock, replies)
         output.request_id = None
+
+
+def large(recv, length):
+    """A body that stands behind its frame, read into its place; None at the end of the stream."""
+    body = recv(length, socket.MSG_WAITALL)
+    return body if len(body) == length else more(recv, body, length)
+
+
+def asked(system, head):
+    """The context of a call, and its types."""
+    request_id, content_type, accept, *headers = str(head, "latin-1").split("\n")
+    content_type, accept = content_type or None, accept or None
+    return Context(system, request_id, content_type, accept, headers), content_type, accept
+
+
+def calls_of(data, n_calls, system):
+    """The calls of a frame, each with the time when it is late."""
+    now, at = perf_counter_ns(), CALLS
+    for _ in range(n_calls):
+        head_length, left, body_length = CALL.unpack_from(data, at)
+        at += CALL.size
+        context, content_type, accept = asked(system, data[at:at + head_length])
+        at += head_length
+        body = data[at:at + body_length]
+        at += body_length
+        yield now + left * 1000, body, context, content_type, accept
+
+
+def one_by_one(transform, calls, mark):
+    replies = []
+    for number, (late, body, context, content_type, accept) in enumerate(calls):
+        if perf_counter_ns() > late:
+            replies.append(reply(LATE, b"", b""))
+            continue
+        mark[0] = number
+        output.request_id = context.request_id
+        replies.append(answer(transform, body, context, content_type, accept))
+        flush()
+    return replies
+
+
+def together(transform, calls, _mark):
+    """The replies of `predict_batch_fn` to several calls, each with its own input and output."""
+    replies, read = [None] * len(calls), []
+    for number, (late, body, context, content_type, accept) in enumerate(calls):
+        output.request_id = context.request_id
+        try:
+            if perf_counter_ns() > late:
+                replies[number] = reply(LATE, b"", b"")
+            else:
+                read.append((number, transform.read(body, content_type, accept, context)))
+        except SystemExit:
+            raise
+        except BaseException as error:
+            replies[number] = failure(error)
+        flush()
+    predictions = predict(transform, [call for _, call in read])
+    for (number, call), predicted in zip(read, predictions):
+        output.request_id = call.context.request_id
+        if predicted is None and perf_counter_ns() > calls[number][0]:
+            replies[number] = reply(LATE, b"", b"")
+            continue
+        replies[number] = answered(transform.write if predicted else transform.alone, call)
+        flush()
+    return replies
+
+
+def predict(transform, calls):
+    """True for each call that has its prediction; None if it is to be tried alone."""
+    if len(calls) < 2:
+        return [None] * len(calls)
+    output.request_ids([call.context.request_id for call in calls])
+    try:
+        transform.predict(calls)
+        return [True] * len(calls)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        try:
+            why = f"{type(error).__name__}: {error}"
+        except Exception:  # An error of the code may fail to say what it is.
+            why = type(error).__name__
+        output.report(f"{len(calls)} calls failed together; each is tried alone. {why}")
+        return [None] * len(calls)
+    finally:
+        flush()
 
 
 def more(recv, part, length):
@@ -131,29 +237,56 @@ def more(recv, part, length):
 
 
 def answer(transform, body, context, content_type, accept):
-    """Status, head and body of the reply."""
+    """The reply to one call."""
     try:
         payload, reply_type = transform(body, content_type, accept, context)
-        status = context.response_status
-        reply_type = context.response_content_type or reply_type or ""
-        attributes = context.response_custom_attributes or ""
-        pre, model, post = transform.timings
-        if not (is_header(reply_type) and is_header(attributes)):
-            raise ValueError(f"no header of a reply: {reply_type!r}, {attributes!r}")
-        if not 200 <= status <= 599:
-            raise ValueError(f"no status of a reply: {status}")
-        if len(attributes) > LONGEST_ATTRIBUTES:
-            output.report(f"Custom attributes of {len(attributes)} characters are left out.")
-            attributes = ""
-        head = f"{reply_type}\n{attributes}\n{pre}\n{model}\n{post}"
-        if not isinstance(payload, bytes):
-            payload = memoryview(payload).cast("B")
+        return success(payload, reply_type, context, transform.timings)
     except SystemExit:
         raise  # The code wants this process to end; whoever waits for it is told so.
     except BaseException as error:
-        status, head, payload = failure(error)
-    flush()
-    return status, head, payload
+        return failure(error)
+
+
+def answered(write, call):
+    """The reply to one of several calls, by what makes its payload."""
+    try:
+        payload, reply_type = write(call)
+        return success(payload, reply_type, call.context, call.timings)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        return failure(error)
+
+
+def success(payload, reply_type, context, timings):
+    status, head = 200, b""
+    if context.has_answer:
+        status = context.response_status
+        reply_type = context.response_content_type or reply_type
+        head = attributes(context)
+        if not 200 <= status <= 599:
+            raise ValueError(f"no status of a reply: {status}")
+    if reply_type:
+        head = header(reply_type) + head
+    if type(payload) is not bytes:
+        payload = memoryview(payload).cast("B")
+    return reply(status, head, payload, timings)
+
+
+def attributes(context):
+    """What stands in a head after the content type."""
+    text = context.response_custom_attributes
+    if not text:
+        return b""
+    if len(text) > LONGEST_ATTRIBUTES:
+        output.report(f"Custom attributes of {len(text)} characters are left out.")
+        return b""
+    return b"\n" + header(text)
+
+
+def reply(status, head, body, timings=NO_TIME):
+    """The start of a reply's frame with its head, and its body."""
+    return REPLY.pack(len(head), status, len(body), *timings) + head, body
 
 
 def leave_if_forked(pid):
@@ -163,8 +296,12 @@ def leave_if_forked(pid):
         os._exit(0)
 
 
-def is_header(text):
-    return isinstance(text, str) and text.isascii() and text.isprintable()
+@lru_cache(maxsize=256)
+def header(text):
+    """A header's value as bytes."""
+    if not (isinstance(text, str) and text.isascii() and text.isprintable()):
+        raise ValueError(f"no header of a reply: {text!r}")
+    return text.encode("ascii")
 
 
 def failure(error):
@@ -175,8 +312,11 @@ def failure(error):
             output.explain(error)
     except Exception as inner:  # An error of the code may fail to say what it is.
         status, reply_type, body = 500, None, output.explain(inner).encode("utf-8", "replace")
-    reply_type = reply_type if reply_type and is_header(reply_type) else "text/plain"
-    return status, f"{reply_type}\n\n0\n0\n0", body
+    try:
+        head = header(reply_type or "text/plain")
+    except (TypeError, ValueError):
+        head = b"text/plain"
+    return reply(status, head, body)
 
 
 def flush():
@@ -188,12 +328,24 @@ def flush():
         pass  # Code may have closed or replaced them.
 
 
-def send(sock, status, head, body):
-    head = head.encode("ascii")
-    start = FRAME.pack(len(head), status, len(body)) + head
-    if len(body) <= JOINED:
-        sock.sendall(b"".join((start, body)))
-        return
+def send(sock, replies):
+    """Writes replies, together as far as they are small."""
+    parts, length = [], 0
+    for start, body in replies:
+        if len(body) > JOINED:
+            send_large(sock, b"".join((*parts, start)), body)
+            parts, length = [], 0
+            continue
+        parts += (start, body)
+        length += len(body)
+        if length > JOINED:
+            sock.sendall(b"".join(parts))
+            parts, length = [], 0
+    if parts:
+        sock.sendall(b"".join(parts))
+
+
+def send_large(sock, start, body):
     left = memoryview(body)
     sent = sock.sendmsg((start, left))
     if sent < len(start):

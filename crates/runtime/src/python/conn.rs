@@ -1,4 +1,4 @@
-//! The connection to one worker process, and the exchange of a call for its reply.
+//! The connection to one worker process, and the exchange of calls for their replies.
 
 use std::io;
 use std::sync::Arc;
@@ -10,41 +10,47 @@ use sagebrush_core::worker::{Call, Reply, WorkerError};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::frame::{FrameError, Start, call_head};
+use super::frame::{FrameError, Ready, Replies, frame};
 use super::line::Line;
 use super::pool::Pool;
 use super::template::Forked;
 
 /// How long we wait to hear how a worker ended whose socket is closed.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Room for the start of a reply; small replies need no more.
-const FIRST_READ: usize = 4 << 10;
 
 /// A worker process that is idle, or that one exchange holds.
 pub(super) struct Conn {
     pub(super) forked: Forked,
     line: Line,
+    /// It answers the calls of a frame together, not one by one.
+    together: bool,
 }
 
 impl Conn {
     pub(super) fn new(forked: Forked, line: Line) -> Self {
-        Self { forked, line }
+        Self { forked, line, together: false }
     }
 
     /// Waits until the worker has loaded its model.
-    pub(super) async fn loaded(&mut self) -> Result<(), NotLoaded> {
-        let mut input = Vec::with_capacity(FIRST_READ);
-        match read_frame(&self.line, &mut input).await {
-            Ok(start) => match start.loaded(&input.into()) {
-                Ok(()) => Ok(()),
-                Err(FrameError::Failed { reason }) => Err(NotLoaded::Failed(reason)),
+    pub(super) async fn loaded(&mut self) -> Result<Ready, NotLoaded> {
+        let mut input = Vec::new();
+        loop {
+            match Ready::read(&mut input) {
+                Ok(Some(ready)) => {
+                    self.together = ready.together;
+                    return Ok(ready);
+                }
+                Ok(None) => {}
+                Err(FrameError::Failed { reason }) => return Err(NotLoaded::Failed(reason)),
                 Err(
                     error @ (FrameError::TooLong { .. }
                     | FrameError::TooMuch
                     | FrameError::Unexpected { .. }),
-                ) => Err(NotLoaded::Ended(error.to_string())),
-            },
-            Err(_) => Err(NotLoaded::Ended(self.last_words().await)),
+                ) => return Err(NotLoaded::Ended(error.to_string())),
+            }
+            if !matches!(self.line.read(&mut input).await, Ok(1..)) {
+                return Err(NotLoaded::Ended(self.last_words().await));
+            }
         }
     }
 
@@ -65,97 +71,137 @@ pub(super) enum NotLoaded {
     Ended(String),
 }
 
-/// A call on its way through a worker. Dropped before its end, it is brought to its end in the
+/// What became of one call of an exchange.
+pub(super) enum Outcome {
+    Answered(Result<Reply, WorkerError>),
+    /// The worker ended with it, but not because of it, as far as we know: it may be tried alone.
+    Lost,
+}
+
+/// Calls on their way through a worker. Dropped before its end, it is brought to its end in the
 /// background: the worker computes anyway, and is of use again afterwards.
 pub(super) struct Exchange {
-    /// `None` once the exchange is over.
-    conn: Option<Conn>,
     pool: Arc<Pool>,
-    head: Bytes,
-    body: Bytes,
-    input: Vec<u8>,
+    n_calls: usize,
+    /// How long one call may take.
+    call_timeout: Duration,
     /// When the worker counts as hung.
     limit: Instant,
+    /// `None` once the exchange is over.
+    trip: Option<Trip>,
+}
+
+/// What is under way.
+struct Trip {
+    conn: Conn,
+    head: Bytes,
+    body: Bytes,
+    replies: Replies,
     is_unsent: bool,
-    /// Nobody waits for the reply any more.
-    is_background: bool,
 }
 
 impl Exchange {
-    pub(super) fn new(pool: Arc<Pool>, conn: Conn, call: &Call, limit: Instant) -> Self {
-        let head = call_head(call).freeze();
-        let input = Vec::with_capacity(FIRST_READ);
-        let body = call.payload.body.clone();
-        let conn = Some(conn);
-        Self { conn, pool, head, body, input, limit, is_unsent: true, is_background: false }
+    pub(super) fn new(pool: Arc<Pool>, conn: Conn, calls: &[Call], call_timeout: Duration) -> Self {
+        let now = Instant::now();
+        let (head, body) = frame(calls, now, call_timeout);
+        let replies = Replies::new(calls.len());
+        let trip = Some(Trip { conn, head, body, replies, is_unsent: true });
+        Self { pool, n_calls: calls.len(), call_timeout, limit: now + call_timeout, trip }
     }
 
-    /// Brings the exchange to its end. Whoever gives up waiting may drop it.
-    ///
-    /// # Errors
-    /// `Gone` if the worker had ended before it got anything of the call: another may answer it.
-    pub(super) async fn run(mut self) -> Result<Reply, WorkerError> {
-        let done = timeout_at(self.limit, self.pass()).await;
-        let Some(mut conn) = self.conn.take() else { return Err(WorkerError::TimedOut) };
-        let frame = Bytes::from(std::mem::take(&mut self.input));
-        match done {
-            Ok(Ok(start)) => {
+    /// Brings the exchange to its end. Whoever gives up waiting may drop it. `None` if the worker
+    /// had ended before it got anything: another may answer.
+    pub(super) async fn run(mut self) -> Option<Vec<Outcome>> {
+        let passed = self.trip.as_mut()?.pass().await;
+        let Trip { mut conn, mut replies, .. } = self.trip.take()?;
+        let message = match passed {
+            Ok(()) => {
                 self.pool.put(conn);
-                start.reply(&frame)
+                return Some(replies.take().into_iter().map(Outcome::Answered).collect());
             }
-            Ok(Err(Broken::Unsent)) => {
+            Err(Broken::Unsent) => {
                 conn.forked.kill(); // If it is there still, it has closed its socket.
-                Err(WorkerError::Gone { reason: "its process has ended".to_owned() })
+                return None;
             }
-            Ok(Err(Broken::Stream)) => {
+            Err(Broken::Stream) => {
                 let ending = conn.last_words().await;
-                conn.forked.kill();
-                let message = format!("The worker process {ending} while it answered this call.");
-                Err(WorkerError::Model { status: 500, message, content_type: None })
+                format!("The worker process {ending} while it answered this call.")
             }
-            Ok(Err(Broken::Frame(error))) => {
-                conn.forked.kill();
-                let message = format!("The worker process was ended: {error}.");
-                Err(WorkerError::Model { status: 500, message, content_type: None })
-            }
-            Err(_) => {
-                conn.forked.kill(); // It may never come back: another one takes its place.
-                Err(WorkerError::TimedOut)
-            }
+            Err(Broken::Frame(error)) => format!("The worker process was ended: {error}."),
+        };
+        let at_fault = self.at_fault(&conn);
+        conn.forked.kill();
+        let mut outcomes: Vec<_> = replies.take().into_iter().map(Outcome::Answered).collect();
+        for at in outcomes.len()..self.n_calls {
+            let error =
+                WorkerError::Model { status: 500, message: message.clone(), content_type: None };
+            let is_at_fault = at_fault == Some(at);
+            outcomes.push(if is_at_fault { Outcome::Answered(Err(error)) } else { Outcome::Lost });
         }
+        Some(outcomes)
     }
 
-    /// Sends what is left of the call and reads what is left of the reply.
-    async fn pass(&mut self) -> Result<Start, Broken> {
-        let Some(conn) = &mut self.conn else { return Err(Broken::Stream) };
-        let unsent = self.head.len();
-        if let Err(error) = conn.line.write(&mut self.head, &mut self.body).await {
-            self.is_unsent &= self.head.len() == unsent;
-            return Err(if self.is_unsent { Broken::Unsent } else { error.into() });
+    /// Which call a worker that has ended was at; `None` if that cannot be said.
+    fn at_fault(&self, conn: &Conn) -> Option<usize> {
+        match self.n_calls {
+            1 => Some(0),
+            _ if conn.together => None,
+            n => conn.forked.mark().filter(|at| *at < n),
         }
-        self.is_unsent = false;
-        read_frame(&conn.line, &mut self.input).await
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let Some(conn) = self.conn.take() else { return };
-        if self.is_background || Handle::try_current().is_err() {
-            conn.forked.kill(); // The server itself ends.
+        let Some(trip) = self.trip.take() else { return };
+        if Handle::try_current().is_err() {
+            trip.conn.forked.kill(); // The server itself ends.
             return;
         }
-        let left = Self {
-            conn: Some(conn),
-            pool: self.pool.clone(),
-            head: std::mem::take(&mut self.head),
-            body: std::mem::take(&mut self.body),
-            input: std::mem::take(&mut self.input),
-            limit: self.limit,
-            is_unsent: self.is_unsent,
-            is_background: true,
-        };
-        task::spawn("python-call", async move { drop(left.run().await) });
+        let one_by_one = self.n_calls > 1 && !trip.conn.together;
+        let call_timeout = one_by_one.then_some(self.call_timeout);
+        let finish = finish(trip, self.pool.clone(), self.limit, call_timeout);
+        task::spawn("python-call", finish);
+    }
+}
+
+/// Ends a trip for whose replies nobody waits any more. The worker counts as hung at `limit`, but
+/// not if it has begun another of several calls since: each may take `call_timeout`.
+async fn finish(
+    mut trip: Trip,
+    pool: Arc<Pool>,
+    mut limit: Instant,
+    call_timeout: Option<Duration>,
+) {
+    let mut mark = Some(0); // The first call was begun when the limit was set.
+    loop {
+        match timeout_at(limit, trip.pass()).await {
+            Ok(Ok(())) => return pool.put(trip.conn),
+            Ok(Err(_)) => break,
+            Err(_late) => {}
+        }
+        let newer = trip.conn.forked.mark();
+        let Some(call_timeout) = call_timeout.filter(|_| newer != mark) else { break };
+        (mark, limit) = (newer, Instant::now() + call_timeout);
+    }
+    trip.conn.forked.kill(); // It may never come back: another one takes its place.
+}
+
+impl Trip {
+    /// Sends what is left of the calls and reads what is left of the replies.
+    async fn pass(&mut self) -> Result<(), Broken> {
+        let unsent = self.head.len();
+        if let Err(error) = self.conn.line.write(&mut self.head, &mut self.body).await {
+            self.is_unsent &= self.head.len() == unsent;
+            return Err(if self.is_unsent { Broken::Unsent } else { error.into() });
+        }
+        self.is_unsent = false;
+        while !self.replies.advance().map_err(Broken::Frame)? {
+            if self.conn.line.read(self.replies.input()).await? == 0 {
+                return Err(Broken::Stream);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -170,24 +216,5 @@ enum Broken {
 impl From<io::Error> for Broken {
     fn from(_: io::Error) -> Self {
         Self::Stream
-    }
-}
-
-/// Reads one frame to its end; `input` keeps what came before a cancellation.
-async fn read_frame(line: &Line, input: &mut Vec<u8>) -> Result<Start, Broken> {
-    loop {
-        if let Some(start) = Start::read(input).map_err(Broken::Frame)? {
-            let missing = start.length().saturating_sub(input.len());
-            if input.len() > start.length() {
-                return Err(Broken::Frame(FrameError::TooMuch));
-            }
-            if missing == 0 {
-                return Ok(start);
-            }
-            input.reserve_exact(missing);
-        }
-        if line.read(input).await? == 0 {
-            return Err(Broken::Stream);
-        }
     }
 }

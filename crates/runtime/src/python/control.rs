@@ -31,7 +31,8 @@ pub(super) enum Order<'a> {
         /// Folders that come first on `sys.path`.
         paths: &'a [&'a Path],
     },
-    /// Fork a worker that loads `model_dir`; its socket comes with the message.
+    /// Fork a worker that loads `model_dir`; its socket comes with the message, and the page where
+    /// it notes which of several calls it begins.
     Fork { id: u32, model_dir: &'a Path },
     /// End a worker at once.
     Kill { id: u32 },
@@ -72,20 +73,13 @@ impl Control {
         Ok((Self(UnixDatagram::from_std(ours)?), theirs))
     }
 
-    pub(super) async fn send(
-        &self,
-        order: &Order<'_>,
-        fd: Option<BorrowedFd<'_>>,
-    ) -> io::Result<()> {
+    pub(super) async fn send(&self, order: &Order<'_>, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let text = serde_json::to_vec(order)?;
         let send = || {
-            let fds = fd.map(|fd| [fd]);
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
             let mut ancillary = SendAncillaryBuffer::new(&mut space);
-            if let Some(fds) = &fds
-                && !ancillary.push(SendAncillaryMessage::ScmRights(fds))
-            {
-                return Err(io::Error::other("no room for a descriptor"));
+            if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+                return Err(io::Error::other("no room for descriptors"));
             }
             let parts = [IoSlice::new(&text)];
             sendmsg(self.0.as_fd(), &parts, &mut ancillary, SendFlags::NOSIGNAL)?;

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use sagebrush_core::task;
 use sagebrush_core::worker::{Call, LaunchError, Reply, WorkerError};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::conn::{Conn, Exchange, NotLoaded};
+use super::conn::{Conn, Exchange, NotLoaded, Outcome};
+use super::frame::Ready;
+use super::pace::Pace;
 use super::pool::Pool;
 use super::template::{Template, error_first};
 
@@ -23,6 +26,11 @@ const GRACE: Duration = Duration::from_secs(3);
 /// How long the end of a killed process may take.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
 
+/// Calls with more to carry together than this go apart: two workers copy at the same time.
+const JOINED: usize = 256 << 10;
+/// How many calls `predict_batch_fn` gets at most where nobody says.
+const DEFAULT_BATCH: usize = 32;
+
 /// How the workers of one model are run.
 #[derive(Debug, Clone)]
 pub(super) struct CrewPlan {
@@ -33,6 +41,9 @@ pub(super) struct CrewPlan {
     pub(super) call_timeout: Duration,
     /// How long a worker may take to load the model, one that replaces another.
     pub(super) load_timeout: Duration,
+    /// How many calls may go to a worker together, if that is given.
+    pub(super) max_batch: Option<usize>,
+    pub(super) max_batch_delay: Duration,
 }
 
 /// The workers of one model. Dropped, they end.
@@ -52,6 +63,9 @@ struct Shared {
     n_kept: watch::Sender<usize>,
     /// How many of them have loaded the model, and take calls.
     n_serving: AtomicUsize,
+    /// The code has `predict_batch_fn`.
+    together: AtomicBool,
+    pace: Pace,
 }
 
 /// The process id, once it is known.
@@ -83,6 +97,8 @@ impl Crew {
             processes: Mutex::default(),
             n_kept: watch::Sender::new(n_workers),
             n_serving: AtomicUsize::new(0),
+            together: AtomicBool::new(false),
+            pace: Pace::default(),
         };
         let crew = Self { shared: Arc::new(shared) };
         for _ in 0..n_workers {
@@ -100,23 +116,52 @@ impl Crew {
         Err(error)
     }
 
-    /// Answers one call on an idle worker, or on the first that becomes idle.
-    pub(super) async fn ask(&self, call: Call) -> Result<Reply, WorkerError> {
-        let shared = &self.shared;
-        let deadline = call.deadline.min(Instant::now() + shared.plan.call_timeout);
-        loop {
-            let Some(conn) = shared.pool.take(shared.patience(deadline)).await else {
-                return Err(shared.no_worker());
-            };
-            // Who waited long has little time left: that is not the worker's fault.
-            let limit = Instant::now() + shared.plan.call_timeout;
-            let exchange = Exchange::new(shared.pool.clone(), conn, &call, limit);
-            match timeout_at(deadline, exchange.run()).await {
-                Ok(Err(WorkerError::Gone { .. })) => {} // The pool has another one, or says why not.
-                Ok(answer) => return answer,
-                Err(_late) => return Err(WorkerError::TimedOut),
+    /// Answers each call, on idle workers or on the first that become idle.
+    pub(super) async fn ask_all(&self, mut calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
+        match (calls.pop(), calls.is_empty()) {
+            (None, _) => Vec::new(),
+            (Some(call), true) => vec![self.ask(call).await],
+            (Some(last), false) => {
+                calls.push(last);
+                let groups = trips(calls).into_iter().map(|calls| self.ask_trip(calls));
+                join_all(groups).await.into_iter().flatten().collect()
             }
         }
+    }
+
+    async fn ask(&self, call: Call) -> Result<Reply, WorkerError> {
+        match self.shared.trip(&[call]).await.pop() {
+            Some(Outcome::Answered(answer)) => answer,
+            Some(Outcome::Lost) | None => {
+                Err(WorkerError::Gone { reason: "its process has ended".to_owned() })
+            }
+        }
+    }
+
+    /// Answers calls that go together; each that was lost with its worker is tried once alone.
+    async fn ask_trip(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
+        let outcomes = self.shared.trip(&calls).await;
+        let answers = calls.into_iter().zip(outcomes).map(async |(call, outcome)| match outcome {
+            Outcome::Answered(answer) => answer,
+            Outcome::Lost => self.ask(call).await,
+        });
+        join_all(answers).await
+    }
+
+    /// How many calls one [`Crew::ask_all`] may bring to a worker.
+    pub(super) fn max_batch(&self) -> usize {
+        let shared = &self.shared;
+        let given = shared.plan.max_batch;
+        if shared.together.load(Ordering::Relaxed) {
+            return given.unwrap_or(DEFAULT_BATCH);
+        }
+        shared.pace.n_together().min(given.unwrap_or(usize::MAX))
+    }
+
+    /// How long a batch may wait for more calls.
+    pub(super) fn max_batch_delay(&self) -> Duration {
+        let together = self.shared.together.load(Ordering::Relaxed);
+        if together { self.shared.plan.max_batch_delay } else { Duration::ZERO }
     }
 
     /// Lets the workers end, and ends them at `deadline`. Returns when none is left.
@@ -151,6 +196,39 @@ impl Drop for Crew {
 }
 
 impl Shared {
+    /// Brings calls to a worker, and their replies back: an outcome for each.
+    async fn trip(&self, calls: &[Call]) -> Vec<Outcome> {
+        let call_timeout = self.plan.call_timeout;
+        let by = Instant::now() + call_timeout;
+        let deadline = calls.iter().map(|call| call.deadline.min(by)).max().unwrap_or(by);
+        let all = |error: WorkerError| {
+            calls.iter().map(|_| Outcome::Answered(Err(error.clone()))).collect()
+        };
+        loop {
+            let Some(conn) = self.pool.take(self.patience(deadline)).await else {
+                return all(self.no_worker());
+            };
+            // Who waited long has little time left: that is not the worker's fault.
+            let exchange = Exchange::new(self.pool.clone(), conn, calls, call_timeout);
+            match timeout_at(deadline, exchange.run()).await {
+                Ok(None) => {} // The pool has another one, or says why not.
+                Ok(Some(outcomes)) => {
+                    self.note_pace(&outcomes);
+                    return outcomes;
+                }
+                Err(_late) => return all(WorkerError::TimedOut),
+            }
+        }
+    }
+
+    fn note_pace(&self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            if let Outcome::Answered(Ok(reply)) = outcome {
+                self.pace.note(reply.timings);
+            }
+        }
+    }
+
     /// How long a call waits for a worker: to its deadline while there are any, but not much
     /// longer than the next attempt while none can be had.
     fn patience(&self, deadline: Instant) -> Instant {
@@ -271,9 +349,8 @@ async fn load_and_serve(shared: &Shared, mut conn: Conn) -> Result<(), LaunchErr
         }
         loaded = timeout_at(deadline, conn.loaded()) => loaded,
     };
-    if let Some(error) = not_loaded(shared, &conn, loaded) {
-        return Err(error);
-    }
+    let ready = loaded_or_error(shared, &conn, loaded)?;
+    shared.together.store(ready.together, Ordering::Relaxed);
     shared.note_loaded();
     let served_from = Instant::now();
     shared.n_serving.fetch_add(1, Ordering::Relaxed);
@@ -293,28 +370,45 @@ async fn ended(ending: &mut watch::Receiver<Option<String>>) {
     let _seen = ending.wait_for(Option::is_some).await.is_ok();
 }
 
-/// The error of a worker that did not load its model.
-fn not_loaded(
+/// What a worker says that has loaded the model, or why it has not.
+fn loaded_or_error(
     shared: &Shared,
     conn: &Conn,
-    loaded: Result<Result<(), NotLoaded>, tokio::time::error::Elapsed>,
-) -> Option<LaunchError> {
+    loaded: Result<Result<Ready, NotLoaded>, tokio::time::error::Elapsed>,
+) -> Result<Ready, LaunchError> {
     match loaded {
-        Ok(Ok(())) => None,
+        Ok(Ok(ready)) => Ok(ready),
         Ok(Err(NotLoaded::Failed(traceback))) => {
             let reason = error_first("The model cannot be loaded", &traceback);
-            Some(LaunchError::Permanent { reason })
+            Err(LaunchError::Permanent { reason })
         }
         Ok(Err(NotLoaded::Ended(how))) => {
             let tail = shared.template.tail();
             let reason = format!("The worker process {how} while it loaded the model.\n{tail}");
-            Some(LaunchError::Transient { reason })
+            Err(LaunchError::Transient { reason })
         }
         Err(_) => {
             conn.forked.kill();
-            Some(too_slow(shared.plan.load_timeout))
+            Err(too_slow(shared.plan.load_timeout))
         }
     }
+}
+
+/// Calls as they go to workers: together, as long as they have little to carry.
+fn trips(calls: Vec<Call>) -> Vec<Vec<Call>> {
+    let mut trips: Vec<Vec<Call>> = Vec::new();
+    let mut carried = 0;
+    for call in calls {
+        carried += call.payload.body.len();
+        match trips.last_mut() {
+            Some(trip) if carried <= JOINED => trip.push(call),
+            Some(_) | None => {
+                carried = call.payload.body.len();
+                trips.push(vec![call]);
+            }
+        }
+    }
+    trips
 }
 
 fn too_slow(limit: Duration) -> LaunchError {

@@ -17,7 +17,6 @@ use super::crew::{Crew, CrewPlan};
 use super::plan::{Launch, Settings};
 use super::template::Template;
 use super::{PythonRecipe, PythonShared};
-use crate::contract::each;
 use crate::models::{self, ModelFolder, Moving};
 use crate::sandbox::Home;
 
@@ -72,6 +71,8 @@ impl ModelHost for PythonHost {
             n_workers: self.settings.n_workers,
             call_timeout: self.settings.call_timeout,
             load_timeout: model.deadline.saturating_duration_since(Instant::now()),
+            max_batch: self.settings.max_batch,
+            max_batch_delay: self.settings.max_batch_delay,
         };
         let crew = Arc::new(Crew::start(self.template.clone(), plan, model.deadline).await?);
         let memory = Memory { bytes: AtomicU64::new(0), measured_at: Mutex::new(Instant::now()) };
@@ -130,7 +131,7 @@ impl Memory {
 #[async_trait]
 impl Worker for HostedModel {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
-        let replies = each(calls, |call| self.crew.ask(call)).await;
+        let replies = self.crew.ask_all(calls).await;
         if self.memory.is_due() {
             let (crew, memory) = (self.crew.clone(), self.memory.clone());
             task::spawn("model-memory", async move { memory.measure(&crew).await });
@@ -144,6 +145,14 @@ impl Worker for HostedModel {
 
     fn concurrency(&self) -> usize {
         self.n_workers
+    }
+
+    fn max_batch(&self) -> usize {
+        self.crew.max_batch()
+    }
+
+    fn max_batch_delay(&self) -> Duration {
+        self.crew.max_batch_delay()
     }
 
     fn memory(&self) -> u64 {

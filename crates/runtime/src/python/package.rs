@@ -16,6 +16,7 @@ macro_rules! package {
 const FILES: &[(&str, &str)] = package![
     "sagebrush/__init__.py",
     "sagebrush/arity.py",
+    "sagebrush/batch.py",
     "sagebrush/code.py",
     "sagebrush/codecs.py",
     "sagebrush/context.py",

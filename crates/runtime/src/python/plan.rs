@@ -1,6 +1,7 @@
 //! What a launch needs, decided before anything is started.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::sandbox::{Confinement, Home, PROCESSES};
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Each takes descriptors and memory of ours, too.
 const MOST_WORKERS: usize = 512;
+const LARGEST_BATCH: usize = 1024;
+const LONGEST_DELAY_MS: u64 = 1000;
 /// What a worker needs beside its model's files, as a guess before it runs.
 const WORKER_BYTES: u64 = 256 << 20;
 
@@ -33,6 +36,9 @@ pub(super) struct Launch {
 pub(super) struct Settings {
     pub(super) n_workers: usize,
     pub(super) call_timeout: Duration,
+    /// How many calls may go to a worker together, if that is given.
+    pub(super) max_batch: Option<usize>,
+    pub(super) max_batch_delay: Duration,
 }
 
 impl Launch {
@@ -47,10 +53,14 @@ impl Launch {
         let io = |error: std::io::Error| LaunchError::Transient {
             reason: format!("The container's folder cannot be made: {error}"),
         };
-        shared.sandbox.check_network(!spec.network_isolation).await?;
+        // What this machine offers is tried out at the first launch: both at once, then.
+        let (allowed, interpreter) = tokio::join!(
+            shared.sandbox.check_network(!spec.network_isolation),
+            shared.environments.interpreter(&recipe.interpreter),
+        );
+        allowed?;
         let memory = memory_bytes(&spec.environment, spec.resources)?;
         let settings = settings(&spec.environment, spec.resources, memory, model_bytes(spec))?;
-        let interpreter = shared.environments.interpreter(&recipe.interpreter).await;
         let interpreter = interpreter.map_err(permanent)?;
         let (model, code) = (spec.model.as_ref(), spec.code.as_ref());
         let (model, code) = (model.map(|lease| lease.dir()), code.map(|lease| lease.dir()));
@@ -169,7 +179,27 @@ fn settings(
     };
     let given = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let call_timeout = given.filter(|timeout| !timeout.is_zero()).unwrap_or(CALL_TIMEOUT);
-    Ok(Settings { n_workers, call_timeout })
+    let max_batch = within(environment, "SAGEBRUSH_MAX_BATCH_SIZE", 1..=LARGEST_BATCH)?;
+    let delay = within(environment, "SAGEBRUSH_MAX_BATCH_DELAY_MS", 0..=LONGEST_DELAY_MS)?;
+    let max_batch_delay = Duration::from_millis(delay.unwrap_or(0));
+    Ok(Settings { n_workers, call_timeout, max_batch, max_batch_delay })
+}
+
+/// A number that must be in `range`, if it is given.
+fn within<T: std::str::FromStr + PartialOrd + std::fmt::Display>(
+    environment: &BTreeMap<String, String>,
+    name: &str,
+    range: RangeInclusive<T>,
+) -> Result<Option<T>, LaunchError> {
+    let given = number(environment, name)?;
+    if let Some(n) = given.as_ref().filter(|n| !range.contains(n)) {
+        let (least, most) = range.into_inner();
+        let reason = format!(
+            "The container's environment has {name}={n}; it must be from {least} to {most}."
+        );
+        return Err(LaunchError::Permanent { reason });
+    }
+    Ok(given)
 }
 
 /// What each process may allocate: all that the instance type has, unless told otherwise.

@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::io::pread;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use sagebrush_core::logs::{LogSink, LogStream};
 use sagebrush_core::task;
 use sagebrush_core::worker::LaunchError;
@@ -28,6 +31,12 @@ use crate::tree::{Exit, Tree};
 const GRACE: Duration = Duration::from_secs(3);
 /// How long it may take until it is known how a template ended that says nothing any more.
 const UNTIL_CAUSE: Duration = Duration::from_secs(1);
+
+/// What a socket takes before its writer waits for the reader: more than the system's own choice,
+/// so that large bodies change sides less often, but not more than a core's cache.
+const IN_FLIGHT: usize = 256 << 10;
+/// The length of a worker's mark.
+const MARK: usize = size_of::<u32>();
 
 /// What a template is started from.
 pub(super) struct Plan {
@@ -67,10 +76,28 @@ struct Entry {
 /// A worker process.
 pub(super) struct Forked {
     pub(super) id: u32,
-
+    page: Page,
     link: Arc<Link>,
     pid: watch::Receiver<Option<i32>>,
     ending: watch::Receiver<Option<String>>,
+}
+
+/// What a worker says without a system call: it writes a number into memory that we share.
+struct Page(OwnedFd);
+
+impl Page {
+    fn new() -> io::Result<Self> {
+        let page = memfd_create("sagebrush-mark", MemfdFlags::CLOEXEC)?;
+        ftruncate(&page, MARK as u64)?;
+        Ok(Self(page))
+    }
+
+    /// `None` if the worker took the page apart.
+    fn read(&self) -> Option<usize> {
+        let mut mark = [0; MARK];
+        let n = pread(&self.0, &mut mark, 0).ok()?;
+        usize::try_from(u32::from_le_bytes(mark)).ok().filter(|_| n == MARK)
+    }
 }
 
 impl Template {
@@ -121,7 +148,7 @@ impl Template {
             submit_dir: plan.submit_dir.as_deref(),
             paths: &paths,
         };
-        let sent = self.link.control.send(&order, None).await;
+        let sent = self.link.control.send(&order, &[]).await;
         let event = match sent {
             Ok(()) => self.link.control.receive().await.ok().flatten(),
             Err(_) => None,
@@ -146,6 +173,10 @@ impl Template {
     /// Forks a worker, which begins to load `model_dir`, and returns our end of its socket.
     pub(super) async fn fork(&self, model_dir: &Path) -> io::Result<(Forked, Line)> {
         let (ours, theirs) = UnixStream::pair()?; // The worker's end blocks: it waits there.
+        for end in [&ours, &theirs] {
+            set_socket_send_buffer_size(end, IN_FLIGHT)?;
+        }
+        let page = Page::new()?;
         ours.set_nonblocking(true)?;
         let last = ours.try_clone()?;
         let line = Line::new(ours)?;
@@ -153,7 +184,8 @@ impl Template {
         let (pid_told, pid) = watch::channel(None);
         let (ending_told, ending) = watch::channel(None);
         self.link.workers().insert(id, Entry { pid: pid_told, ending: ending_told });
-        let forked = Forked { id, link: self.link.clone(), pid, ending };
+        let theirs_too = page.0.try_clone()?;
+        let forked = Forked { id, link: self.link.clone(), pid, ending, page };
         let mut ended = forked.watcher();
         task::spawn("python-line", async move {
             // What the process started may hold its end: that must not keep a call waiting. What
@@ -162,7 +194,7 @@ impl Template {
             let _closed = last.shutdown(Shutdown::Both);
         });
         let order = Order::Fork { id, model_dir };
-        let sent = self.link.control.send(&order, Some(theirs.as_fd())).await;
+        let sent = self.link.control.send(&order, &[theirs.as_fd(), theirs_too.as_fd()]).await;
         sent.inspect_err(|_| drop(self.link.workers().remove(&id)))?;
         Ok((forked, line))
     }
@@ -256,7 +288,7 @@ async fn listen(link: Arc<Link>, end: impl Future<Output = Exit>) {
 const MAIN: &str = "import sys; sys.path[0] = sys.argv.pop(); \
     from sagebrush.template import main; main()";
 
-fn program(plan: &Plan, control: std::os::fd::OwnedFd) -> Program {
+fn program(plan: &Plan, control: OwnedFd) -> Program {
     let package = plan.paths.first().cloned().unwrap_or_default();
     Program {
         path: plan.interpreter.clone(),
@@ -301,7 +333,7 @@ fn kill(link: Arc<Link>, id: u32) {
         return; // The server itself ends, and the template with it.
     }
     task::spawn("python-kill", async move {
-        if let Err(error) = link.control.send(&Order::Kill { id }, None).await {
+        if let Err(error) = link.control.send(&Order::Kill { id }, &[]).await {
             tracing::debug!(%error, id, "the template of a worker is gone");
         }
     });
@@ -327,6 +359,11 @@ impl Forked {
     /// Ends the process; returns before it has ended.
     pub(super) fn kill(&self) {
         kill(self.link.clone(), self.id);
+    }
+
+    /// The number that it noted last: of several calls, the one that it began.
+    pub(super) fn mark(&self) -> Option<usize> {
+        self.page.read()
     }
 
     /// Its process id, as the template sees it, once that is known.

@@ -1,5 +1,6 @@
 //! The Python runtime over real processes; the interpreter is `python3` of the `PATH`.
 
+mod batches;
 mod rude;
 
 use std::collections::BTreeMap;

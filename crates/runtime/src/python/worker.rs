@@ -1,6 +1,7 @@
 //! The worker that the data plane sees: a template with its crew.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sagebrush_core::artifact::ArtifactLease;
@@ -10,7 +11,6 @@ use tokio::time::Instant;
 use super::crew::{Crew, CrewPlan};
 use super::plan::Launch;
 use super::template::Template;
-use crate::contract::each;
 
 pub(super) struct PythonWorker {
     crew: Crew,
@@ -39,6 +39,8 @@ impl PythonWorker {
             n_workers: settings.n_workers,
             call_timeout: settings.call_timeout,
             load_timeout: spec.startup_timeout,
+            max_batch: settings.max_batch,
+            max_batch_delay: settings.max_batch_delay,
         };
         match Crew::start(template.clone(), crew_plan, deadline).await {
             Ok(crew) => {
@@ -56,7 +58,7 @@ impl PythonWorker {
 #[async_trait]
 impl Worker for PythonWorker {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
-        each(calls, |call| self.crew.ask(call)).await
+        self.crew.ask_all(calls).await
     }
 
     async fn ping(&self) -> Result<(), WorkerError> {
@@ -65,6 +67,14 @@ impl Worker for PythonWorker {
 
     fn concurrency(&self) -> usize {
         self.n_workers
+    }
+
+    fn max_batch(&self) -> usize {
+        self.crew.max_batch()
+    }
+
+    fn max_batch_delay(&self) -> Duration {
+        self.crew.max_batch_delay()
     }
 
     async fn ended(&self) -> String {

@@ -3,6 +3,7 @@
 A module here has `model_fn`, `input_fn`, `predict_fn` and `output_fn`, and may have:
 
 - `PRELOAD`: modules worth importing once, before workers are forked. One may be missing.
+- `PRELOAD_UNLESS`: functions with which the user's module needs none of them.
 - `NEEDS_CODE`: it can do nothing without the user's module.
 - `WITHOUT_CODE`: the module that has the functions where there is no user's module at all.
 - `default_accept(environment)`: what it answers in where nobody says.
@@ -34,10 +35,16 @@ def needs_code(framework):
     return getattr(get(framework), "NEEDS_CODE", False)
 
 
-def preload(framework):
-    """Imports what the framework's models need; returns the names that could not be."""
-    missing = []
-    for name in getattr(get(framework), "PRELOAD", ()):
+def preload(framework, module=None):
+    """Imports what the framework's models need; returns the names that could not be.
+
+    What the user's module does not need would only keep its first call waiting.
+    """
+    framework, missing = get(framework), []
+    own = getattr(framework, "PRELOAD_UNLESS", ())
+    if own and all(getattr(module, name, None) is not None for name in own):
+        return missing
+    for name in getattr(framework, "PRELOAD", ()):
         try:
             importlib.import_module(name)
         except ImportError:

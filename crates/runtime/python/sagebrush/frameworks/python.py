@@ -4,6 +4,7 @@ from .. import codecs
 
 NEEDS_CODE = True
 PRELOAD = ("numpy",)
+PRELOAD_UNLESS = ("input_fn", "output_fn")
 
 
 def model_fn(model_dir):
