@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -14,9 +15,9 @@ use super::side::{self, Running, Side};
 use super::workload::{self, Inputs, Item, Kind};
 use super::{Args, machine, many, overload, rounds, usage};
 use crate::interrupt::Interrupt;
-use crate::process::step;
+use crate::process::{self, step};
+use crate::venv;
 use crate::workspace::{cargo, root, target};
-use crate::{scenarios, venv};
 
 /// How long a server without an endpoint is left alone before its memory is looked at.
 const IDLE: Duration = Duration::from_secs(2);
@@ -94,8 +95,8 @@ fn prepare(args: &Args) -> Result<(Bench, Vec<Absent>)> {
     let interrupt = Interrupt::listen()?;
     let out = target()?.join("bench");
     fs::create_dir_all(&out)?;
-    let library = scenarios::onnxruntime()?;
     let binary = step("build the server", || build(&interrupt, &args.profile))?;
+    let library = step("fetch ONNX Runtime", || setup(&binary))?;
     let inputs = step("make the inputs", || workload::make(&interrupt, &out))?;
     let (peer_pythons, absent) = if args.no_peers { Default::default() } else { peer_pythons() };
     let bench = Bench {
@@ -120,6 +121,11 @@ fn build(interrupt: &Interrupt, profile: &str) -> Result<PathBuf> {
     interrupt.run(build.current_dir(root()?))?;
     let folder = if profile == "dev" { "debug" } else { profile };
     Ok(target()?.join(folder).join("sagebrush"))
+}
+
+fn setup(binary: &Path) -> Result<PathBuf> {
+    let printed = process::output(Command::new(binary).arg("setup"))?;
+    Ok(printed.lines().last().context("`sagebrush setup` printed no path")?.trim().into())
 }
 
 /// The interpreters with the peers' packages, and who cannot be had.

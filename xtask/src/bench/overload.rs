@@ -24,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(10);
 const CALM_CALLS: usize = 5;
 const CALM: u32 = 3;
 const CALM_AT_LEAST: Duration = Duration::from_millis(50);
-const RECOVERS_WITHIN: Duration = Duration::from_secs(60);
+const RECOVERS_WITHIN: Duration = Duration::from_secs(30);
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What was seen of one side.

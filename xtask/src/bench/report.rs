@@ -96,7 +96,7 @@ impl Report {
         let About { date, cores, cpu, kernel, rounds, seconds, .. } = &self.about;
         text.push_str(
             "# Benchmarks\n\nMade by `cargo xtask bench`; do not edit.\n\n\
-             Ratios say more than figures: all sides ran in turn on one machine, whose two or more \
+             Ratios say more than figures: all sides ran in turn on one machine, whose \
              cores they shared with the load generator.\n\n",
         );
         let _ = writeln!(

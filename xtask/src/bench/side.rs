@@ -78,7 +78,7 @@ impl Side {
         }
     }
 
-    /// MLServer has no way for a picture but base64 in JSON lists, which would be no fair one.
+    /// `MLServer` has no way for a picture but base64 in JSON lists, which would be no fair one.
     pub(super) fn serves(self, kind: Kind) -> bool {
         self != Self::MlServer || kind != Kind::Image
     }

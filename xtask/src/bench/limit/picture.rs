@@ -37,16 +37,18 @@ impl Pool {
         let jobs = Arc::new(Mutex::new(jobs));
         for _ in 0..threads {
             let (jobs, classifier) = (Arc::clone(&jobs), Arc::clone(&classifier));
-            task::thread("compute", move || {
-                loop {
-                    let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok((body, reply)) = job else { return };
-                    // Whoever hung up is of no interest.
-                    let _sent = reply.send(classifier.answer(&body));
-                }
-            })?;
+            task::thread("compute", move || compute(&jobs, &classifier))?;
         }
         Ok(Self(sender))
+    }
+}
+
+fn compute(jobs: &Mutex<mpsc::Receiver<Job>>, classifier: &Classifier) {
+    loop {
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok((body, reply)) = job else { return };
+        // Whoever hung up is of no interest.
+        let _sent = reply.send(classifier.answer(&body));
     }
 }
 

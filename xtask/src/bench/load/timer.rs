@@ -1,6 +1,6 @@
 //! Waiting to the microsecond: tokio's own timers know milliseconds.
 
-use std::os::fd::OwnedFd;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -8,15 +8,16 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
 };
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::Receiver;
 use tokio::time::Instant;
 
-pub(super) struct Timer(AsyncFd<OwnedFd>);
+/// A timer's descriptor: it is read like a pipe, and tokio asks nothing else of one.
+pub(super) struct Timer(Receiver);
 
 impl Timer {
     pub(super) fn new() -> Result<Self> {
         let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?;
-        Ok(Self(AsyncFd::register(fd)?))
+        Ok(Self(Receiver::from_owned_fd_unchecked(fd)?))
     }
 
     pub(super) async fn wait_until(&self, at: Instant) -> Result<()> {
@@ -27,11 +28,10 @@ impl Timer {
         let once = Itimerspec { it_interval: timespec(Duration::ZERO)?, it_value: timespec(left)? };
         timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once)?;
         loop {
-            let mut ready = self.0.readable().await?;
-            let mut count = [0_u8; 8];
-            match rustix::io::read(&self.0, &mut count) {
+            self.0.readable().await?;
+            match self.0.try_read(&mut [0_u8; 8]) {
                 Ok(_) => return Ok(()),
-                Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::Section;
-use super::table::{Table, figure, mebibytes, percent, ratio};
+use super::table::{Table, count, figure, mebibytes, percent, ratio};
 use crate::bench::figures::{Line, float, median};
 use crate::bench::many::Many;
 use crate::bench::overload::Overload;
@@ -49,7 +49,7 @@ fn figures(lines: &[Line]) -> String {
             figure(steady.p99_millis),
             mebibytes(*memory),
             figure(cold_start.as_secs_f64()),
-            (saturated.errors + steady.errors).to_string(),
+            count(saturated.errors + steady.errors),
         ]);
     }
     table.end()
@@ -108,7 +108,7 @@ impl Many {
             percent(self.hits),
             figure(self.loads_per_second),
             mebibytes(self.memory),
-            self.errors.to_string(),
+            count(self.errors),
         ]);
         format!(
             "## {} models behind one endpoint with room for {}\n\n\
@@ -149,13 +149,13 @@ pub(super) fn overload(sides: &[Overload]) -> String {
             percent(side.goodput / side.best),
             figure(side.p50_millis),
             figure(side.p99_millis),
-            side.refused.to_string(),
+            count(side.refused),
             percent(float(side.well_refused) / float(side.refused)),
             figure(side.refusal_p99_millis),
-            side.broken.to_string(),
-            side.hung.to_string(),
-            side.unsent.to_string(),
-            side.recovery.map_or("over 60".to_owned(), |took| figure(took.as_secs_f64())),
+            count(side.broken),
+            count(side.hung),
+            count(side.unsent),
+            side.recovery.map_or_else(|| "over 30".to_owned(), |took| figure(took.as_secs_f64())),
         ]);
     }
     format!(

@@ -1,5 +1,7 @@
 //! Tables in Markdown, and how figures are written.
 
+use crate::bench::figures::float;
+
 pub(super) struct Table {
     text: String,
 }
@@ -38,6 +40,10 @@ pub(super) fn figure(value: f64) -> String {
     }
 }
 
+pub(super) fn count(value: u64) -> String {
+    grouped(float(value))
+}
+
 pub(super) fn ratio(ours: f64, other: f64) -> String {
     let ratio = ours / other;
     if ratio.is_finite() { format!("{ratio:.2}") } else { "–".to_owned() }
@@ -47,9 +53,8 @@ pub(super) fn percent(part: f64) -> String {
     if part.is_finite() { format!("{:.0} %", part * 100.0) } else { "–".to_owned() }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "memory is far below 2^52 bytes")]
 pub(super) fn mebibytes(bytes: u64) -> String {
-    figure(bytes as f64 / f64::from(1 << 20))
+    figure(float(bytes) / f64::from(1 << 20))
 }
 
 /// Whole, with a comma at the thousands.

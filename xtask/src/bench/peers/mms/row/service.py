@@ -10,5 +10,5 @@ MODEL = work.Row()
 def handle(data, context):
     if data is None:
         return None  # It is being loaded.
-    bodies = (bytes(next(iter(row.values()))) for row in data)
-    return [json.dumps(MODEL.of_csv(body.decode())) for body in bodies]
+    # text/csv comes as a str.
+    return [json.dumps(MODEL.of_csv(next(iter(row.values())))) for row in data]
