@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use super::Bench;
 use super::aws::Aws;
 use super::figures::{float, median, millis_at};
-use super::load::{Connection, Deck, Expected, Question, SIGNER, Target, closed, request};
+use super::load::{Connection, Deck, Expected, Question, Target, closed, request};
 use super::side::fresh_server;
 use super::usage::{cpu_of_tree, memory_of_tree};
 use crate::process::{now, step};
@@ -166,9 +166,10 @@ struct Lookups {
 
 impl Lookups {
     fn read(bench: &Bench, target: &Target) -> Result<Self> {
-        let bytes = request(("GET", &target.address, "/metrics"), &[], b"", Some(&SIGNER))?;
+        let bytes = request(("GET", &target.address, "/metrics"), &[], b"", None)?;
         let mut connection = Connection::new(&target.address);
         let answer = bench.runtime.block_on(connection.call(&bytes))?;
+        anyhow::ensure!(answer.status == 200, "/metrics is answered {}", answer.status);
         Ok(Self::parse(&String::from_utf8_lossy(answer.body)))
     }
 

@@ -102,7 +102,7 @@ impl Report {
         let _ = writeln!(
             text,
             "- {date}, {cores} cores of {cpu}, Linux {kernel}\n\
-             - {rounds} rounds of {seconds} s a side; medians over rounds"
+             - Rounds: {rounds}, of {seconds} s a side; medians over rounds"
         );
         for (name, version) in &self.about.versions {
             let _ = writeln!(text, "- {name} {version}");
