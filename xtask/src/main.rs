@@ -19,6 +19,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// The server's allocator, so that the limit differs from it in nothing but what it leaves out.
+#[cfg(feature = "bench")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "The chores of this workspace", disable_help_subcommand = true)]
 struct Cli {
@@ -38,8 +43,12 @@ enum Chore {
     Lint,
     /// Hold the sizes of files against the bar.
     Tidy,
-    /// Measure the server against bare ONNX Runtime and other servers in the same run.
+    /// Measure the server against its limit and other servers; writes docs/benchmarks.md.
     Bench(bench::Args),
+    /// The server that `bench` measures ours against.
+    #[cfg(feature = "bench")]
+    #[command(hide = true)]
+    BenchLimit(bench::LimitArgs),
     /// Write the wire types from AWS's service models.
     Codegen(codegen::Args),
 }
@@ -52,6 +61,8 @@ fn main() -> anyhow::Result<ExitCode> {
         Chore::Lint => lint::run().map(|()| ExitCode::SUCCESS),
         Chore::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Chore::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
+        #[cfg(feature = "bench")]
+        Chore::BenchLimit(args) => bench::run_limit(&args).map(|()| ExitCode::SUCCESS),
         Chore::Codegen(args) => codegen::run(&args).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -1,176 +1,212 @@
-//! The workloads, each measured through the server and on its rivals' side, and the table of both.
+//! One run: what is built, started and asked, in its order.
 
-mod bare;
-mod cold_start;
-mod cpu;
-mod load;
-mod peer;
-mod report;
-mod workload;
-
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
+use tokio::runtime::Runtime;
 
-use super::Args;
+use super::load::{Deck, Question, Tally, Target, closed};
+use super::report::{Absent, Report, Section};
+use super::side::{self, Running, Side};
+use super::workload::{self, Inputs, Item, Kind};
+use super::{Args, machine, many, overload, rounds, usage};
 use crate::interrupt::Interrupt;
-use crate::process::step;
-use crate::server::Server;
+use crate::process::{self, step};
+use crate::venv;
 use crate::workspace::{cargo, root, target};
-use crate::{scenarios, venv};
-use load::Target;
-use peer::Peer;
-use report::Row;
-use workload::{Kind, Workload};
 
-/// Calls before the measured ones.
-const WARM_UP: u64 = 200;
-
-/// The bounds of one measurement.
-#[derive(Clone, Copy)]
-struct Bounds {
-    calls: u64,
-    time: Duration,
-    connections: usize,
-}
-
-/// What was seen of one workload on one side.
-struct Measured {
-    calls: u64,
-    took: Duration,
-    latencies: hdrhistogram::Histogram<u64>,
-    /// CPU time of the side that computes, without the load generator.
-    cpu: Duration,
-}
+/// How long a server without an endpoint is left alone before its memory is looked at.
+const IDLE: Duration = Duration::from_secs(2);
 
 /// What all measurements need.
-struct Bench {
-    bounds: Bounds,
-    interrupt: Interrupt,
+pub(super) struct Bench {
+    pub(super) rounds: usize,
+    /// That a side is under load in a round.
+    pub(super) seconds: Duration,
+    pub(super) interrupt: Interrupt,
+    /// One thread: the sides have the other cores.
+    pub(super) runtime: Runtime,
     /// Where inputs, logs and data go.
-    out: PathBuf,
-    library: PathBuf,
-    /// Has numpy and the peers; the interpreter of our Python images too.
-    python: PathBuf,
+    pub(super) out: PathBuf,
+    pub(super) binary: PathBuf,
+    pub(super) library: PathBuf,
+    /// Runs Python code for our server and the limit.
+    pub(super) python: PathBuf,
+    pub(super) peer_pythons: BTreeMap<Side, PathBuf>,
+    pub(super) cores: usize,
+    pub(super) inputs: Inputs,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    let interrupt = Interrupt::listen()?;
-    let library = scenarios::onnxruntime()?;
-    let bench = Bench {
-        bounds: Bounds {
-            calls: args.calls,
-            time: Duration::from_secs(args.seconds),
-            connections: args.connections,
-        },
-        interrupt,
-        out: target()?.join("bench"),
-        library,
-        python: venv::ready("venv-peers", "xtask/src/bench/requirements-peers.txt")?,
+    let (bench, absent) = prepare(args)?;
+    let wanted = |name: &str| args.only.as_deref().is_none_or(|only| name.contains(only));
+    let mut report = Report {
+        about: machine::about(&bench, args)?,
+        idle_memory: step("an idle server", || idle_memory(&bench))?,
+        sections: Vec::new(),
+        many: None,
+        overload: None,
+        absent,
     };
-    let only = args.only.as_deref().unwrap_or_default();
-    let mut workloads = step("make the inputs", || workload::all(&bench.interrupt, &bench.out))?;
-    workloads.retain(|workload| workload.name.contains(only));
-    let binary = step("build the release binary", || build(&bench.interrupt))?;
-    let (mut rows, cold_start) = bench.ours(&binary, workloads)?;
-    bench.bare(&mut rows)?;
-    bench.peers(&mut rows)?;
-    report::print(&rows);
-    report::print_cold_start(&cold_start);
+    for kind in [Kind::Row, Kind::Image, Kind::Echo] {
+        let overloads = kind == Kind::Image && wanted("overload");
+        let names: Vec<_> = bench.inputs.workloads.iter().filter(|w| w.kind == kind).collect();
+        let names: Vec<_> = names.into_iter().filter(|w| wanted(w.name)).collect();
+        if names.is_empty() && !overloads {
+            continue;
+        }
+        let deployed = step("make our endpoint", || side::deploy(&bench, kind))?;
+        let sides = start(&bench, kind, args.no_peers, &mut report.absent)?;
+        for workload in names {
+            let lines = rounds::measure(&bench, workload, &sides)?;
+            let cold_starts = deployed.cold_starts.clone();
+            report.sections.push(Section { title: workload.title, lines, cold_starts });
+        }
+        if overloads {
+            report.overload = Some(overload::measure(&bench, &sides)?);
+        }
+    }
+    if wanted("many") {
+        report.many = Some(many::measure(&bench)?);
+    }
+    publish(&report, args)
+}
+
+/// Prints the report; a whole run writes it, too. Wrong answers fail the run.
+fn publish(report: &Report, args: &Args) -> Result<()> {
+    let text = report.render();
+    println!("\n{text}");
+    if report.wrong_answers() > 0 {
+        bail!("{} answers were wrong", report.wrong_answers());
+    }
+    if args.only.is_none() && !args.no_peers {
+        let path = root()?.join("docs/benchmarks.md");
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        println!("docs/benchmarks.md is written");
+    }
     Ok(())
 }
 
-impl Bench {
-    /// All workloads through our server, and how long it takes to bring up an endpoint.
-    fn ours(&self, binary: &Path, workloads: Vec<Workload>) -> Result<(Vec<Row>, Vec<Duration>)> {
-        let data_dir = self.out.join("data");
-        if data_dir.try_exists()? {
-            fs::remove_dir_all(&data_dir)?;
-        }
-        let server = step("start the server", || {
-            Server::start(binary, &data_dir, &self.library, Some(&self.python), 0)
-        })?;
-        let (mut rows, mut deployed) = (Vec::new(), BTreeSet::new());
-        for workload in workloads {
-            if deployed.insert(workload.endpoint()) {
-                self.deploy(binary, &server, &workload)?;
-            }
-            let target = Target {
-                address: server.address().to_owned(),
-                path: format!("/endpoints/{}/invocations", workload.endpoint()),
-                is_signed: true,
-                pid: server.pid(),
-            };
-            let ours = self.measure("the server", &target, &workload)?;
-            rows.push(Row { workload, ours, others: Vec::new() });
-        }
-        let has_python = rows.iter().any(|row| row.workload.kind == Kind::Python);
-        let cold_start = if has_python { cold_start::measure(&server)? } else { Vec::new() };
-        Ok((rows, cold_start))
-    }
-
-    /// The ONNX workloads without a server, which have the machine for themselves.
-    fn bare(&self, rows: &mut [Row]) -> Result<()> {
-        for row in rows.iter_mut().filter(|row| row.workload.kind == Kind::Onnx) {
-            let measured = step(&format!("{} in process", row.workload.name), || {
-                bare::measure(&self.library, &row.workload, self.bounds, &self.interrupt)
-            })?;
-            row.others.push(("in process", measured));
-        }
-        Ok(())
-    }
-
-    /// The Python workloads through other servers, one after the other.
-    fn peers(&self, rows: &mut [Row]) -> Result<()> {
-        if rows.iter().all(|row| row.workload.kind != Kind::Python) {
-            return Ok(());
-        }
-        for start in [peer::fastapi, peer::multi_model_server] {
-            let peer: Peer = match start(&self.python, &self.out) {
-                Ok(peer) => peer,
-                Err(reason) => {
-                    println!("A peer is not measured: {reason:#}");
-                    continue;
-                }
-            };
-            for row in rows.iter_mut().filter(|row| row.workload.kind == Kind::Python) {
-                let measured = self.measure(peer.name, &peer.target(), &row.workload)?;
-                row.others.push((peer.name, measured));
-            }
-        }
-        Ok(())
-    }
-
-    fn measure(&self, side: &str, target: &Target, workload: &Workload) -> Result<Measured> {
-        step(&format!("{} through {side}", workload.name), || {
-            load::measure(target, workload, self.bounds, &self.interrupt)
-        })
-    }
-
-    fn deploy(&self, binary: &Path, server: &Server, workload: &Workload) -> Result<()> {
-        let mut deploy = Command::new(binary);
-        deploy.arg("deploy").arg(&workload.model).args(["--name", &workload.endpoint()]);
-        deploy.args(["--image", workload.kind.image()]);
-        self.interrupt.run(deploy.env("SAGEBRUSH_LISTEN", server.address()))
-    }
+fn prepare(args: &Args) -> Result<(Bench, Vec<Absent>)> {
+    let interrupt = Interrupt::listen()?;
+    let out = target()?.join("bench");
+    fs::create_dir_all(&out)?;
+    let binary = step("build the server", || build(&interrupt, &args.profile))?;
+    let library = step("fetch ONNX Runtime", || setup(&binary))?;
+    let inputs = step("make the inputs", || workload::make(&interrupt, &out))?;
+    let (peer_pythons, absent) = if args.no_peers { Default::default() } else { peer_pythons() };
+    let bench = Bench {
+        rounds: args.rounds.max(1),
+        seconds: Duration::from_secs(args.seconds.max(1)),
+        interrupt,
+        runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+        out,
+        binary,
+        library,
+        python: venv::ready("venv", "scenarios/requirements.txt")?,
+        peer_pythons,
+        cores: std::thread::available_parallelism()?.get(),
+        inputs,
+    };
+    Ok((bench, absent))
 }
 
-fn build(interrupt: &Interrupt) -> Result<PathBuf> {
+fn build(interrupt: &Interrupt, profile: &str) -> Result<PathBuf> {
     let mut build = cargo();
-    build.args(["build", "--quiet", "--release", "--package", "sagebrush"]);
+    build.args(["build", "--quiet", "--profile", profile, "--package", "sagebrush"]);
     interrupt.run(build.current_dir(root()?))?;
-    Ok(target()?.join("release/sagebrush"))
+    let folder = if profile == "dev" { "debug" } else { profile };
+    Ok(target()?.join(folder).join("sagebrush"))
 }
 
-/// Microseconds up to a minute, to three digits.
-fn histogram() -> Result<hdrhistogram::Histogram<u64>> {
-    Ok(hdrhistogram::Histogram::new_with_bounds(1, 60_000_000, 3)?)
+fn setup(binary: &Path) -> Result<PathBuf> {
+    let printed = process::output(Command::new(binary).arg("setup"))?;
+    Ok(printed.lines().last().context("`sagebrush setup` printed no path")?.trim().into())
 }
 
-fn micros(took: Duration) -> u64 {
-    u64::try_from(took.as_micros()).unwrap_or(u64::MAX).clamp(1, 60_000_000)
+/// The interpreters with the peers' packages, and who cannot be had.
+fn peer_pythons() -> (BTreeMap<Side, PathBuf>, Vec<Absent>) {
+    const VENVS: [(&str, &str, &[Side]); 2] = [
+        (
+            "venv-peers",
+            "xtask/src/bench/requirements-peers.txt",
+            &[Side::FastApi, Side::MultiModelServer, Side::LitServe, Side::BentoMl],
+        ),
+        (
+            "venv-peers-mlserver",
+            "xtask/src/bench/requirements-peers-mlserver.txt",
+            &[Side::MlServer],
+        ),
+    ];
+    let (mut pythons, mut absent) = (BTreeMap::new(), Vec::new());
+    for (name, lock, sides) in VENVS {
+        match venv::ready(name, lock) {
+            Ok(python) => pythons.extend(sides.iter().map(|side| (*side, python.clone()))),
+            Err(error) => absent.extend(sides.iter().map(|side| Absent::new(*side, None, &error))),
+        }
+    }
+    (pythons, absent)
+}
+
+fn idle_memory(bench: &Bench) -> Result<u64> {
+    let server = side::fresh_server(bench, &bench.out.join("data-idle"))?;
+    std::thread::sleep(IDLE);
+    usage::memory_of_tree(server.pid())
+}
+
+/// All sides that can do the work. They stay, and are idle while others are measured.
+fn start(
+    bench: &Bench,
+    kind: Kind,
+    no_peers: bool,
+    absent: &mut Vec<Absent>,
+) -> Result<Vec<Running>> {
+    let mut sides = Vec::new();
+    for side in Side::ALL {
+        let is_wanted = !side.is_peer() || !no_peers && bench.peer_pythons.contains_key(&side);
+        if !is_wanted || !side.serves(kind) {
+            continue;
+        }
+        let started =
+            step(&format!("start {} ({})", side.name(), kind.name()), || side.start(bench, kind));
+        match started {
+            Ok(running) => sides.push(running),
+            Err(error) if side.is_peer() && bench.check_interrupt().is_ok() => {
+                absent.push(Absent::new(side, Some(kind), &error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sides)
+}
+
+impl Bench {
+    /// The first thing that is asked in workloads of `kind`.
+    pub(super) fn first_item(&self, kind: Kind) -> Result<&[Item]> {
+        let workload = self.inputs.workloads.iter().find(|workload| workload.kind == kind);
+        workload.and_then(|workload| workload.items.get(..1)).context("nothing to ask")
+    }
+
+    pub(super) fn check_interrupt(&self) -> Result<()> {
+        if self.interrupt.is_raised() {
+            bail!("interrupted");
+        }
+        Ok(())
+    }
+
+    /// Some calls at once that nobody counts.
+    pub(super) fn saturate(
+        &self,
+        target: &Target,
+        questions: &[Question],
+        time: Duration,
+    ) -> Result<Tally> {
+        let order: Vec<usize> = (0..questions.len()).collect();
+        let deck = Deck::new(target, questions, &order)?;
+        Ok(self.runtime.block_on(closed(&deck, 4 * self.cores, time))?.0)
+    }
 }

@@ -1,4 +1,4 @@
-//! CPU time of processes, as /proc tells it.
+//! CPU time and memory of processes, as /proc tells them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,15 +16,34 @@ struct Stat {
 }
 
 /// User and system time that a process has had so far.
-pub(super) fn of(pid: u32) -> Result<Duration> {
+pub(super) fn cpu_of(pid: u32) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     Ok(parse(&stat)?.own)
 }
 
 /// That of a process and of all below it, those included that have ended.
-pub(super) fn of_tree(root: u32) -> Result<Duration> {
+pub(super) fn cpu_of_tree(root: u32) -> Result<Duration> {
     let all = processes()?;
-    let is_below = |mut pid: u32| {
+    Ok(below(root, &all).map(|(_, stat)| stat.own + stat.ended).sum())
+}
+
+/// Bytes of memory of a process and all below it. What forks share counts once; of the files that
+/// are mapped (libraries for the most part) those of the process with the most count.
+pub(super) fn memory_of_tree(root: u32) -> Result<u64> {
+    let all = processes()?;
+    let (mut own, mut files) = (0, 0);
+    for (pid, _) in below(root, &all) {
+        // It may have ended since it was listed.
+        let Ok(rollup) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { continue };
+        let memory = parse_rollup(&rollup)?;
+        own += memory.own;
+        files = memory.files.max(files);
+    }
+    Ok(own + files)
+}
+
+fn below(root: u32, all: &BTreeMap<u32, Stat>) -> impl Iterator<Item = (&u32, &Stat)> {
+    let is_below = move |mut pid: u32| {
         while let Some(stat) = all.get(&pid) {
             if pid == root {
                 return true;
@@ -33,8 +52,7 @@ pub(super) fn of_tree(root: u32) -> Result<Duration> {
         }
         false
     };
-    let below = all.iter().filter(|(pid, _)| is_below(**pid));
-    Ok(below.map(|(_, stat)| stat.own + stat.ended).sum())
+    all.iter().filter(move |(pid, _)| is_below(**pid))
 }
 
 fn processes() -> Result<BTreeMap<u32, Stat>> {
@@ -67,11 +85,32 @@ fn parse(stat: &str) -> Result<Stat> {
     Ok(Stat { parent: u32::try_from(field(1)?)?, own: time(11, 12)?, ended: time(13, 14)? })
 }
 
+/// Bytes of one process.
+#[derive(Debug, PartialEq, Eq)]
+struct Memory {
+    /// Its part of what is no file's.
+    own: u64,
+    files: u64,
+}
+
+fn parse_rollup(rollup: &str) -> Result<Memory> {
+    let field = |wanted: &str| -> Result<u64> {
+        let find = |line: &str| {
+            let value = line.strip_prefix(wanted)?.strip_prefix(':')?;
+            value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+        };
+        let kib = rollup.lines().find_map(find);
+        Ok(kib.with_context(|| format!("smaps_rollup has no {wanted}"))? << 10)
+    };
+    let own = field("Pss_Anon")? + field("Pss_Shmem")?;
+    Ok(Memory { own, files: field("Rss")?.saturating_sub(field("Anonymous")?) })
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{of, of_tree, parse};
+    use super::{Memory, cpu_of, cpu_of_tree, memory_of_tree, parse, parse_rollup};
 
     #[test]
     fn a_line_is_read() {
@@ -86,9 +125,18 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_read() {
+        let rollup = "55 [rollup]\nRss:   30 kB\nPss:   9 kB\nPss_Anon:  5 kB\nPss_File:  3 kB\n\
+            Pss_Shmem:  1 kB\nAnonymous:   10 kB\n";
+        assert_eq!(parse_rollup(rollup).unwrap(), Memory { own: 6 << 10, files: 20 << 10 });
+        assert!(parse_rollup("Rss: 1 kB").is_err());
+    }
+
+    #[test]
     fn a_tree_has_no_less_than_its_root() {
         let pid = std::process::id();
-        let own = of(pid).unwrap();
-        assert!(of_tree(pid).unwrap() >= own);
+        let own = cpu_of(pid).unwrap();
+        assert!(cpu_of_tree(pid).unwrap() >= own);
+        assert!(memory_of_tree(pid).unwrap() > 0);
     }
 }
