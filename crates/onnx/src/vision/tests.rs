@@ -298,6 +298,67 @@ fn resampling_is_pillows() {
 }
 
 #[test]
+fn a_batch_is_written_side_by_side() {
+    let pictures = [png(&scene(40, 9)), jpeg(&scene(9, 40)), webp(&scene(20, 20))];
+    for (channels, layout) in [
+        (Channels::Rgb, Layout::Nchw),
+        (Channels::Bgr, Layout::Nchw),
+        (Channels::Bgr, Layout::Nhwc),
+        (Channels::Gray, Layout::Nhwc),
+    ] {
+        let spec = ImageInput { channels, layout, ..spec(16, 12, Resize::Letterbox) };
+        let each = tensor_len(&spec);
+        let mut batch = vec![f32::NAN; pictures.len() * each]; // Whatever was there is gone.
+        for (body, tensor) in pictures.iter().zip(batch.chunks_exact_mut(each)) {
+            let geometry = prepare_into(&spec, "image/png", body, tensor).unwrap();
+            let alone = prepared(&spec, body);
+            assert_eq!((tensor, geometry), (alone.tensor.clone().as_mut_slice(), alone.geometry));
+            assert_eq!(alone.shape.iter().product::<usize>(), each);
+        }
+    }
+}
+
+#[test]
+fn a_huge_picture_leaves_no_buffers_behind() {
+    let kept = |side: u32| {
+        let body = png(&RgbImage::from_pixel(side, side, image::Rgb([9; 3])));
+        prepared(&spec(64, 64, Resize::Stretch), &body);
+        scratch::lend(|scratch| scratch.size())
+    };
+    let usual = kept(700);
+    assert!(usual >= 700 * 700 * 3, "an usual picture's are kept: {usual}");
+    assert!(kept(2000) <= limits::MAX_KEPT);
+    assert!(kept(700) >= usual, "and again after it");
+    // What is at fault does not matter.
+    let mut body = png(&RgbImage::from_fn(2000, 2000, |x, y| {
+        image::Rgb([x.to_le_bytes()[0], y.to_le_bytes()[0], 0])
+    }));
+    body.truncate(body.len() / 2);
+    assert_eq!(refused(&body).0, 400);
+    assert!(scratch::lend(|scratch| scratch.size()) <= limits::MAX_KEPT);
+}
+
+/// What Pillow 13 makes of `testdata/luma_*.jpg`, of each way to store less colour than light.
+#[test]
+fn gray_of_a_jpeg_is_its_luma() {
+    let check = |name: &str, body: &[u8], gray: &[u8]| {
+        let plain = ImageInput { layout: Layout::Nhwc, ..spec(37, 23, Resize::Stretch) };
+        let wanted = ImageInput { channels: Channels::Gray, ..plain };
+        let expected: Vec<f32> = gray.iter().copied().map(f32::from).collect();
+        let most = furthest(&prepared(&wanted, body).tensor, &expected);
+        assert!(most <= 1.0, "{name}: {most}");
+    };
+    check("4:4:4", include_bytes!("testdata/luma_444.jpg"), include_bytes!("testdata/luma_444.l"));
+    check("4:2:2", include_bytes!("testdata/luma_422.jpg"), include_bytes!("testdata/luma_422.l"));
+    check("4:2:0", include_bytes!("testdata/luma_420.jpg"), include_bytes!("testdata/luma_420.l"));
+    check(
+        "progressive",
+        include_bytes!("testdata/luma_progressive.jpg"),
+        include_bytes!("testdata/luma_progressive.l"),
+    );
+}
+
+#[test]
 fn types() {
     for yes in ["image/jpeg", "IMAGE/JPG", "image/png; q=1", " image/webp", "application/x-image"] {
         assert!(accepts(yes), "{yes}");
@@ -453,6 +514,29 @@ proptest! {
             }
         }
         drop(prepare(&spec(8, 8, Resize::Cover), "image/png", &body));
+        let gray = ImageInput { channels: Channels::Gray, ..spec(8, 8, Resize::Stretch) };
+        drop(prepare(&gray, "image/png", &body));
+    }
+
+    /// A damaged file's missing pixels are nobody else's.
+    #[test]
+    fn nothing_is_left_of_the_picture_before(
+        mut body in beginnings(),
+        hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+    ) {
+        for (place, byte) in hits {
+            if !body.is_empty() {
+                let place = place.index(body.len());
+                body[place] = byte;
+            }
+        }
+        let spec = spec(24, 16, Resize::Stretch);
+        let after = |byte: u8| {
+            let before = RgbImage::from_pixel(64, 64, image::Rgb([byte; 3]));
+            prepared(&spec, &png(&before));
+            prepare(&spec, "image/png", &body)
+        };
+        prop_assert_eq!(after(0), after(255));
     }
 
     #[test]

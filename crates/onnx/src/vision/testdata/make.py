@@ -58,6 +58,18 @@ def scene() -> None:
         (HERE / f"scene_{name}.rgb").write_bytes(picture.resize((16, 9), how).tobytes())
 
 
+def luma() -> None:
+    """JPEGs and what Pillow decodes of them when asked for their luma alone."""
+    picture = Image.open(HERE / "scene.png").crop((5, 3, 42, 26))
+    kinds = {"444": {"subsampling": 0}, "422": {"subsampling": 1}, "420": {"subsampling": 2}}
+    for name, how in {**kinds, "progressive": {"progressive": True}}.items():
+        picture.save(HERE / f"luma_{name}.jpg", quality=85, **how)
+        with Image.open(HERE / f"luma_{name}.jpg") as stored:
+            stored.draft("L", stored.size)
+            (HERE / f"luma_{name}.l").write_bytes(stored.tobytes())
+
+
 flat()
 scene()
+luma()
 print("Pillow", __version__)
