@@ -12,11 +12,13 @@ use self::decode::Picture;
 use self::geometry::Plan;
 use crate::serving_json::ImageInput;
 
+mod baseline;
 mod decode;
 mod geometry;
 mod headers;
 mod jpeg;
 mod limits;
+mod planes;
 mod resample;
 mod scratch;
 mod values;
@@ -104,11 +106,11 @@ pub fn prepare_into(
         return Err(PictureError::Type { content_type: content_type.to_owned() });
     }
     scratch::lend(|scratch| {
-        let (picture, format) = decode::decode(body, spec.channels, &mut scratch.pixels)?;
+        let (picture, format) = decode::decode(body, spec, &mut scratch.pixels)?;
         let plan = Plan::new(spec, picture.upright_size());
         let small = resample::resample(&picture, spec, &plan, scratch)
             .map_err(|why| PictureError::Broken { format, why: why.to_string() })?;
-        values::fill(spec, &plan, picture.channels, small, tensor);
+        values::fill(spec, &plan, picture.pixels.channels(), small, tensor);
         Ok(plan.geometry)
     })
 }

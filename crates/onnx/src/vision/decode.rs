@@ -7,25 +7,42 @@ use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageError, Limits};
 
+use super::baseline::Plane;
 use super::limits::{MAX_ALLOCATION, MAX_BYTES, MAX_PIXELS, MAX_SIDE};
 use super::scratch::cleared;
 use super::{Format, PictureError, headers, jpeg};
-use crate::serving_json::Channels;
+use crate::serving_json::ImageInput;
 
-/// A decoded picture, not yet turned upright. Its pixels are in the buffer, row by row, a byte a
-/// channel.
+/// A decoded picture, not yet turned upright. Its pixels are in the buffer.
 pub(super) struct Picture {
-    /// 1 or 3, one more with alpha.
-    pub(super) channels: usize,
+    pub(super) pixels: Pixels,
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) orientation: Orientation,
 }
 
-/// Decodes into the buffer. `wanted` spares work; which channels there are, the picture says.
+/// How pixels lie in the buffer, row by row, a byte a channel.
+pub(super) enum Pixels {
+    /// So many channels side by side: 1 or 3, one more with alpha.
+    Together(usize),
+    /// One plane of light, or that and two of colour.
+    Apart(Vec<Plane>),
+}
+
+impl Pixels {
+    /// How many channels there are once they lie side by side.
+    pub(super) fn channels(&self) -> usize {
+        match self {
+            Self::Together(channels) => *channels,
+            Self::Apart(planes) => planes.len(),
+        }
+    }
+}
+
+/// Decodes into the buffer. What the model wants spares work; what there is, the picture says.
 pub(super) fn decode(
     body: &[u8],
-    wanted: Channels,
+    spec: &ImageInput,
     pixels: &mut Vec<u8>,
 ) -> Result<(Picture, Format), PictureError> {
     if body.len() > MAX_BYTES {
@@ -34,7 +51,7 @@ pub(super) fn decode(
     }
     let format = sniff(body)?;
     let picture = match format {
-        Format::Jpeg => jpeg::decode(body, wanted, pixels),
+        Format::Jpeg => jpeg::decode(body, spec, pixels),
         Format::Png => png(body, pixels),
         Format::WebP => webp(body, pixels),
     };
@@ -130,8 +147,8 @@ fn read(
     if matches!(color, ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16) {
         drop_low_bytes(pixels);
     }
-    let channels = usize::from(color.channel_count());
-    Ok(Picture { channels, width, height, orientation })
+    let pixels = Pixels::Together(usize::from(color.channel_count()));
+    Ok(Picture { pixels, width, height, orientation })
 }
 
 /// From 16 to 8 bits a channel, in place.

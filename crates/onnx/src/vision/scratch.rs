@@ -15,6 +15,8 @@ pub(super) struct Scratch {
     pub(super) resizer: Resizer,
     /// The picture at its size in the model's input.
     pub(super) small: Vec<u8>,
+    /// The same before its channels lie side by side.
+    pub(super) apart: Vec<u8>,
     /// The same, upright.
     pub(super) turned: Vec<u8>,
 }
@@ -37,7 +39,11 @@ pub(super) fn lend<T>(borrow: impl FnOnce(&mut Scratch) -> T) -> T {
 impl Scratch {
     pub(super) fn size(&self) -> usize {
         let resizing = self.resizer.size_of_internal_buffers();
-        self.pixels.capacity() + self.small.capacity() + self.turned.capacity() + resizing
+        [&self.pixels, &self.small, &self.apart, &self.turned]
+            .map(Vec::capacity)
+            .iter()
+            .sum::<usize>()
+            + resizing
     }
 }
 

@@ -358,6 +358,67 @@ fn gray_of_a_jpeg_is_its_luma() {
     );
 }
 
+/// What the other decoder makes of the whole file, as a PNG.
+fn decoded_whole(body: &[u8]) -> Vec<u8> {
+    let whole = image::load_from_memory_with_format(body, image::ImageFormat::Jpeg).unwrap();
+    encoded_png(&whole)
+}
+
+/// How far the tensors are from each other: at most, and on average.
+fn distance(a: &[f32], b: &[f32]) -> (f32, f32) {
+    let sum: f32 = a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum();
+    (furthest(a, b), sum / a.len() as f32)
+}
+
+/// The usual JPEGs are resized before their colours are converted, and decoded at a reduced size
+/// where twice the target's is left. Both stay near what the whole picture gives, even where
+/// writing and saturated edges make it hard; `photo_*.jpg` are 333 x 251.
+#[test]
+fn jpegs_are_decoded_no_larger_than_need_be() {
+    let bodies: [(&str, &[u8]); 4] = [
+        ("4:4:4", include_bytes!("testdata/photo_444.jpg")),
+        ("4:2:2", include_bytes!("testdata/photo_422.jpg")),
+        ("4:2:0", include_bytes!("testdata/photo_420.jpg")),
+        ("restarts", include_bytes!("testdata/photo_restarts.jpg")),
+    ];
+    let bodies = bodies.map(|(name, body)| (name, body, decoded_whole(body)));
+    let check = |spec: &ImageInput, bound: (f32, f32)| {
+        for (name, body, whole) in &bodies {
+            let whole = prepared(spec, whole).tensor;
+            let (most, mean) = distance(&prepared(spec, body).tensor, &whole);
+            let bounded = most <= bound.0 && mean <= bound.1;
+            assert!(bounded, "{name}, {spec:?}: {most} at most, {mean} on average");
+        }
+    };
+    let resized =
+        |size: (u32, u32), resize, filter| ImageInput { filter, ..spec(size.0, size.1, resize) };
+    // Neither reduced nor resized, then not reduced, then by 2, 4 and 8.
+    check(&resized((333, 251), Resize::Stretch, Filter::Lanczos), (4.0, 0.25));
+    check(&resized((400, 300), Resize::Letterbox, Filter::Bicubic), (16.0, 0.5));
+    check(&resized((200, 160), Resize::Cover, Filter::Bilinear), (16.0, 0.5));
+    check(&resized((80, 60), Resize::Letterbox, Filter::Bilinear), (20.0, 0.9));
+    check(&resized((41, 31), Resize::Stretch, Filter::Lanczos), (32.0, 0.9));
+    check(&resized((20, 15), Resize::Cover, Filter::Bicubic), (20.0, 1.2));
+    let nearest = ImageInput { filter: Filter::Nearest, ..spec(41, 31, Resize::Stretch) };
+    check(&nearest, (0.0, 0.0));
+}
+
+#[test]
+fn the_usual_jpegs_take_the_short_way() {
+    let check = |body: &[u8], expected: bool| {
+        let decodes = |file: baseline::Baseline<'_>| file.decode(&[1, 1, 1], &mut Vec::new());
+        assert_eq!(baseline::Baseline::read(body).and_then(decodes).is_some(), expected);
+    };
+    check(include_bytes!("testdata/photo_444.jpg"), true);
+    check(include_bytes!("testdata/photo_422.jpg"), true);
+    check(include_bytes!("testdata/photo_420.jpg"), true);
+    check(include_bytes!("testdata/photo_restarts.jpg"), true);
+    check(include_bytes!("testdata/progressive.jpg"), false);
+    check(include_bytes!("testdata/cmyk.jpg"), false);
+    let whole = include_bytes!("testdata/photo_420.jpg");
+    check(&whole[..whole.len() / 2], false); // The other decoder says what is wrong.
+}
+
 #[test]
 fn types() {
     for yes in ["image/jpeg", "IMAGE/JPG", "image/png; q=1", " image/webp", "application/x-image"] {
@@ -485,6 +546,8 @@ fn beginnings() -> impl Strategy<Value = Vec<u8>> {
         webp(&picture),
         include_bytes!("testdata/progressive.jpg").to_vec(),
         include_bytes!("testdata/cmyk.jpg").to_vec(),
+        include_bytes!("testdata/luma_420.jpg").to_vec(),
+        include_bytes!("testdata/photo_restarts.jpg").to_vec(),
         include_bytes!("testdata/lossy_alpha.webp").to_vec(),
         include_bytes!("testdata/animated.webp").to_vec(),
     ])
