@@ -7,8 +7,12 @@ use super::geometry::Plan;
 /// decoded at a reduced size: Pillow's `reducing_gap` of 2.
 const GAP: f64 = 2.0;
 
+/// How many pixels there must be for each of the model's input if three planes shall be resized
+/// faster than pixels of three channels, which the resizer is better at.
+const WORTH: f64 = 2.5;
+
 /// Decodes the first `wanted` components into the buffer, each no larger than the plan needs.
-/// `None` when the file has a fault.
+/// `None` when the file has a fault, or when it is not worth it.
 pub(super) fn decode(
     file: &Baseline<'_>,
     wanted: usize,
@@ -17,6 +21,9 @@ pub(super) fn decode(
 ) -> Option<Vec<Plane>> {
     let [_, _, width, height] = plan.crop;
     let gaps = (width / f64::from(plan.size.0), height / f64::from(plan.size.1));
+    if wanted > 1 && gap(gaps, (1, 1)) < WORTH {
+        return None;
+    }
     let coarse = || file.components.iter().take(wanted).map(|component| component.coarse);
     let reductions: Vec<usize> = coarse().map(|coarse| reduction(gap(gaps, coarse))).collect();
     let mut planes = file.decode(&reductions, buffer)?;
