@@ -12,11 +12,15 @@ use self::decode::Picture;
 use self::geometry::Plan;
 use crate::serving_json::ImageInput;
 
+mod baseline;
 mod decode;
 mod geometry;
 mod headers;
+mod jpeg;
 mod limits;
+mod planes;
 mod resample;
+mod scratch;
 mod values;
 #[cfg(test)]
 mod tests;
@@ -80,16 +84,41 @@ pub fn prepare(
     content_type: &str,
     body: &[u8],
 ) -> Result<Prepared, PictureError> {
+    let mut tensor = vec![0.0; tensor_len(spec)];
+    let geometry = prepare_into(spec, content_type, body, &mut tensor)?;
+    Ok(Prepared { tensor, shape: values::shape(spec), geometry })
+}
+
+/// As [`prepare`], into a tensor of [`tensor_len`] values that is there already, such as a
+/// picture's part of a batch. All of it is written, whatever it held. After an error its values
+/// mean nothing.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_into(
+    spec: &ImageInput,
+    content_type: &str,
+    body: &[u8],
+    tensor: &mut [f32],
+) -> Result<Geometry, PictureError> {
+    debug_assert_eq!(tensor.len(), tensor_len(spec), "the tensor is of another size");
     if !accepts(content_type) {
         return Err(PictureError::Type { content_type: content_type.to_owned() });
     }
-    let (picture, format) = decode::decode(body)?;
-    let plan = Plan::new(spec, picture.upright_size());
-    let tensor = resample::resample(&picture, spec, &plan, |small| {
-        values::tensor(spec, &plan, picture.channels, small)
-    });
-    let tensor = tensor.map_err(|why| PictureError::Broken { format, why })?;
-    Ok(Prepared { tensor, shape: values::shape(spec), geometry: plan.geometry })
+    scratch::lend(|scratch| {
+        let (picture, format) = decode::decode(body, spec, &mut scratch.pixels)?;
+        let plan = Plan::new(spec, picture.upright_size());
+        let small = resample::resample(&picture, spec, &plan, scratch)
+            .map_err(|why| PictureError::Broken { format, why: why.to_string() })?;
+        values::fill(spec, &plan, picture.pixels.channels(), small, tensor);
+        Ok(plan.geometry)
+    })
+}
+
+/// How many values a picture becomes.
+#[must_use]
+pub fn tensor_len(spec: &ImageInput) -> usize {
+    spec.depth() * spec.height as usize * spec.width as usize
 }
 
 impl PictureError {

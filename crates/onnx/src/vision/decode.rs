@@ -2,37 +2,58 @@
 
 use std::io::Cursor;
 
-use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageError, Limits};
 
-use super::headers::{self, Jpeg};
+use super::baseline::Plane;
 use super::limits::{MAX_ALLOCATION, MAX_BYTES, MAX_PIXELS, MAX_SIDE};
-use super::{Format, PictureError};
+use super::scratch::cleared;
+use super::{Format, PictureError, headers, jpeg};
+use crate::serving_json::ImageInput;
 
-/// A decoded picture, not yet turned upright.
+/// A decoded picture, not yet turned upright. Its pixels are in the buffer.
 pub(super) struct Picture {
-    /// Row by row, a byte a channel.
-    pub(super) pixels: Vec<u8>,
-    /// 1 or 3, one more with alpha.
-    pub(super) channels: usize,
+    pub(super) pixels: Pixels,
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) orientation: Orientation,
 }
 
-pub(super) fn decode(body: &[u8]) -> Result<(Picture, Format), PictureError> {
+/// How pixels lie in the buffer, row by row, a byte a channel.
+pub(super) enum Pixels {
+    /// So many channels side by side: 1 or 3, one more with alpha.
+    Together(usize),
+    /// One plane of light, or that and two of colour.
+    Apart(Vec<Plane>),
+}
+
+impl Pixels {
+    /// How many channels there are once they lie side by side.
+    pub(super) fn channels(&self) -> usize {
+        match self {
+            Self::Together(channels) => *channels,
+            Self::Apart(planes) => planes.len(),
+        }
+    }
+}
+
+/// Decodes into the buffer. What the model wants spares work; what there is, the picture says.
+pub(super) fn decode(
+    body: &[u8],
+    spec: &ImageInput,
+    pixels: &mut Vec<u8>,
+) -> Result<(Picture, Format), PictureError> {
     if body.len() > MAX_BYTES {
         let why = format!("{} bytes, of at most {MAX_BYTES}", body.len());
         return Err(PictureError::TooLarge(why));
     }
     let format = sniff(body)?;
     let picture = match format {
-        Format::Jpeg => jpeg(body),
-        Format::Png => png(body),
-        Format::WebP => webp(body),
+        Format::Jpeg => jpeg::decode(body, spec, pixels),
+        Format::Png => png(body, pixels),
+        Format::WebP => webp(body, pixels),
     };
     Ok((picture?, format))
 }
@@ -51,28 +72,16 @@ fn sniff(body: &[u8]) -> Result<Format, PictureError> {
     }
 }
 
-fn jpeg(body: &[u8]) -> Result<Picture, PictureError> {
-    let decoder = JpegDecoder::new(Cursor::new(body)).map_err(told(Format::Jpeg))?;
-    let header = Jpeg::read(body);
-    let coefficients = 2 * u64::from(header.buffered_components);
-    let bounded = bounded(decoder, Format::Jpeg, coefficients)?;
-    if !header.complete {
-        // The decoder would fill the rest with grey.
-        return Err(broken(Format::Jpeg, "it is cut short"));
-    }
-    read(bounded, Format::Jpeg)
-}
-
-fn png(body: &[u8]) -> Result<Picture, PictureError> {
+fn png(body: &[u8], pixels: &mut Vec<u8>) -> Result<Picture, PictureError> {
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_ALLOCATION);
     let decoder = PngDecoder::with_limits(Cursor::new(body), limits).map_err(told(Format::Png))?;
-    read(bounded(decoder, Format::Png, 0)?, Format::Png)
+    read(bounded(decoder, Format::Png, 0)?, Format::Png, pixels)
 }
 
-fn webp(body: &[u8]) -> Result<Picture, PictureError> {
+fn webp(body: &[u8], pixels: &mut Vec<u8>) -> Result<Picture, PictureError> {
     // The stream inside may claim another size than the container, and is decoded before that
     // shows.
     for (width, height) in headers::webp_frames(body) {
@@ -81,23 +90,35 @@ fn webp(body: &[u8]) -> Result<Picture, PictureError> {
     let decoder = WebPDecoder::new(Cursor::new(body)).map_err(told(Format::WebP))?;
     // A lossless frame is decoded as RGBA, an animation's is then laid on a canvas of RGBA.
     let buffered = if decoder.has_animation() { 8 } else { 4 };
-    read(bounded(decoder, Format::WebP, buffered)?, Format::WebP)
+    read(bounded(decoder, Format::WebP, buffered)?, Format::WebP, pixels)
 }
 
 /// Lets a decoder pass whose picture costs what it may, `buffered` being what it takes for each
 /// pixel besides the result.
 fn bounded<D: ImageDecoder>(decoder: D, format: Format, buffered: u64) -> Result<D, PictureError> {
     let (width, height) = decoder.dimensions();
+    check_cost(format, (width, height), decoder.total_bytes(), buffered)?;
+    Ok(decoder)
+}
+
+/// Refuses a picture that has no pixels, or that takes more memory than it may: `result` for
+/// itself and `buffered` for each pixel.
+pub(super) fn check_cost(
+    format: Format,
+    (width, height): (u32, u32),
+    result: u64,
+    buffered: u64,
+) -> Result<(), PictureError> {
     if width == 0 || height == 0 {
         return Err(broken(format, "it has no pixels"));
     }
     check_size(width, height)?;
-    let bytes = decoder.total_bytes() + u64::from(width) * u64::from(height) * buffered;
+    let bytes = result + u64::from(width) * u64::from(height) * buffered;
     if bytes > MAX_ALLOCATION {
         let why = format!("decoding {width} x {height} takes {bytes} bytes of memory");
         return Err(PictureError::TooLarge(format!("{why}, of at most {MAX_ALLOCATION}")));
     }
-    Ok(decoder)
+    Ok(())
 }
 
 fn check_size(width: u32, height: u32) -> Result<(), PictureError> {
@@ -112,19 +133,22 @@ fn check_size(width: u32, height: u32) -> Result<(), PictureError> {
     Ok(())
 }
 
-fn read(mut decoder: impl ImageDecoder, format: Format) -> Result<Picture, PictureError> {
+fn read(
+    mut decoder: impl ImageDecoder,
+    format: Format,
+    pixels: &mut Vec<u8>,
+) -> Result<Picture, PictureError> {
     let (width, height) = decoder.dimensions();
     let color = decoder.color_type();
     // A picture whose EXIF data are broken is shown as it is.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let size = usize::try_from(decoder.total_bytes()).map_err(|_| broken(format, "too large"))?;
-    let mut pixels = vec![0; size];
-    decoder.read_image(&mut pixels).map_err(told(format))?;
+    decoder.read_image(cleared(pixels, size)).map_err(told(format))?;
     if matches!(color, ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16) {
-        drop_low_bytes(&mut pixels);
+        drop_low_bytes(pixels);
     }
-    let channels = usize::from(color.channel_count());
-    Ok(Picture { pixels, channels, width, height, orientation })
+    let pixels = Pixels::Together(usize::from(color.channel_count()));
+    Ok(Picture { pixels, width, height, orientation })
 }
 
 /// From 16 to 8 bits a channel, in place.
@@ -148,6 +172,6 @@ fn told(format: Format) -> impl Fn(ImageError) -> PictureError {
     }
 }
 
-fn broken(format: Format, why: &str) -> PictureError {
+pub(super) fn broken(format: Format, why: &str) -> PictureError {
     PictureError::Broken { format, why: why.to_owned() }
 }

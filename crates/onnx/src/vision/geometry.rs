@@ -1,5 +1,8 @@
 //! Where a picture lies in the model's input.
 
+use image::metadata::Orientation;
+
+use super::{swapped_if, turns};
 use crate::serving_json::{ImageInput, Resize};
 
 /// How pixels of the model's input are found in the picture: `(input - left) / scale_x`.
@@ -51,6 +54,15 @@ impl Plan {
             }
             Resize::Cover => Self::of(picture, middle(picture, target), target, (0, 0)),
         }
+    }
+
+    /// What is taken and what it is brought to, before the picture is turned upright.
+    pub(super) fn turned_back(&self, orientation: Orientation) -> Self {
+        let turned = turns(orientation);
+        let [left, top, width, height] = self.crop;
+        let (left, top) = swapped_if(turned, (left, top)); // The crop is from the middle.
+        let (width, height) = swapped_if(turned, (width, height));
+        Self { crop: [left, top, width, height], size: swapped_if(turned, self.size), ..*self }
     }
 
     fn of(picture: (u32, u32), crop: [f64; 4], size: (u32, u32), at: (u32, u32)) -> Self {

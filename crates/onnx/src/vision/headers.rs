@@ -2,7 +2,7 @@
 
 const START_OF_IMAGE: u8 = 0xD8;
 const END_OF_IMAGE: u8 = 0xD9;
-const START_OF_SCAN: u8 = 0xDA;
+pub(super) const START_OF_SCAN: u8 = 0xDA;
 const PROGRESSIVE: u8 = 0xC2;
 
 /// What we need of a JPEG.
@@ -17,7 +17,7 @@ impl Jpeg {
     pub(super) fn read(body: &[u8]) -> Self {
         let mut jpeg =
             Self { buffered_components: 0, complete: body.ends_with(&[0xFF, END_OF_IMAGE]) };
-        let mut segments = Segments { rest: body };
+        let mut segments = Segments::new(body);
         let mut frame = (0, 0); // Its marker and components.
         while let Some((marker, payload)) = segments.next() {
             match marker {
@@ -42,12 +42,21 @@ impl Jpeg {
 }
 
 /// The segments of a JPEG: a marker with its payload.
-struct Segments<'b> {
+pub(super) struct Segments<'b> {
     rest: &'b [u8],
 }
 
 impl<'b> Segments<'b> {
-    fn next(&mut self) -> Option<(u8, &'b [u8])> {
+    pub(super) fn new(body: &'b [u8]) -> Self {
+        Self { rest: body }
+    }
+
+    /// What follows the last segment.
+    pub(super) fn rest(&self) -> &'b [u8] {
+        self.rest
+    }
+
+    pub(super) fn next(&mut self) -> Option<(u8, &'b [u8])> {
         let start = self.rest.windows(2).position(|pair| pair[0] == 0xFF && is_marker(pair[1]))?;
         let marker = self.rest[start + 1];
         self.rest = &self.rest[start + 2..];

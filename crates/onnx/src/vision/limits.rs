@@ -12,5 +12,5 @@ pub const MAX_SIDE: u32 = 65_535;
 /// The most memory that decoding may take, the decoded picture included.
 pub const MAX_ALLOCATION: u64 = 512 << 20;
 
-/// How much memory a thread keeps for its next picture.
+/// How much memory a thread keeps for its next picture: enough for one of 1920 x 1080.
 pub(super) const MAX_KEPT: usize = 8 << 20;

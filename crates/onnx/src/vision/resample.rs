@@ -1,88 +1,109 @@
 //! Brings a picture to its size in the model's input, upright.
 
-use std::cell::RefCell;
+use std::error::Error;
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::metadata::Orientation;
 
-use super::decode::Picture;
+use super::baseline::Plane;
+use super::decode::{Picture, Pixels};
 use super::geometry::Plan;
-use super::limits::MAX_KEPT;
+use super::planes::to_rgb;
+use super::scratch::Scratch;
 use super::{swapped_if, turns};
 use crate::serving_json::{Filter, ImageInput};
 
-/// Buffers that the next picture uses again.
-#[derive(Default)]
-struct Scratch {
-    resizer: Resizer,
-    small: Vec<u8>,
-}
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
-/// Hands the pixels of the small upright picture on, with as many channels as the picture has.
+/// The pixels of the small upright picture, with as many channels as the picture has.
 ///
 /// The picture is turned after it was made small, which is cheaper. With [`Filter::Nearest`] the
 /// pixel chosen may thus be the neighbour of the one that turning first would choose.
-pub(super) fn resample<T>(
+pub(super) fn resample<'s>(
     picture: &Picture,
     spec: &ImageInput,
     plan: &Plan,
-    then: impl FnOnce(&[u8]) -> T,
-) -> Result<T, String> {
-    SCRATCH.with_borrow_mut(|scratch| {
-        scratch.resize(picture, spec, plan).map_err(|error| error.to_string())?;
-        let done = if picture.orientation == Orientation::NoTransforms {
-            then(&scratch.small)
-        } else {
-            then(&upright(&scratch.small, picture, plan))
-        };
-        scratch.shrink();
-        Ok(done)
-    })
+    scratch: &'s mut Scratch,
+) -> Result<&'s [u8], Box<dyn Error>> {
+    let task = Task { plan: &plan.turned_back(picture.orientation), filter: spec.filter };
+    match &picture.pixels {
+        Pixels::Together(channels) => task.together(picture, *channels, scratch)?,
+        Pixels::Apart(planes) => task.apart(planes, scratch)?,
+    }
+    if picture.orientation == Orientation::NoTransforms {
+        return Ok(&scratch.small);
+    }
+    upright(&scratch.small, picture, plan, &mut scratch.turned);
+    Ok(&scratch.turned)
 }
 
-impl Scratch {
-    fn resize(
-        &mut self,
+/// What is to be done before the picture is turned.
+struct Task<'p> {
+    plan: &'p Plan,
+    filter: Filter,
+}
+
+impl Task<'_> {
+    fn together(
+        &self,
         picture: &Picture,
-        spec: &ImageInput,
-        plan: &Plan,
-    ) -> Result<(), Box<dyn std::error::Error>> {
-        let pixel = match picture.channels {
+        channels: usize,
+        scratch: &mut Scratch,
+    ) -> Result<(), Box<dyn Error>> {
+        let pixel = match channels {
             1 => PixelType::U8,
             2 => PixelType::U8x2,
             3 => PixelType::U8x3,
             _ => PixelType::U8x4,
         };
-        let turned = turns(picture.orientation);
-        let (width, height) = swapped_if(turned, plan.size);
-        let [left, top, crop_width, crop_height] = plan.crop;
-        let (left, top) = swapped_if(turned, (left, top)); // The crop is from the middle.
-        let (crop_width, crop_height) = swapped_if(turned, (crop_width, crop_height));
-        let options = ResizeOptions::new()
-            .resize_alg(algorithm(spec.filter))
-            .crop(left, top, crop_width, crop_height)
-            .use_alpha(false);
-        let source = ImageRef::new(picture.width, picture.height, &picture.pixels, pixel)?;
-        let pixels = usize::try_from(u64::from(width) * u64::from(height))?;
-        self.small.resize(pixels * pixel.size(), 0);
-        let mut target = Image::from_slice_u8(width, height, &mut self.small, pixel)?;
-        self.resizer.resize(&source, &mut target, &options)?;
+        let source = ImageRef::new(picture.width, picture.height, &scratch.pixels, pixel)?;
+        scratch.small.resize(self.pixels() * channels, 0);
+        self.resize(&source, (1, 1), &mut scratch.resizer, &mut scratch.small)
+    }
+
+    fn apart(&self, planes: &[Plane], scratch: &mut Scratch) -> Result<(), Box<dyn Error>> {
+        let each = self.pixels();
+        scratch.small.resize(each * planes.len(), 0);
+        let apart = match planes {
+            [_] => &mut scratch.small,
+            _ => &mut scratch.apart,
+        };
+        apart.resize(each * planes.len(), 0);
+        for (plane, to) in planes.iter().zip(apart.chunks_exact_mut(each)) {
+            let (width, height) = (u32::try_from(plane.width)?, u32::try_from(plane.height)?);
+            let from = &scratch.pixels[plane.start..][..plane.width * plane.height];
+            let source = ImageRef::new(width, height, from, PixelType::U8)?;
+            self.resize(&source, plane.coarse, &mut scratch.resizer, to)?;
+        }
+        if let [_, _, _] = planes {
+            let (light, colors) = scratch.apart.split_at(each);
+            let (blue, red) = colors.split_at(each);
+            to_rgb([light, blue, red], &mut scratch.small);
+        }
         Ok(())
     }
 
-    /// Gives memory back that only an unusual picture needs.
-    fn shrink(&mut self) {
-        if self.resizer.size_of_internal_buffers() > MAX_KEPT {
-            self.resizer.reset_internal_buffers();
-        }
-        if self.small.capacity() > MAX_KEPT {
-            self.small = Vec::new();
-        }
+    fn pixels(&self) -> usize {
+        self.plan.size.0 as usize * self.plan.size.1 as usize
+    }
+
+    /// Resizes pixels that each stand for so many of the picture. The vertical pass comes first,
+    /// over the crop's columns only, so what lies between the passes has the target's height.
+    fn resize(
+        &self,
+        source: &ImageRef<'_>,
+        coarse: (u8, u8),
+        resizer: &mut Resizer,
+        to: &mut [u8],
+    ) -> Result<(), Box<dyn Error>> {
+        let [left, top, width, height] = self.plan.crop;
+        let (x, y) = (f64::from(coarse.0), f64::from(coarse.1));
+        let options = ResizeOptions::new()
+            .resize_alg(algorithm(self.filter))
+            .crop(left / x, top / y, width / x, height / y)
+            .use_alpha(false);
+        let (width, height) = self.plan.size;
+        let mut target = Image::from_slice_u8(width, height, to, source.pixel_type())?;
+        Ok(resizer.resize(source, &mut target, &options)?)
     }
 }
 
@@ -97,11 +118,13 @@ fn algorithm(filter: Filter) -> ResizeAlg {
 }
 
 /// Turns and mirrors pixels as EXIF says.
-fn upright(small: &[u8], picture: &Picture, plan: &Plan) -> Vec<u8> {
+fn upright(small: &[u8], picture: &Picture, plan: &Plan, turned: &mut Vec<u8>) {
     let (upright_width, upright_height) = (plan.size.0 as usize, plan.size.1 as usize);
     let (width, height) = swapped_if(turns(picture.orientation), (upright_width, upright_height));
     let (right, bottom) = (width - 1, height - 1);
-    let mut turned = Vec::with_capacity(small.len());
+    let channels = picture.pixels.channels();
+    turned.clear();
+    turned.reserve(small.len());
     for y in 0..upright_height {
         for x in 0..upright_width {
             let (from_x, from_y) = match picture.orientation {
@@ -114,9 +137,8 @@ fn upright(small: &[u8], picture: &Picture, plan: &Plan) -> Vec<u8> {
                 Orientation::Rotate270FlipH => (right - y, bottom - x),
                 Orientation::Rotate270 => (right - y, x),
             };
-            let start = (from_y * width + from_x) * picture.channels;
-            turned.extend_from_slice(&small[start..start + picture.channels]);
+            let start = (from_y * width + from_x) * channels;
+            turned.extend_from_slice(&small[start..start + channels]);
         }
     }
-    turned
 }

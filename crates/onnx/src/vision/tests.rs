@@ -298,6 +298,129 @@ fn resampling_is_pillows() {
 }
 
 #[test]
+fn a_batch_is_written_side_by_side() {
+    let pictures = [png(&scene(40, 9)), jpeg(&scene(9, 40)), webp(&scene(20, 20))];
+    for (channels, layout) in [
+        (Channels::Rgb, Layout::Nchw),
+        (Channels::Bgr, Layout::Nchw),
+        (Channels::Bgr, Layout::Nhwc),
+        (Channels::Gray, Layout::Nhwc),
+    ] {
+        let spec = ImageInput { channels, layout, ..spec(16, 12, Resize::Letterbox) };
+        let each = tensor_len(&spec);
+        let mut batch = vec![f32::NAN; pictures.len() * each]; // Whatever was there is gone.
+        for (body, tensor) in pictures.iter().zip(batch.chunks_exact_mut(each)) {
+            let geometry = prepare_into(&spec, "image/png", body, tensor).unwrap();
+            let alone = prepared(&spec, body);
+            assert_eq!((tensor, geometry), (alone.tensor.clone().as_mut_slice(), alone.geometry));
+            assert_eq!(alone.shape.iter().product::<usize>(), each);
+        }
+    }
+}
+
+#[test]
+fn a_huge_picture_leaves_no_buffers_behind() {
+    let kept = |side: u32| {
+        let body = png(&RgbImage::from_pixel(side, side, image::Rgb([9; 3])));
+        prepared(&spec(64, 64, Resize::Stretch), &body);
+        scratch::lend(|scratch| scratch.size())
+    };
+    let usual = kept(700);
+    assert!(usual >= 700 * 700 * 3, "an usual picture's are kept: {usual}");
+    assert!(kept(1700) <= limits::MAX_KEPT);
+    assert!(kept(700) >= usual, "and again after it");
+    // What is at fault does not matter.
+    let mut body = png(&RgbImage::from_fn(1700, 1700, |x, y| {
+        image::Rgb([x.to_le_bytes()[0], y.to_le_bytes()[0], 0])
+    }));
+    body.truncate(body.len() / 2);
+    assert_eq!(refused(&body).0, 400);
+    assert!(scratch::lend(|scratch| scratch.size()) <= limits::MAX_KEPT);
+}
+
+/// What Pillow 13 makes of `testdata/luma_*.jpg`, of each way to store less colour than light.
+#[test]
+fn gray_of_a_jpeg_is_its_luma() {
+    let check = |name: &str, body: &[u8], gray: &[u8]| {
+        let plain = ImageInput { layout: Layout::Nhwc, ..spec(37, 23, Resize::Stretch) };
+        let wanted = ImageInput { channels: Channels::Gray, ..plain };
+        let expected: Vec<f32> = gray.iter().copied().map(f32::from).collect();
+        let most = furthest(&prepared(&wanted, body).tensor, &expected);
+        assert!(most <= 1.0, "{name}: {most}");
+    };
+    check("4:4:4", include_bytes!("testdata/luma_444.jpg"), include_bytes!("testdata/luma_444.l"));
+    check("4:2:2", include_bytes!("testdata/luma_422.jpg"), include_bytes!("testdata/luma_422.l"));
+    check("4:2:0", include_bytes!("testdata/luma_420.jpg"), include_bytes!("testdata/luma_420.l"));
+    check(
+        "progressive",
+        include_bytes!("testdata/luma_progressive.jpg"),
+        include_bytes!("testdata/luma_progressive.l"),
+    );
+}
+
+/// What the other decoder makes of the whole file, as a PNG.
+fn decoded_whole(body: &[u8]) -> Vec<u8> {
+    let whole = image::load_from_memory_with_format(body, image::ImageFormat::Jpeg).unwrap();
+    encoded_png(&whole)
+}
+
+/// How far the tensors are from each other: at most, and on average.
+fn distance(a: &[f32], b: &[f32]) -> (f32, f32) {
+    let sum: f32 = a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum();
+    (furthest(a, b), sum / a.len() as f32)
+}
+
+/// The usual JPEGs are resized before their colours are converted where they are much larger than
+/// the target, and decoded at a reduced size where twice the target's is left. Both stay near what the whole picture gives, even where
+/// writing and saturated edges make it hard; `photo_*.jpg` are 333 x 251.
+#[test]
+fn jpegs_are_decoded_no_larger_than_need_be() {
+    let bodies: [(&str, &[u8]); 4] = [
+        ("4:4:4", include_bytes!("testdata/photo_444.jpg")),
+        ("4:2:2", include_bytes!("testdata/photo_422.jpg")),
+        ("4:2:0", include_bytes!("testdata/photo_420.jpg")),
+        ("restarts", include_bytes!("testdata/photo_restarts.jpg")),
+    ];
+    let bodies = bodies.map(|(name, body)| (name, body, decoded_whole(body)));
+    let check = |spec: &ImageInput, bound: (f32, f32)| {
+        for (name, body, whole) in &bodies {
+            let whole = prepared(spec, whole).tensor;
+            let (most, mean) = distance(&prepared(spec, body).tensor, &whole);
+            let bounded = most <= bound.0 && mean <= bound.1;
+            assert!(bounded, "{name}, {spec:?}: {most} at most, {mean} on average");
+        }
+    };
+    let resized =
+        |size: (u32, u32), resize, filter| ImageInput { filter, ..spec(size.0, size.1, resize) };
+    // Not worth it, then in its own colours, then reduced by 2, 4 and 8.
+    check(&resized((333, 251), Resize::Stretch, Filter::Lanczos), (0.0, 0.0));
+    check(&resized((140, 110), Resize::Letterbox, Filter::Bicubic), (0.0, 0.0));
+    check(&resized((120, 90), Resize::Letterbox, Filter::Bilinear), (16.0, 0.6));
+    check(&resized((90, 70), Resize::Cover, Filter::Lanczos), (16.0, 0.6));
+    check(&resized((80, 60), Resize::Letterbox, Filter::Bilinear), (20.0, 0.9));
+    check(&resized((41, 31), Resize::Stretch, Filter::Lanczos), (32.0, 0.9));
+    check(&resized((20, 15), Resize::Cover, Filter::Bicubic), (20.0, 1.2));
+    let nearest = ImageInput { filter: Filter::Nearest, ..spec(41, 31, Resize::Stretch) };
+    check(&nearest, (0.0, 0.0));
+}
+
+#[test]
+fn the_usual_jpegs_take_the_short_way() {
+    let check = |body: &[u8], expected: bool| {
+        let decodes = |file: baseline::Baseline<'_>| file.decode(&[1, 1, 1], &mut Vec::new());
+        assert_eq!(baseline::Baseline::read(body).and_then(decodes).is_some(), expected);
+    };
+    check(include_bytes!("testdata/photo_444.jpg"), true);
+    check(include_bytes!("testdata/photo_422.jpg"), true);
+    check(include_bytes!("testdata/photo_420.jpg"), true);
+    check(include_bytes!("testdata/photo_restarts.jpg"), true);
+    check(include_bytes!("testdata/progressive.jpg"), false);
+    check(include_bytes!("testdata/cmyk.jpg"), false);
+    let whole = include_bytes!("testdata/photo_420.jpg");
+    check(&whole[..whole.len() / 2], false); // The other decoder says what is wrong.
+}
+
+#[test]
 fn types() {
     for yes in ["image/jpeg", "IMAGE/JPG", "image/png; q=1", " image/webp", "application/x-image"] {
         assert!(accepts(yes), "{yes}");
@@ -424,6 +547,8 @@ fn beginnings() -> impl Strategy<Value = Vec<u8>> {
         webp(&picture),
         include_bytes!("testdata/progressive.jpg").to_vec(),
         include_bytes!("testdata/cmyk.jpg").to_vec(),
+        include_bytes!("testdata/luma_420.jpg").to_vec(),
+        include_bytes!("testdata/photo_restarts.jpg").to_vec(),
         include_bytes!("testdata/lossy_alpha.webp").to_vec(),
         include_bytes!("testdata/animated.webp").to_vec(),
     ])
@@ -453,6 +578,29 @@ proptest! {
             }
         }
         drop(prepare(&spec(8, 8, Resize::Cover), "image/png", &body));
+        let gray = ImageInput { channels: Channels::Gray, ..spec(8, 8, Resize::Stretch) };
+        drop(prepare(&gray, "image/png", &body));
+    }
+
+    /// A damaged file's missing pixels are nobody else's.
+    #[test]
+    fn nothing_is_left_of_the_picture_before(
+        mut body in beginnings(),
+        hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+    ) {
+        for (place, byte) in hits {
+            if !body.is_empty() {
+                let place = place.index(body.len());
+                body[place] = byte;
+            }
+        }
+        let spec = spec(24, 16, Resize::Stretch);
+        let after = |byte: u8| {
+            let before = RgbImage::from_pixel(32, 32, image::Rgb([byte; 3]));
+            prepared(&spec, &png(&before));
+            prepare(&spec, "image/png", &body)
+        };
+        prop_assert_eq!(after(0), after(255));
     }
 
     #[test]

@@ -16,26 +16,33 @@ pub(super) fn shape(spec: &ImageInput) -> Vec<usize> {
 }
 
 /// Fills the tensor from the small upright picture, of `channels` bytes a pixel.
-pub(super) fn tensor(spec: &ImageInput, plan: &Plan, channels: usize, small: &[u8]) -> Vec<f32> {
+pub(super) fn fill(
+    spec: &ImageInput,
+    plan: &Plan,
+    channels: usize,
+    small: &[u8],
+    tensor: &mut [f32],
+) {
     match channels {
-        1 => fill::<1>(spec, plan, small),
-        2 => fill::<2>(spec, plan, small),
-        3 => fill::<3>(spec, plan, small),
-        _ => fill::<4>(spec, plan, small),
+        1 => fill_from::<1>(spec, plan, small, tensor),
+        2 => fill_from::<2>(spec, plan, small, tensor),
+        3 => fill_from::<3>(spec, plan, small, tensor),
+        _ => fill_from::<4>(spec, plan, small, tensor),
     }
 }
 
-fn fill<const N: usize>(spec: &ImageInput, plan: &Plan, small: &[u8]) -> Vec<f32> {
+fn fill_from<const N: usize>(spec: &ImageInput, plan: &Plan, small: &[u8], tensor: &mut [f32]) {
     let (pixels, _) = small.as_chunks::<N>();
     let tables = [0, 1, 2].map(|channel| table(spec, channel));
     let is_gray = N < 3;
     let canvas = Canvas::new(spec, plan, pixels);
-    let (empty, pad) = (Vec::new(), spec.pad[0]);
     match (spec.channels, spec.layout) {
-        (Channels::Gray, _) if is_gray => canvas.plane(empty, pad, &tables[0], |pixel| pixel[0]),
-        (Channels::Gray, _) => canvas.plane(empty, pad, &tables[0], luma),
-        (Channels::Rgb | Channels::Bgr, Layout::Nchw) => canvas.planes(empty, spec, &tables),
-        (Channels::Rgb | Channels::Bgr, Layout::Nhwc) => canvas.interleaved(spec, &tables),
+        (Channels::Gray, _) if is_gray => {
+            canvas.plane(tensor, spec.pad[0], &tables[0], |pixel| pixel[0]);
+        }
+        (Channels::Gray, _) => canvas.plane(tensor, spec.pad[0], &tables[0], luma),
+        (Channels::Rgb | Channels::Bgr, Layout::Nchw) => canvas.planes(tensor, spec, &tables),
+        (Channels::Rgb | Channels::Bgr, Layout::Nhwc) => canvas.interleaved(tensor, spec, &tables),
     }
 }
 
@@ -51,10 +58,9 @@ fn place(channels: Channels, channel: usize, of: usize) -> usize {
 /// The model's input with the small picture on it.
 struct Canvas<'p, const N: usize> {
     width: usize,
-    height: usize,
     left: usize,
     top: usize,
-    small_width: usize,
+    small_size: (usize, usize),
     small: &'p [[u8; N]],
 }
 
@@ -62,63 +68,68 @@ impl<'p, const N: usize> Canvas<'p, N> {
     fn new(spec: &ImageInput, plan: &Plan, small: &'p [[u8; N]]) -> Self {
         Self {
             width: spec.width as usize,
-            height: spec.height as usize,
             left: plan.at.0 as usize,
             top: plan.at.1 as usize,
-            small_width: plan.size.0 as usize,
+            small_size: (plan.size.0 as usize, plan.size.1 as usize),
             small,
         }
     }
 
     /// All channels, one after the other.
-    fn planes(&self, mut tensor: Vec<f32>, spec: &ImageInput, tables: &[Table; 3]) -> Vec<f32> {
-        tensor.reserve_exact(3 * self.width * self.height);
-        for (channel, (pad, table)) in spec.pad.into_iter().zip(tables).enumerate() {
+    fn planes(&self, tensor: &mut [f32], spec: &ImageInput, tables: &[Table; 3]) {
+        let planes = tensor.chunks_exact_mut(tensor.len() / 3);
+        for (channel, (plane, table)) in planes.zip(tables).enumerate() {
+            let pad = spec.pad[channel];
             // The place is known when the loop over the pixels is compiled, which makes it fast.
-            tensor = match place(spec.channels, channel, N) {
-                0 => self.plane(tensor, pad, table, |pixel| pixel[0]),
-                1 => self.plane(tensor, pad, table, |pixel| pixel[1.min(N - 1)]),
-                _ => self.plane(tensor, pad, table, |pixel| pixel[2.min(N - 1)]),
-            };
+            match place(spec.channels, channel, N) {
+                0 => self.plane(plane, pad, table, |pixel| pixel[0]),
+                1 => self.plane(plane, pad, table, |pixel| pixel[1.min(N - 1)]),
+                _ => self.plane(plane, pad, table, |pixel| pixel[2.min(N - 1)]),
+            }
         }
-        tensor
     }
 
-    /// Adds one channel of all the pixels.
-    fn plane(
-        &self,
-        mut tensor: Vec<f32>,
-        pad: u8,
-        table: &Table,
-        sample: impl Fn(&[u8; N]) -> u8,
-    ) -> Vec<f32> {
-        let pad = table[usize::from(pad)];
-        let start = tensor.len();
-        tensor.reserve(self.width * self.height);
-        let right = self.width - self.left - self.small_width;
-        tensor.resize(start + self.top * self.width, pad);
-        for row in self.small.chunks_exact(self.small_width) {
-            tensor.resize(tensor.len() + self.left, pad);
-            tensor.extend(row.iter().map(|pixel| table[usize::from(sample(pixel))]));
-            tensor.resize(tensor.len() + right, pad);
+    /// One channel of all the pixels.
+    fn plane(&self, plane: &mut [f32], pad: u8, table: &Table, sample: impl Fn(&[u8; N]) -> u8) {
+        for (to, from) in self.rows(plane, table[usize::from(pad)]) {
+            for (to, pixel) in to.iter_mut().zip(from) {
+                *to = table[usize::from(sample(pixel))];
+            }
         }
-        tensor.resize(start + self.height * self.width, pad);
-        tensor
     }
 
     /// All channels, pixel by pixel.
-    fn interleaved(&self, spec: &ImageInput, tables: &[Table; 3]) -> Vec<f32> {
+    fn interleaved(&self, tensor: &mut [f32], spec: &ImageInput, tables: &[Table; 3]) {
         let places = [0, 1, 2].map(|channel| place(spec.channels, channel, N));
         let values = |channel: usize, pixel: u8| tables[channel][usize::from(pixel)];
         let pad = [0, 1, 2].map(|channel| values(channel, spec.pad[channel]));
-        let mut tensor = vec![pad; self.width * self.height];
-        let rows = tensor.chunks_exact_mut(self.width).skip(self.top);
-        for (to, from) in rows.zip(self.small.chunks_exact(self.small_width)) {
-            for (to, pixel) in to[self.left..].iter_mut().zip(from) {
+        let (pixels, _) = tensor.as_chunks_mut::<3>();
+        for (to, from) in self.rows(pixels, pad) {
+            for (to, pixel) in to.iter_mut().zip(from) {
                 *to = [0, 1, 2].map(|channel| values(channel, pixel[places[channel]]));
             }
         }
-        tensor.into_flattened()
+    }
+
+    /// The rows that the picture covers, with its own. The rest becomes padding.
+    fn rows<'t, T: Copy>(
+        &self,
+        all: &'t mut [T],
+        pad: T,
+    ) -> impl Iterator<Item = (&'t mut [T], &'p [[u8; N]])> {
+        let (width, height) = self.small_size;
+        let (left, right) = (self.left, self.left + width);
+        let (above, rest) = all.split_at_mut(self.top * self.width);
+        let (covered, below) = rest.split_at_mut(height * self.width);
+        above.fill(pad);
+        below.fill(pad);
+        covered.chunks_exact_mut(self.width).zip(self.small.chunks_exact(width)).map(
+            move |(to, from)| {
+                to[..left].fill(pad);
+                to[right..].fill(pad);
+                (&mut to[left..right], from)
+            },
+        )
     }
 }
 

@@ -58,6 +58,47 @@ def scene() -> None:
         (HERE / f"scene_{name}.rgb").write_bytes(picture.resize((16, 9), how).tobytes())
 
 
+def luma() -> None:
+    """JPEGs and what Pillow decodes of them when asked for their luma alone."""
+    picture = Image.open(HERE / "scene.png").crop((5, 3, 42, 26))
+    kinds = {"444": {"subsampling": 0}, "422": {"subsampling": 1}, "420": {"subsampling": 2}}
+    for name, how in {**kinds, "progressive": {"progressive": True}}.items():
+        picture.save(HERE / f"luma_{name}.jpg", quality=85, **how)
+        with Image.open(HERE / f"luma_{name}.jpg") as stored:
+            stored.draft("L", stored.size)
+            (HERE / f"luma_{name}.l").write_bytes(stored.tobytes())
+
+
+def photo() -> None:
+    """JPEGs of something like a photograph: slopes, grain, edges, writing."""
+    from random import Random
+
+    from PIL import ImageDraw, ImageFilter
+
+    random, size = Random(4), (333, 251)
+    slopes = [Image.linear_gradient("L").rotate(40 * turn).resize(size) for turn in range(3)]
+    picture = Image.merge("RGB", slopes)
+    draw = ImageDraw.Draw(picture)
+    for number in range(30):
+        x, y, side = random.randrange(333), random.randrange(251), random.randrange(5, 60)
+        colour = tuple(random.randrange(256) for _ in "rgb")
+        shape = draw.ellipse if number % 2 else draw.rectangle
+        shape([x, y, x + side, y + side], outline=colour, fill=colour if number % 3 else None)
+        draw.text((x, y), f"sagebrush {number}", fill=colour)
+    grain = bytes(random.randrange(24) for _ in range(333 * 251))
+    picture.paste((0, 0, 0), mask=Image.frombytes("L", size, grain))
+    picture = picture.filter(ImageFilter.GaussianBlur(0.7))
+    for name, how in {
+        "444": {"subsampling": 0},
+        "422": {"subsampling": 1},
+        "420": {"subsampling": 2},
+        "restarts": {"subsampling": 2, "restart_marker_blocks": 7},
+    }.items():
+        picture.save(HERE / f"photo_{name}.jpg", quality=85, **how)
+
+
 flat()
 scene()
+luma()
+photo()
 print("Pillow", __version__)
