@@ -188,7 +188,11 @@ impl Baseline<'_> {
         let bases = Bases::new();
         let scan = Scan { file: self, tables, planes: &planes, reductions, bases };
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") {
+        let is_fit = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2");
+        #[cfg(target_arch = "x86_64")]
+        if is_fit {
             // SAFETY: the processor has what the function needs.
             unsafe { scan.decode_avx2(buffer) }?;
             return Some(planes);
