@@ -28,6 +28,15 @@ pub(crate) fn decode(
     Ok(smallvec![port.fit_shape(header.shape)?])
 }
 
+/// An array for the only input as it lies in the body, if it is of the input's type and begins
+/// where such values may. `None`: [`decode`] it.
+pub(crate) fn lend<'b>(ports: &[Port], body: &'b [u8]) -> Option<(Shapes, Values<'b>)> {
+    let [port] = ports else { return None };
+    let (header, bytes) = open(body).ok()?;
+    let values = lent(header.descr, bytes).filter(|values| values.dtype() == port.dtype())?;
+    Some((smallvec![port.fit_shape(header.shape).ok()?], values))
+}
+
 /// Writes the first output.
 pub(crate) fn encode(outputs: &[Output<'_>]) -> Result<Vec<u8>, FormatError> {
     let Some(output) = outputs.first() else {
@@ -137,6 +146,19 @@ macro_rules! types {
                     convert(values.iter().map(|value| <$type>::from_le_bytes(*value)), into)
                 })*
                 (_, into) => convert(bytes.iter().map(|byte| *byte != 0), into),
+            }
+        }
+
+        /// The values of a description, where they lie.
+        fn lent<'b>(descr: &str, bytes: &'b [u8]) -> Option<Values<'b>> {
+            match descr {
+                _ if cfg!(target_endian = "big") => None,
+                $($descr => {
+                    // SAFETY: Any bytes are numbers of this type.
+                    let (before, values, after) = unsafe { bytes.align_to::<$type>() };
+                    (before.is_empty() && after.is_empty()).then_some(Values::$variant(values))
+                })*
+                _ => None,
             }
         }
 

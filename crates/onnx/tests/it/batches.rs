@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use image::{ImageFormat, Rgb, RgbImage};
 use proptest::prelude::*;
 use sagebrush_core::logs::MemoryLog;
@@ -288,6 +289,24 @@ async fn classifiers_answer_batches_as_rows() {
             let (body, alone) = (String::from_utf8(body).unwrap(), alone.1);
             assert!(close(&body, &String::from_utf8(alone).unwrap()), "{model}: {body}");
         }
+    }
+}
+
+/// A single array is taken from where it lies in the body, if it may lie there.
+#[tokio::test]
+async fn arrays_answer_wherever_they_lie() {
+    let Launched { worker, .. } = launch("identity_uint8", &[]).await;
+    let bytes = npy(&[vec![1, 2], vec![255, 0]]);
+    let answer = invoke(&*worker, call(NPY, bytes)).await.unwrap();
+    assert!(answer.payload.body.ends_with(&[1, 2, 255, 0]), "{answer:?}");
+    let Launched { worker, .. } = launch("identity_float", &[]).await;
+    let mut row = call("text/csv", "0.5,-2");
+    row.accept = Some(NPY.to_owned());
+    let array = invoke(&*worker, row).await.unwrap().payload.body;
+    for shift in 0..8 {
+        let body = Bytes::from([vec![0; shift], array.to_vec()].concat()).slice(shift..);
+        let answer = invoke(&*worker, call(NPY, body)).await.unwrap();
+        assert_eq!(answer.payload.body, array, "shifted by {shift}");
     }
 }
 
