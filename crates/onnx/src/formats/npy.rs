@@ -1,5 +1,7 @@
 //! `application/x-npy`: one array as `numpy.save` writes it.
 
+use std::io::Write as _;
+
 use half::f16;
 use smallvec::smallvec;
 
@@ -91,23 +93,22 @@ struct Header<'a> {
 
 impl<'a> Header<'a> {
     fn parse(text: &'a str) -> Option<Self> {
-        let descr = field(text, "descr")?.strip_prefix('\'')?.split('\'').next()?;
-        let order = field(text, "fortran_order")?;
+        let descr = field(text, "'descr'")?.strip_prefix('\'')?.split('\'').next()?;
+        let order = field(text, "'fortran_order'")?;
         let fortran_order = order.starts_with("True");
         if !fortran_order && !order.starts_with("False") {
             return None;
         }
-        let shape = field(text, "shape")?.strip_prefix('(')?.split(')').next()?;
+        let shape = field(text, "'shape'")?.strip_prefix('(')?.split(')').next()?;
         let sizes = shape.split(',').map(str::trim).filter(|size| !size.is_empty());
         let shape = sizes.map(|size| size.parse().ok()).collect::<Option<_>>()?;
         Some(Self { descr, fortran_order, shape })
     }
 }
 
-/// What stands behind `'key':`.
+/// What stands behind `'key':`; the key comes with its quotes.
 fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    let at = text.find(&format!("'{key}'"))?;
-    let behind = text.get(at + key.len() + 2..)?;
+    let (_, behind) = text.split_once(key)?;
     Some(behind.trim_start().strip_prefix(':')?.trim_start())
 }
 
@@ -162,14 +163,15 @@ macro_rules! types {
             }
         }
 
-        fn bytes(values: Values<'_>) -> Option<Vec<u8>> {
+        fn put_bytes(values: Values<'_>, out: &mut Vec<u8>) -> Option<()> {
             match values {
                 $(Values::$variant(values) => {
-                    Some(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+                    out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
                 })*
-                Values::Bool(values) => Some(values.iter().map(|value| u8::from(*value)).collect()),
-                Values::Str(_) => None,
+                Values::Bool(values) => out.extend(values.iter().map(|value| u8::from(*value))),
+                Values::Str(_) => return None,
             }
+            Some(())
         }
 
         fn descr(dtype: Dtype) -> Option<&'static str> {
@@ -212,17 +214,24 @@ fn convert_into<T: Element, U: Element>(
 
 fn write(shape: &[usize], values: Values<'_>) -> Option<Vec<u8>> {
     const ALIGNMENT: usize = 64;
-    let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
+    const LONGEST_VALUE: usize = 8;
     let descr = descr(values.dtype())?;
-    let mut header = format!(
-        "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}",
-        sizes.trim_end()
-    );
-    let unpadded = MAGIC.len() + 4 + header.len() + 1; // The version, the length, the line's end.
-    header.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(ALIGNMENT) - unpadded));
-    header.push('\n');
-    let length = u16::try_from(header.len()).ok()?; // 65,535 bytes: thousands of dimensions.
-    Some([MAGIC, &[1, 0], &length.to_le_bytes(), header.as_bytes(), &bytes(values)?].concat())
+    let mut out = Vec::with_capacity(2 * ALIGNMENT + LONGEST_VALUE * values.len());
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&[1, 0, 0, 0]); // The version, and the header's length later.
+    let header = out.len();
+    write!(out, "{{'descr': '{descr}', 'fortran_order': False, 'shape': (").ok()?;
+    for (axis, size) in shape.iter().enumerate() {
+        let space = if axis > 0 { " " } else { "" };
+        write!(out, "{space}{size},").ok()?;
+    }
+    out.extend_from_slice(b"), }");
+    out.resize((out.len() + 1).next_multiple_of(ALIGNMENT) - 1, b' ');
+    out.push(b'\n');
+    let length = u16::try_from(out.len() - header).ok()?; // 65,535: thousands of dimensions.
+    out[header - 2..header].copy_from_slice(&length.to_le_bytes());
+    put_bytes(values, &mut out)?;
+    Some(out)
 }
 
 #[cfg(test)]
