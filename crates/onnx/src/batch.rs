@@ -41,13 +41,15 @@ struct Batch<'c> {
     calls: &'c [Call],
     /// In the order of `calls`.
     answers: Vec<Option<Answer>>,
-    runs: Vec<Run>,
+    runs: Vec<Run<'c>>,
 }
 
 /// Calls that the model can answer in one run.
-struct Run {
+struct Run<'c> {
     /// The values of each input, call after call.
     inputs: SmallVec<[Data; 2]>,
+    /// The values of the only input, if they are the body of the only call.
+    lent: Option<Values<'c>>,
     /// The shape of each input for all calls together.
     shapes: Shapes,
     members: SmallVec<[Member; 1]>,
@@ -66,7 +68,7 @@ struct Member {
     read_at: Instant,
 }
 
-impl Batch<'_> {
+impl<'c> Batch<'c> {
     /// Reads a call's payload into a run.
     fn read(&mut self, index: usize) {
         let call = &self.calls[index];
@@ -75,7 +77,14 @@ impl Batch<'_> {
             self.answers[index] = Some(Err(WorkerError::TimedOut));
             return;
         }
-        let goes_on = |run: &mut Run| run.n_rows.is_some();
+        if self.calls.len() == 1
+            && let Some((request, shapes, values)) = self.served.lend(call)
+        {
+            let own = Run::of_one(index, request, shapes, began);
+            self.runs.push(Run { lent: Some(values), ..own });
+            return;
+        }
+        let goes_on = |run: &mut Run<'_>| run.n_rows.is_some();
         let mut run = self.runs.pop_if(goes_on).unwrap_or_else(|| Run::new(self.served));
         let before: SmallVec<[usize; 2]> = run.inputs.iter().map(Data::len).collect();
         match shielded(call, || self.served.read(call, &mut run.inputs)) {
@@ -95,7 +104,7 @@ impl Batch<'_> {
 
     /// Puts a run of one call, whose values stand in `last` behind those of `before`, where it
     /// belongs.
-    fn join(&mut self, mut last: Run, before: &[usize], mut own: Run) {
+    fn join(&mut self, mut last: Run<'c>, before: &[usize], mut own: Run<'c>) {
         let joins = self.served.takes_batches();
         if last.members.is_empty() {
             own.inputs = last.inputs;
@@ -122,9 +131,10 @@ impl Batch<'_> {
         }
     }
 
-    fn answer(&mut self, run: &Run) {
+    fn answer(&mut self, run: &Run<'_>) {
         let why = match run.members.as_slice() {
-            [only] => return self.answer_alone(run, only, only.read_at),
+            [only] if self.calls.len() == 1 => return self.answer_alone(run, only, only.read_at),
+            [only] => return self.answer_alone(run, only, Instant::now()),
             _ => match self.answer_together(run) {
                 Ok(()) => return,
                 Err(why) => why,
@@ -141,7 +151,7 @@ impl Batch<'_> {
     }
 
     /// Answers all calls of a run, or none of them and says why.
-    fn answer_together(&mut self, run: &Run) -> Result<(), String> {
+    fn answer_together(&mut self, run: &Run<'_>) -> Result<(), String> {
         let n_rows = run.n_rows.unwrap_or_default();
         let began = Instant::now();
         let first = &self.calls[run.members[0].index];
@@ -162,7 +172,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn answer_alone(&mut self, run: &Run, member: &Member, began: Instant) {
+    fn answer_alone(&mut self, run: &Run<'_>, member: &Member, began: Instant) {
         let call = &self.calls[member.index];
         if began >= call.deadline {
             self.answers[member.index] = Some(Err(WorkerError::TimedOut));
@@ -192,11 +202,11 @@ impl Batch<'_> {
     }
 }
 
-impl Run {
+impl<'c> Run<'c> {
     fn new(served: &Served) -> Self {
         let inputs = served.model.inputs.iter().map(|port| Data::empty(port.dtype())).collect();
         let (shapes, members) = (Shapes::new(), SmallVec::new());
-        Self { inputs, shapes, members, n_rows: None }
+        Self { inputs, lent: None, shapes, members, n_rows: None }
     }
 
     /// A run of one call, whose values are elsewhere.
@@ -206,7 +216,8 @@ impl Run {
         let n_rows = common_rows(&shapes);
         let rows = n_rows.unwrap_or_default();
         let member = Member { index, request, first_row: 0, n_rows: rows, pre, read_at };
-        Self { inputs: SmallVec::new(), shapes, members: smallvec![member], n_rows }
+        let (inputs, members) = (SmallVec::new(), smallvec![member]);
+        Self { inputs, lent: None, shapes, members, n_rows }
     }
 
     /// Whether the rows of another run can be computed with these.
@@ -235,6 +246,9 @@ impl Run {
 
     /// The inputs of all calls.
     fn all(&self) -> SmallVec<[(Shape, Values<'_>); 2]> {
+        if let Some(lent) = self.lent {
+            return self.shapes.iter().map(|shape| (shape.clone(), lent)).collect();
+        }
         let inputs = self.shapes.iter().zip(&self.inputs);
         inputs.map(|(shape, data)| (shape.clone(), data.values())).collect()
     }

@@ -25,7 +25,7 @@ use smallvec::SmallVec;
 
 use crate::model::Output;
 use crate::port::{Mismatch, Port};
-use crate::tensor::{Data, Scalar, Shape};
+use crate::tensor::{Data, Scalar, Shape, Values};
 
 /// What the formats can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +130,18 @@ pub fn decode(
         Format::Csv => Ok(Request { shapes: csv::decode(ports, body, into)?, form: Form::Rows }),
         Format::Json => json::decode(ports, body, into),
         Format::Npy => Ok(Request { shapes: npy::decode(ports, body, into)?, form: Form::Rows }),
+    }
+}
+
+/// A payload that is what the model takes as it stands, if it is. `None`: [`decode`] it.
+pub(crate) fn lend<'b>(
+    format: Format,
+    ports: &[Port],
+    body: &'b [u8],
+) -> Option<(Shapes, Values<'b>)> {
+    match format {
+        Format::Csv | Format::Json => None,
+        Format::Npy => npy::lend(ports, body),
     }
 }
 

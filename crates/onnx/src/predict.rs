@@ -152,6 +152,15 @@ impl Served {
         Ok((Request { format, form: request.form, geometry: None }, request.shapes))
     }
 
+    /// As [`Served::read`], for a payload that need not be copied. `None` for all others.
+    pub(crate) fn lend<'c>(&self, call: &'c Call) -> Option<(Request, Shapes, Values<'c>)> {
+        let Payload { content_type, body } = &call.payload;
+        let of = Format::of(content_type.as_deref()?)?;
+        let (shapes, values) = formats::lend(of, &self.model.inputs, body)?;
+        let format = self.answer_format(call).ok()?;
+        Some((Request { format, form: Form::Rows, geometry: None }, shapes, values))
+    }
+
     fn read_picture(
         &self,
         content_type: &str,

@@ -1,5 +1,7 @@
 //! `application/x-npy`: one array as `numpy.save` writes it.
 
+use std::io::Write as _;
+
 use half::f16;
 use smallvec::smallvec;
 
@@ -26,6 +28,15 @@ pub(crate) fn decode(
         port.refuse(format!("{from} {shape:?}, where a value {why}"))
     })?;
     Ok(smallvec![port.fit_shape(header.shape)?])
+}
+
+/// An array for the only input as it lies in the body, if it is of the input's type and begins
+/// where such values may. `None`: [`decode`] it.
+pub(crate) fn lend<'b>(ports: &[Port], body: &'b [u8]) -> Option<(Shapes, Values<'b>)> {
+    let [port] = ports else { return None };
+    let (header, bytes) = open(body).ok()?;
+    let values = lent(header.descr, bytes).filter(|values| values.dtype() == port.dtype())?;
+    Some((smallvec![port.fit_shape(header.shape).ok()?], values))
 }
 
 /// Writes the first output.
@@ -82,23 +93,22 @@ struct Header<'a> {
 
 impl<'a> Header<'a> {
     fn parse(text: &'a str) -> Option<Self> {
-        let descr = field(text, "descr")?.strip_prefix('\'')?.split('\'').next()?;
-        let order = field(text, "fortran_order")?;
+        let descr = field(text, "'descr'")?.strip_prefix('\'')?.split('\'').next()?;
+        let order = field(text, "'fortran_order'")?;
         let fortran_order = order.starts_with("True");
         if !fortran_order && !order.starts_with("False") {
             return None;
         }
-        let shape = field(text, "shape")?.strip_prefix('(')?.split(')').next()?;
+        let shape = field(text, "'shape'")?.strip_prefix('(')?.split(')').next()?;
         let sizes = shape.split(',').map(str::trim).filter(|size| !size.is_empty());
         let shape = sizes.map(|size| size.parse().ok()).collect::<Option<_>>()?;
         Some(Self { descr, fortran_order, shape })
     }
 }
 
-/// What stands behind `'key':`.
+/// What stands behind `'key':`; the key comes with its quotes.
 fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    let at = text.find(&format!("'{key}'"))?;
-    let behind = text.get(at + key.len() + 2..)?;
+    let (_, behind) = text.split_once(key)?;
     Some(behind.trim_start().strip_prefix(':')?.trim_start())
 }
 
@@ -140,14 +150,28 @@ macro_rules! types {
             }
         }
 
-        fn bytes(values: Values<'_>) -> Option<Vec<u8>> {
+        /// The values of a description, where they lie.
+        fn lent<'b>(descr: &str, bytes: &'b [u8]) -> Option<Values<'b>> {
+            match descr {
+                _ if cfg!(target_endian = "big") => None,
+                $($descr => {
+                    // SAFETY: Any bytes are numbers of this type.
+                    let (before, values, after) = unsafe { bytes.align_to::<$type>() };
+                    (before.is_empty() && after.is_empty()).then_some(Values::$variant(values))
+                })*
+                _ => None,
+            }
+        }
+
+        fn put_bytes(values: Values<'_>, out: &mut Vec<u8>) -> Option<()> {
             match values {
                 $(Values::$variant(values) => {
-                    Some(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+                    out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
                 })*
-                Values::Bool(values) => Some(values.iter().map(|value| u8::from(*value)).collect()),
-                Values::Str(_) => None,
+                Values::Bool(values) => out.extend(values.iter().map(|value| u8::from(*value))),
+                Values::Str(_) => return None,
             }
+            Some(())
         }
 
         fn descr(dtype: Dtype) -> Option<&'static str> {
@@ -190,17 +214,24 @@ fn convert_into<T: Element, U: Element>(
 
 fn write(shape: &[usize], values: Values<'_>) -> Option<Vec<u8>> {
     const ALIGNMENT: usize = 64;
-    let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
+    const LONGEST_VALUE: usize = 8;
     let descr = descr(values.dtype())?;
-    let mut header = format!(
-        "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}",
-        sizes.trim_end()
-    );
-    let unpadded = MAGIC.len() + 4 + header.len() + 1; // The version, the length, the line's end.
-    header.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(ALIGNMENT) - unpadded));
-    header.push('\n');
-    let length = u16::try_from(header.len()).ok()?; // 65,535 bytes: thousands of dimensions.
-    Some([MAGIC, &[1, 0], &length.to_le_bytes(), header.as_bytes(), &bytes(values)?].concat())
+    let mut out = Vec::with_capacity(2 * ALIGNMENT + LONGEST_VALUE * values.len());
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&[1, 0, 0, 0]); // The version, and the header's length later.
+    let header = out.len();
+    write!(out, "{{'descr': '{descr}', 'fortran_order': False, 'shape': (").ok()?;
+    for (axis, size) in shape.iter().enumerate() {
+        let space = if axis > 0 { " " } else { "" };
+        write!(out, "{space}{size},").ok()?;
+    }
+    out.extend_from_slice(b"), }");
+    out.resize((out.len() + 1).next_multiple_of(ALIGNMENT) - 1, b' ');
+    out.push(b'\n');
+    let length = u16::try_from(out.len() - header).ok()?; // 65,535: thousands of dimensions.
+    out[header - 2..header].copy_from_slice(&length.to_le_bytes());
+    put_bytes(values, &mut out)?;
+    Some(out)
 }
 
 #[cfg(test)]

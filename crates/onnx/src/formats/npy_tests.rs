@@ -1,11 +1,11 @@
 use half::f16;
 use proptest::prelude::*;
 
-use super::{append, of, open, write};
+use super::{append, lend, of, open, write};
 use crate::formats::FormatError;
 use crate::formats::tests::{batch, fixed, port, read as read_with};
 use crate::port::{Dim, Port};
-use crate::tensor::{Data, Dtype, Tensor};
+use crate::tensor::{Data, Dtype, Tensor, Values};
 
 fn decode(ports: &[Port], body: &[u8]) -> Result<Vec<Tensor>, FormatError> {
     let decode = |into: &mut [Data]| Ok((super::decode(ports, body, into)?, ()));
@@ -99,6 +99,35 @@ fn becomes_the_inputs_type() {
     let several = [x[0].clone(), x[0].clone()];
     assert!(decode(&several, &body).unwrap_err().to_string().contains("several inputs"));
 }
+
+#[test]
+fn is_lent_where_it_may_lie() {
+    let x = [port("x", Dtype::F32, &[batch(), fixed(2)])];
+    let body = write(&[1, 2], Data::F32(vec![0.5, 1.0]).values()).unwrap();
+    let shifted = |by: usize| [vec![0; by], body.clone()].concat();
+    let lent: Vec<bool> = (0..8)
+        .map(|by| {
+            let shifted = shifted(by);
+            let lent = lend(&x, &shifted[by..]);
+            let is_aligned = shifted[by..].as_ptr().addr().is_multiple_of(4);
+            assert_eq!(lent.is_some(), is_aligned);
+            if let Some((shapes, values)) = lent {
+                assert_eq!(shapes[0].as_slice(), [1, 2]);
+                assert_eq!(values, Values::F32(&[0.5, 1.0]));
+            }
+            is_aligned
+        })
+        .collect();
+    assert_eq!(lent.iter().filter(|lent| **lent).count(), 2, "{lent:?}");
+    let check_kept = |ports: &[Port], body: &[u8]| assert!(lend(ports, body).is_none());
+    check_kept(&[x[0].clone(), x[0].clone()], &body);
+    check_kept(&[port("x", Dtype::F64, &[batch(), fixed(2)])], &body);
+    check_kept(&[port("x", Dtype::F32, &[batch(), fixed(3)])], &body);
+    check_kept(&[port("x", Dtype::Bool, &[batch(), fixed(1)])], &file(1, BOOLS, &[2]));
+    check_kept(&x, b"nothing");
+}
+
+const BOOLS: &str = "{'descr': '|b1', 'fortran_order': False, 'shape': (1, 1), }";
 
 #[test]
 fn values_start_at_a_multiple_of_64() {

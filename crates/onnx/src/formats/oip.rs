@@ -1,5 +1,7 @@
 //! The Open Inference Protocol, version 2, over JSON.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -30,9 +32,11 @@ struct WireRequest<'a> {
 
 #[derive(Deserialize)]
 struct WireTensor<'a> {
-    name: String,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
     shape: Vec<usize>,
-    datatype: String,
+    #[serde(borrow)]
+    datatype: Cow<'a, str>,
     #[serde(borrow)]
     data: &'a RawValue,
 }

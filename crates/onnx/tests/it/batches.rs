@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use image::{ImageFormat, Rgb, RgbImage};
 use proptest::prelude::*;
 use sagebrush_core::logs::MemoryLog;
 use sagebrush_core::worker::{Call, LaunchError, Reply, Runtime as _, Worker, WorkerError};
@@ -288,6 +290,67 @@ async fn classifiers_answer_batches_as_rows() {
             assert!(close(&body, &String::from_utf8(alone).unwrap()), "{model}: {body}");
         }
     }
+}
+
+/// A single array is taken from where it lies in the body, if it may lie there.
+#[tokio::test]
+async fn arrays_answer_wherever_they_lie() {
+    let Launched { worker, .. } = launch("identity_uint8", &[]).await;
+    let bytes = npy(&[vec![1, 2], vec![255, 0]]);
+    let answer = invoke(&*worker, call(NPY, bytes)).await.unwrap();
+    assert!(answer.payload.body.ends_with(&[1, 2, 255, 0]), "{answer:?}");
+    let Launched { worker, .. } = launch("identity_float", &[]).await;
+    let mut row = call("text/csv", "0.5,-2");
+    row.accept = Some(NPY.to_owned());
+    let array = invoke(&*worker, row).await.unwrap().payload.body;
+    for shift in 0..8 {
+        let body = Bytes::from([vec![0; shift], array.to_vec()].concat()).slice(shift..);
+        let answer = invoke(&*worker, call(NPY, body)).await.unwrap();
+        assert_eq!(answer.payload.body, array, "shifted by {shift}");
+    }
+}
+
+/// A picture of one colour.
+fn picture(colour: [u8; 3]) -> Call {
+    let mut png = std::io::Cursor::new(Vec::new());
+    let pixels = RgbImage::from_pixel(8, 8, Rgb(colour));
+    pixels.write_to(&mut png, ImageFormat::Png).unwrap();
+    call("image/png", png.into_inner())
+}
+
+#[tokio::test]
+async fn pictures_go_together() {
+    let serving = br#"{"version": 1, "input": {"image": {"width": 8, "height": 8}}}"#;
+    let model = model_bytes("identity_images");
+    let folder = Folder::with(&[("model.onnx", &model), ("serving.json", serving)]);
+    let Launched { worker, log } = try_launch(&runtime(), folder, &[]).await.unwrap();
+    assert_eq!(worker.max_batch(), 32);
+    let tensor = format!(r#"{{"instances": [[{}]]}}"#, ["[[1]]"; 3].join(","));
+    let calls = vec![
+        picture([255, 0, 0]),
+        picture([0, 51, 0]),
+        call("image/png", "no picture"),
+        call(JSON, tensor),
+        picture([0, 0, 102]),
+    ];
+    let answers = worker.invoke(calls.clone()).await;
+    assert!(answers[2].is_err() && answers[3].is_err(), "{answers:?}");
+    let run = |index: usize| answers[index].as_ref().unwrap().timings.model;
+    assert!(run(0) == run(1) && run(1) == run(4), "one run for all");
+    check(&*worker, calls).await;
+    assert_eq!(worker.max_batch(), 32, "{:?}", log.lines());
+}
+
+#[tokio::test]
+async fn decisions_are_each_callers_own() {
+    let serving = br#"{"version": 1, "output": {"classification":
+        {"tensor": "probabilities", "activation": "none", "top_k": 1}}}"#;
+    let model = model_bytes("iris_forest");
+    let folder = Folder::with(&[("model.onnx", &model), ("serving.json", serving)]);
+    let Launched { worker, .. } = try_launch(&runtime(), folder, &[]).await.unwrap();
+    let flowers = "5.1,3.5,1.4,0.2\n6.2,3.4,5.4,2.3\n";
+    let calls = ["6.2,3.4,5.4,2.3", flowers, "5.1,3.5,1.4,0.2", "1,2"];
+    check(&*worker, calls.map(|rows| call("text/csv", rows)).to_vec()).await;
 }
 
 /// Whether two texts are the same but for the noise of floats.

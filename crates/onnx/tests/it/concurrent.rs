@@ -5,12 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::thread;
 
-use sagebrush_core::worker::Runtime as _;
-use sagebrush_onnx::INTRA_OP_THREADS;
 use sagebrush_onnx::model::{Model, Options};
 use sagebrush_onnx::tensor::{Data, Dtype, Tensor};
 
-use crate::support::{Folder, call, invoke, library, runtime, spec};
+use crate::support::{Folder, library};
 
 const N_THREADS: usize = 8;
 const RUNS_PER_THREAD: usize = 400;
@@ -74,33 +72,25 @@ fn answers_do_not_mix() {
     }
 }
 
-/// The names of this process's threads.
-fn threads() -> Vec<String> {
-    let tasks = fs::read_dir("/proc/self/task").unwrap();
-    let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
-    tasks.filter_map(|task| name(task.unwrap())).collect()
+/// How many threads this process has. Each test has a process of its own: nobody else starts any.
+fn n_threads() -> usize {
+    fs::read_dir("/proc/self/task").unwrap().count()
 }
 
-/// Each test has a process of its own: nobody else starts threads here.
-#[tokio::test]
-async fn more_models_bring_no_more_threads() {
-    let runtime = runtime();
-    let mut workers = Vec::new();
-    let mut launch = async |model: &str, intra_op_threads: &str| {
-        let mut spec = spec(Some(Folder::of(model)));
-        spec.environment.insert(INTRA_OP_THREADS.to_owned(), intra_op_threads.to_owned());
-        let worker = runtime.launch(&spec).await.unwrap();
-        let row = call("text/csv", "5.1,3.5,1.4,0.2");
-        assert!(invoke(&*worker, row).await.is_ok());
-        workers.push(worker);
-        threads()
+#[test]
+fn sessions_bring_no_threads_of_their_own() {
+    let environment = sagebrush_onnx::library::open(Path::new(&library())).unwrap();
+    let load = |model: &str, intra_op_threads| {
+        let folder = Folder::of(model);
+        let dir = sagebrush_core::artifact::ArtifactLease::dir(&*folder);
+        let loaded = Model::load(&environment, &dir, Options { intra_op_threads }).unwrap();
+        loaded.run(&inputs(&loaded, 1)).unwrap();
+        loaded
     };
-    let first = launch("iris_forest", "1").await;
-    assert_eq!(first.iter().filter(|name| name.starts_with("onnx-")).count(), 2, "{first:?}");
-    for model in ["iris_forest", "iris_logistic", "iris_zipmap", "identity_float"] {
-        let now = launch(model, "1").await;
-        assert_eq!(now.len(), first.len(), "{now:?}");
-    }
-    let more = launch("iris_logistic", "3").await;
-    assert_eq!(more.len(), first.len() + 2, "a run of three threads has two helpers: {more:?}");
+    let before = n_threads();
+    let models = ["iris_forest", "iris_logistic", "identity_float"].map(|model| load(model, 1));
+    assert_eq!(n_threads(), before);
+    let more = load("iris_logistic", 3);
+    assert_eq!(n_threads(), before + 2, "a run of three threads has two helpers");
+    drop((models, more));
 }

@@ -150,6 +150,12 @@ def models_of_rows():
         [one_pair],
     )
     save(
+        "identity_images",
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [tensor("x", floats, ["batch", 3, 8, 8])],
+        [tensor("y", floats, ["batch", 3, 8, 8])],
+    )
+    save(
         "one_pair",  # The batch is always of one.
         [helper.make_node("Identity", ["x"], ["y"])],
         [tensor("x", floats, [1, 2])],
