@@ -177,7 +177,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _entered = runtime.enter();
-        let bodies: Vec<_> = calls.iter().map(|(id, n)| (id, vec![id.len() as u8; *n])).collect();
+        let bodies: Vec<_> = calls.iter().map(|(id, n)| (id, vec![u8::try_from(id.len()).unwrap(); *n])).collect();
         let made: Vec<_> = bodies.iter().map(|(id, body)| call(id, id, body.clone())).collect();
         let (whole, rest) = sent(&made);
         prop_assert!(rest.is_empty());
@@ -192,7 +192,7 @@ proptest! {
         piece in 1..70_000_usize,
     ) {
         let lengths: Vec<_> = lengths.into_iter().chain(large).collect();
-        let body = |at: usize, length: usize| vec![at as u8; length];
+        let body = |at: usize, length: usize| vec![u8::try_from(at).unwrap(); length];
         let frames = lengths.iter().enumerate();
         let frames: Vec<_> = frames.map(|(at, n)| reply(200, "a/b", &body(at, *n))).collect();
         let bytes = frames.concat();
