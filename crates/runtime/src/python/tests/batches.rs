@@ -134,6 +134,21 @@ async fn a_call_whose_time_is_over_is_not_begun() {
     stop(&worker).await;
 }
 
+#[tokio::test]
+async fn only_one_process_goes_on_to_the_next_call() {
+    let bench = Bench::new();
+    let forks = MODEL
+        .replace("if data == b'raise'", "if data == b'fork': os.fork()\n    if data == b'raise'");
+    let worker = bench.launch(&forks, ONE).await;
+    let answers = ask_all(&worker, &["fork", "print", "fork", "print"]).await;
+    check(&answers, &["fork", "print", "fork", "print"]);
+    ask(&worker, "x").await.unwrap();
+    until(|| bench.logged("[request-3] printed")).await;
+    let printed = bench.log.lines().iter().filter(|(_, line)| line.ends_with("printed")).count();
+    assert_eq!(printed, 2);
+    stop(&worker).await;
+}
+
 /// A worker that is at another call than before is not hung.
 #[tokio::test]
 async fn calls_given_up_are_brought_to_their_end_as_long_as_each_is_in_time() {
