@@ -11,7 +11,9 @@ use super::super::conn::{Exchange, Outcome};
 use super::{Crew, LONGEST_WAIT, Loaded, Shared};
 
 /// Calls with more to carry together than this go apart: two workers copy at the same time.
-const JOINED: usize = 256 << 10;
+const CARRIED: usize = 256 << 10;
+/// The same for calls that `predict_batch_fn` gets: pictures, perhaps.
+const CARRIED_TOGETHER: usize = 32 << 20;
 /// How many calls `predict_batch_fn` gets at most where nobody says.
 const DEFAULT_BATCH: usize = 32;
 
@@ -26,7 +28,8 @@ impl Crew {
             (Some(call), true) => vec![self.ask(call).await],
             (Some(last), false) => {
                 calls.push(last);
-                let groups = trips(calls).into_iter().map(|calls| self.ask_trip(calls));
+                let carried = if self.is_together() { CARRIED_TOGETHER } else { CARRIED };
+                let groups = trips(calls, carried).into_iter().map(|calls| self.ask_trip(calls));
                 join_all(groups).await.into_iter().flatten().collect()
             }
         }
@@ -55,7 +58,7 @@ impl Crew {
     pub(in super::super) fn max_batch(&self) -> usize {
         let shared = &self.shared;
         let given = shared.plan.max_batch;
-        if shared.together.load(Ordering::Relaxed) {
+        if self.is_together() {
             return given.unwrap_or(DEFAULT_BATCH);
         }
         shared.pace.n_together().min(given.unwrap_or(usize::MAX))
@@ -63,8 +66,11 @@ impl Crew {
 
     /// How long a batch may wait for more calls.
     pub(in super::super) fn max_batch_delay(&self) -> Duration {
-        let together = self.shared.together.load(Ordering::Relaxed);
-        if together { self.shared.plan.max_batch_delay } else { Duration::ZERO }
+        if self.is_together() { self.shared.plan.max_batch_delay } else { Duration::ZERO }
+    }
+
+    fn is_together(&self) -> bool {
+        self.shared.together.load(Ordering::Relaxed)
     }
 }
 
@@ -86,7 +92,7 @@ impl Shared {
             match timeout_at(deadline, exchange.run()).await {
                 Ok(None) => {} // The pool has another one, or says why not.
                 Ok(Some(outcomes)) => {
-                    self.note_pace(&outcomes);
+                    self.note_pace(calls, &outcomes);
                     return outcomes;
                 }
                 Err(_late) => return all(WorkerError::TimedOut),
@@ -94,10 +100,11 @@ impl Shared {
         }
     }
 
-    fn note_pace(&self, outcomes: &[Outcome]) {
-        for outcome in outcomes {
+    fn note_pace(&self, calls: &[Call], outcomes: &[Outcome]) {
+        for (call, outcome) in calls.iter().zip(outcomes) {
             if let Outcome::Answered(Ok(reply)) = outcome {
-                self.pace.note(reply.timings);
+                let carried = call.payload.body.len() + reply.payload.body.len();
+                self.pace.note(reply.timings, carried);
             }
         }
     }
@@ -130,13 +137,13 @@ impl Shared {
 }
 
 /// Calls as they go to workers: together, as long as they have little to carry.
-fn trips(calls: Vec<Call>) -> Vec<Vec<Call>> {
+fn trips(calls: Vec<Call>, most: usize) -> Vec<Vec<Call>> {
     let mut trips: Vec<Vec<Call>> = Vec::new();
     let mut carried = 0;
     for call in calls {
         carried += call.payload.body.len();
         match trips.last_mut() {
-            Some(trip) if carried <= JOINED => trip.push(call),
+            Some(trip) if carried <= most => trip.push(call),
             Some(_) | None => {
                 carried = call.payload.body.len();
                 trips.push(vec![call]);

@@ -182,6 +182,20 @@ async fn predict_batch_fn_gets_calls_together() {
 }
 
 #[tokio::test]
+async fn predict_batch_fn_gets_large_bodies_together() {
+    let bench = Bench::new();
+    let code = TOGETHER.replace("data) for", "b'%d %d' % (data[0], len(data))) for");
+    let worker = bench.launch(&code, ONE).await;
+    let lengths = [900_000, 3, 16 << 10, (16 << 10) + 1, 400_000];
+    let bodies = (b'0'..).zip(lengths).map(|(byte, length)| call(vec![byte; length]));
+    let answers = ask_calls(&worker, bodies.collect()).await;
+    let wanted = (b'0'..).zip(lengths).map(|(byte, length)| format!("of 5: {byte} {length}"));
+    let wanted: Vec<_> = wanted.collect();
+    check(&answers, &wanted.iter().map(String::as_str).collect::<Vec<_>>());
+    stop(&worker).await;
+}
+
+#[tokio::test]
 async fn what_fails_together_is_tried_alone() {
     let bench = Bench::new();
     let worker = bench.launch(TOGETHER, ONE).await;
