@@ -16,6 +16,7 @@ mod host;
 mod line;
 mod pace;
 mod package;
+mod page;
 mod plan;
 mod pool;
 mod template;

@@ -23,6 +23,7 @@ import socket
 import time
 
 from sagebrush import output, worker
+from sagebrush.replies import leave_if_forked
 
 LONGEST_MESSAGE = 1 << 16
 # The length of a worker's mark.
@@ -96,10 +97,10 @@ class Template:
         try:
             self.shared = worker.Shared(order)
         except BaseException as error:  # Also SystemExit: code may say it at its top level.
-            worker.leave_if_forked(self.pid)
+            leave_if_forked(self.pid)
             self.tell(event="failed", reason=fit(output.explain(error)))
             return
-        worker.leave_if_forked(self.pid)
+        leave_if_forked(self.pid)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
         self.tell(event="started")

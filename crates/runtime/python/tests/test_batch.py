@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from sagebrush import Context, HttpError, frameworks, output, worker
+from sagebrush import Context, HttpError, frameworks, output, replies, several, worker
 
 SOURCE = """
 from sagebrush import HttpError
@@ -37,13 +37,13 @@ def batch(serve):
     def start(source=SOURCE % "inputs", left=60_000_000):
         transform = serve(source)
         mark = [None]
-        several = worker.together if transform.together else worker.one_by_one
+        answer_all = several.together if transform.together else several.one_by_one
 
         def ask(*bodies, late=()):
             calls = [call(f"r-{at}", body, 0 if at in late else left)
                      for at, body in enumerate(bodies)]
             return conversation(transform, [frame(calls)], len(bodies),
-                                lambda calls: several(transform, calls, mark))
+                                lambda calls: answer_all(transform, calls, os.getpid(), mark))
 
         return ask, transform.model, mark
 
@@ -59,9 +59,9 @@ def frame(calls):
     return struct.pack("<II", 8 + sum(map(len, calls)), len(calls)) + b"".join(calls)
 
 
-def conversation(transform, frames, n_replies, several=None, pause=None):
+def conversation(transform, frames, n_replies, answer_all=None, pause=None):
     ours, theirs = socket.socketpair()
-    replies = []
+    read = []
 
     def talk():
         for data in frames:
@@ -69,35 +69,35 @@ def conversation(transform, frames, n_replies, several=None, pause=None):
                 ours.sendall(part)
         stream = ours.makefile("rb")
         for _ in range(n_replies):
-            start = stream.read(worker.REPLY.size)
-            if len(start) < worker.REPLY.size:
+            start = stream.read(replies.REPLY.size)
+            if len(start) < replies.REPLY.size:
                 break
-            head_length, status, body_length, *times = worker.REPLY.unpack(start)
+            head_length, status, body_length, *times = replies.REPLY.unpack(start)
             head, body = stream.read(head_length), stream.read(body_length)
-            replies.append((status, body, head.decode(), tuple(times)))
+            read.append((status, body, head.decode(), tuple(times)))
         ours.shutdown(socket.SHUT_RDWR)
 
     talker = threading.Thread(target=talk)
     talker.start()
     try:
-        worker.serve(theirs, transform, {}, os.getpid(), several)
+        worker.serve(theirs, transform, {}, os.getpid(), answer_all)
     finally:
         theirs.close()
         talker.join()
-    return replies
+    return read
 
 
-def told(replies):
-    return [(status, body.decode().split("\n")[0]) for status, body, _, _ in replies]
+def told(answers):
+    return [(status, body.decode().split("\n")[0]) for status, body, _, _ in answers]
 
 
 def test_calls_are_predicted_together(batch):
     ask, seen, _ = batch()
-    replies = ask(b"a", b"unread", b"b", b"unwritten")
-    assert told(replies) == [(200, "a"), (422, "no input"), (200, "b"), (500, "no output")]
+    answers = ask(b"a", b"unread", b"b", b"unwritten")
+    assert told(answers) == [(200, "a"), (422, "no input"), (200, "b"), (500, "no output")]
     assert seen == [["a", "b", "unwritten"]]
-    assert replies[0][3][1] == replies[2][3][1] > 0
-    assert replies[0][2] == "application/json"
+    assert answers[0][3][1] == answers[2][3][1] > 0
+    assert answers[0][2] == "application/json"
 
 
 def test_a_lone_call_is_a_list_of_one(serve, call):
@@ -115,9 +115,9 @@ def test_a_lone_call_is_a_list_of_one(serve, call):
 ])
 def test_what_fails_together_is_tried_alone(batch, bad, answer):
     ask, seen, _ = batch()
-    replies = told(ask(b"a", bad, b"b"))
-    assert (replies[0], replies[2]) == ((200, "a"), (200, "b"))
-    assert replies[1][0] == answer[0]
+    answers = told(ask(b"a", bad, b"b"))
+    assert (answers[0], answers[2]) == ((200, "a"), (200, "b"))
+    assert answers[1][0] == answer[0]
     assert seen == [["a", bad.decode(), "b"], ["a"], [bad.decode()], ["b"]]
 
 
@@ -150,9 +150,9 @@ def test_an_array_has_a_row_for_each(serve):
 
 def test_calls_that_are_late_are_not_begun(batch):
     ask, seen, _ = batch()
-    assert [status for status, *_ in ask(b"a", b"b", b"c", late=(1,))] == [200, worker.LATE, 200]
+    assert [status for status, *_ in ask(b"a", b"b", b"c", late=(1,))] == [200, several.LATE, 200]
     assert seen == [["a", "c"]]
-    assert [status for status, *_ in ask(b"a", b"b", late=(0, 1))] == [worker.LATE] * 2
+    assert [status for status, *_ in ask(b"a", b"b", late=(0, 1))] == [several.LATE] * 2
 
 
 def test_code_that_wants_to_end_ends(batch):
@@ -210,7 +210,7 @@ def output_fn(prediction, accept): return prediction
 def test_several_calls_one_by_one(batch):
     ask, seen, mark = batch(ECHO)
     assert [status for status, *_ in ask(b"a", b"bad", b"ccc", b"d", late=(3,))] == [
-        200, 500, 200, worker.LATE]
+        200, 500, 200, several.LATE]
     assert seen == [1, 3, 3]
     assert mark == [2], "the last one that was begun"
 
@@ -227,8 +227,8 @@ def test_frames_of_any_size_in_any_pieces(serve, length, piece):
         head = lone[:len(lone) - length]
         lone = struct.pack("<I", worker.ROOM) + head[4:].ljust(worker.ROOM - 4, b"\0") + body
     pieces = piece and (lambda data: (data[at:at + piece] for at in range(0, len(data), piece)))
-    replies = conversation(transform, [lone], 1, pause=pieces)
-    assert [(status, answered == body) for status, answered, _, _ in replies] == [(200, True)]
+    answers = conversation(transform, [lone], 1, pause=pieces)
+    assert [(status, answered == body) for status, answered, _, _ in answers] == [(200, True)]
 
 
 def test_replies_of_any_size_are_written_in_their_order(batch):

@@ -1,5 +1,6 @@
 //! The connection to one worker process, and the exchange of calls for their replies.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,8 +95,8 @@ pub(super) struct Exchange {
 /// What is under way.
 struct Trip {
     conn: Conn,
-    head: Bytes,
-    body: Bytes,
+    /// What is still to be sent.
+    parts: VecDeque<Bytes>,
     replies: Replies,
     is_unsent: bool,
 }
@@ -103,9 +104,9 @@ struct Trip {
 impl Exchange {
     pub(super) fn new(pool: Arc<Pool>, conn: Conn, calls: &[Call], call_timeout: Duration) -> Self {
         let now = Instant::now();
-        let (head, body) = frame(calls, now, call_timeout);
+        let parts = frame(calls, now, call_timeout);
         let replies = Replies::new(calls.len());
-        let trip = Some(Trip { conn, head, body, replies, is_unsent: true });
+        let trip = Some(Trip { conn, parts, replies, is_unsent: true });
         Self { pool, n_calls: calls.len(), call_timeout, limit: now + call_timeout, trip }
     }
 
@@ -190,9 +191,9 @@ async fn finish(
 impl Trip {
     /// Sends what is left of the calls and reads what is left of the replies.
     async fn pass(&mut self) -> Result<(), Broken> {
-        let unsent = self.head.len();
-        if let Err(error) = self.conn.line.write(&mut self.head, &mut self.body).await {
-            self.is_unsent &= self.head.len() == unsent;
+        let unsent = self.parts.front().map(Bytes::len);
+        if let Err(error) = self.conn.line.write(&mut self.parts).await {
+            self.is_unsent &= self.parts.front().map(Bytes::len) == unsent;
             return Err(if self.is_unsent { Broken::Unsent } else { error.into() });
         }
         self.is_unsent = false;

@@ -1,18 +1,19 @@
 //! The workers of one model: a fixed number, each replaced when it ends.
 
+mod ask;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::join_all;
 use sagebrush_core::task;
-use sagebrush_core::worker::{Call, LaunchError, Reply, WorkerError};
+use sagebrush_core::worker::LaunchError;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::conn::{Conn, Exchange, NotLoaded, Outcome};
+use super::conn::{Conn, NotLoaded};
 use super::frame::Ready;
 use super::pace::Pace;
 use super::pool::Pool;
@@ -25,11 +26,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(3);
 /// How long the end of a killed process may take.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
-
-/// Calls with more to carry together than this go apart: two workers copy at the same time.
-const JOINED: usize = 256 << 10;
-/// How many calls `predict_batch_fn` gets at most where nobody says.
-const DEFAULT_BATCH: usize = 32;
 
 /// How the workers of one model are run.
 #[derive(Debug, Clone)]
@@ -116,54 +112,6 @@ impl Crew {
         Err(error)
     }
 
-    /// Answers each call, on idle workers or on the first that become idle.
-    pub(super) async fn ask_all(&self, mut calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
-        match (calls.pop(), calls.is_empty()) {
-            (None, _) => Vec::new(),
-            (Some(call), true) => vec![self.ask(call).await],
-            (Some(last), false) => {
-                calls.push(last);
-                let groups = trips(calls).into_iter().map(|calls| self.ask_trip(calls));
-                join_all(groups).await.into_iter().flatten().collect()
-            }
-        }
-    }
-
-    async fn ask(&self, call: Call) -> Result<Reply, WorkerError> {
-        match self.shared.trip(&[call]).await.pop() {
-            Some(Outcome::Answered(answer)) => answer,
-            Some(Outcome::Lost) | None => {
-                Err(WorkerError::Gone { reason: "its process has ended".to_owned() })
-            }
-        }
-    }
-
-    /// Answers calls that go together; each that was lost with its worker is tried once alone.
-    async fn ask_trip(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
-        let outcomes = self.shared.trip(&calls).await;
-        let answers = calls.into_iter().zip(outcomes).map(async |(call, outcome)| match outcome {
-            Outcome::Answered(answer) => answer,
-            Outcome::Lost => self.ask(call).await,
-        });
-        join_all(answers).await
-    }
-
-    /// How many calls one [`Crew::ask_all`] may bring to a worker.
-    pub(super) fn max_batch(&self) -> usize {
-        let shared = &self.shared;
-        let given = shared.plan.max_batch;
-        if shared.together.load(Ordering::Relaxed) {
-            return given.unwrap_or(DEFAULT_BATCH);
-        }
-        shared.pace.n_together().min(given.unwrap_or(usize::MAX))
-    }
-
-    /// How long a batch may wait for more calls.
-    pub(super) fn max_batch_delay(&self) -> Duration {
-        let together = self.shared.together.load(Ordering::Relaxed);
-        if together { self.shared.plan.max_batch_delay } else { Duration::ZERO }
-    }
-
     /// Lets the workers end, and ends them at `deadline`. Returns when none is left.
     pub(super) async fn stop(&self, deadline: Instant) {
         self.shared.pool.close();
@@ -196,65 +144,6 @@ impl Drop for Crew {
 }
 
 impl Shared {
-    /// Brings calls to a worker, and their replies back: an outcome for each.
-    async fn trip(&self, calls: &[Call]) -> Vec<Outcome> {
-        let call_timeout = self.plan.call_timeout;
-        let by = Instant::now() + call_timeout;
-        let deadline = calls.iter().map(|call| call.deadline.min(by)).max().unwrap_or(by);
-        let all = |error: WorkerError| {
-            calls.iter().map(|_| Outcome::Answered(Err(error.clone()))).collect()
-        };
-        loop {
-            let Some(conn) = self.pool.take(self.patience(deadline)).await else {
-                return all(self.no_worker());
-            };
-            // Who waited long has little time left: that is not the worker's fault.
-            let exchange = Exchange::new(self.pool.clone(), conn, calls, call_timeout);
-            match timeout_at(deadline, exchange.run()).await {
-                Ok(None) => {} // The pool has another one, or says why not.
-                Ok(Some(outcomes)) => {
-                    self.note_pace(&outcomes);
-                    return outcomes;
-                }
-                Err(_late) => return all(WorkerError::TimedOut),
-            }
-        }
-    }
-
-    fn note_pace(&self, outcomes: &[Outcome]) {
-        for outcome in outcomes {
-            if let Outcome::Answered(Ok(reply)) = outcome {
-                self.pace.note(reply.timings);
-            }
-        }
-    }
-
-    /// How long a call waits for a worker: to its deadline while there are any, but not much
-    /// longer than the next attempt while none can be had.
-    fn patience(&self, deadline: Instant) -> Instant {
-        match &*self.loaded.borrow() {
-            Loaded::No(_) | Loaded::Never(_) if self.n_serving.load(Ordering::Relaxed) == 0 => {
-                deadline.min(Instant::now() + LONGEST_WAIT)
-            }
-            Loaded::No(_) | Loaded::Never(_) | Loaded::Yes | Loaded::NotYet => deadline,
-        }
-    }
-
-    /// Why no worker took a call.
-    fn no_worker(&self) -> WorkerError {
-        if self.pool.is_closed() {
-            return WorkerError::Gone { reason: "its workers were stopped".to_owned() };
-        }
-        match &*self.loaded.borrow() {
-            Loaded::No(error) | Loaded::Never(error) => WorkerError::Model {
-                status: 503,
-                message: format!("No worker process is there to answer: {error}"),
-                content_type: None,
-            },
-            Loaded::Yes | Loaded::NotYet => WorkerError::TimedOut,
-        }
-    }
-
     /// Notes that a worker did not load the model; true if no other is to try.
     fn note_failure(&self, error: LaunchError) -> bool {
         let mut is_last = true;
@@ -392,23 +281,6 @@ fn loaded_or_error(
             Err(too_slow(shared.plan.load_timeout))
         }
     }
-}
-
-/// Calls as they go to workers: together, as long as they have little to carry.
-fn trips(calls: Vec<Call>) -> Vec<Vec<Call>> {
-    let mut trips: Vec<Vec<Call>> = Vec::new();
-    let mut carried = 0;
-    for call in calls {
-        carried += call.payload.body.len();
-        match trips.last_mut() {
-            Some(trip) if carried <= JOINED => trip.push(call),
-            Some(_) | None => {
-                carried = call.payload.body.len();
-                trips.push(vec![call]);
-            }
-        }
-    }
-    trips
 }
 
 fn too_slow(limit: Duration) -> LaunchError {

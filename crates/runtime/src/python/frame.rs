@@ -28,6 +28,7 @@ mod reply;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -43,33 +44,57 @@ const CALL: usize = 16;
 /// Workers read so much at first.
 const ROOM: usize = 8 << 10;
 
+/// Bodies of several calls that are no longer than this are copied to stand beside their heads.
+const COPIED: usize = 16 << 10;
+
 /// Statuses that are not HTTP's.
 const READY: u32 = 0;
 const FAILED: u32 = 1;
 const LATE: u32 = 2;
 
-/// The frame of these calls, and the body that follows it as it is.
-pub(super) fn frame(calls: &[Call], now: Instant, longest: Duration) -> (Bytes, Bytes) {
+/// The parts of the frame of these calls, none of them empty.
+pub(super) fn frame(calls: &[Call], now: Instant, longest: Duration) -> VecDeque<Bytes> {
     let left = |call: &Call| call.deadline.saturating_duration_since(now).min(longest);
-    let frame = match calls {
-        [call] => return lone(call, left(call)),
-        calls => {
-            let bodies: usize = calls.iter().map(|call| call.payload.body.len()).sum();
-            let mut frame = BytesMut::with_capacity(START + bodies + calls.len() * 256);
-            frame.put_bytes(0, START);
-            for call in calls {
-                put_head(&mut frame, call, left(call));
-                frame.put_slice(&call.payload.body);
+    if let [call] = calls {
+        return lone(call, left(call));
+    }
+    let is_copied = |call: &&Call| call.payload.body.len() <= COPIED;
+    let copied = calls.iter().filter(is_copied).map(|call| call.payload.body.len());
+    let room = START + copied.sum::<usize>() + calls.len() * 256;
+    let mut frame = BytesMut::with_capacity(room);
+    frame.put_bytes(0, START);
+    let (mut first, mut parts, mut length) = (None, VecDeque::new(), 0);
+    for call in calls {
+        put_head(&mut frame, call, left(call));
+        let body = &call.payload.body;
+        if is_copied(&call) {
+            frame.put_slice(body);
+        } else {
+            length += frame.len() + body.len();
+            let head = frame.split();
+            match &mut first {
+                None => first = Some(head),
+                Some(_) => parts.push_back(head.freeze()),
             }
-            let length = frame.len();
-            put_start(&mut frame, length, calls.len());
-            frame
+            parts.push_back(body.clone());
+        }
+    }
+    length += frame.len();
+    let mut first = match first {
+        None => frame,
+        Some(first) => {
+            if !frame.is_empty() {
+                parts.push_back(frame.freeze());
+            }
+            first
         }
     };
-    (frame.freeze(), Bytes::new())
+    put_start(&mut first, length, calls.len());
+    parts.push_front(first.freeze());
+    parts
 }
 
-fn lone(call: &Call, left: Duration) -> (Bytes, Bytes) {
+fn lone(call: &Call, left: Duration) -> VecDeque<Bytes> {
     let body = call.payload.body.clone();
     let mut frame = BytesMut::with_capacity(512);
     frame.put_bytes(0, START);
@@ -80,7 +105,11 @@ fn lone(call: &Call, left: Duration) -> (Bytes, Bytes) {
         length = frame.len();
     }
     put_start(&mut frame, length, 1);
-    (frame.freeze(), body)
+    let mut parts = VecDeque::from([frame.freeze()]);
+    if !body.is_empty() {
+        parts.push_back(body);
+    }
+    parts
 }
 
 fn put_start(frame: &mut BytesMut, length: usize, n_calls: usize) {

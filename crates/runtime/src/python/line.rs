@@ -3,6 +3,7 @@
 //! It is told of what can be read only. A socket that is also told of room to write is woken each
 //! time the worker takes a call off it, for nothing: that would be a third of all wake-ups.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write as _};
 use std::os::unix::net::UnixStream;
 
@@ -12,6 +13,9 @@ use rustix::net::{Shutdown, shutdown};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+/// How many parts one write takes.
+const AT_ONCE: usize = 16;
+
 pub(super) struct Line(AsyncFd<UnixStream>);
 
 impl Line {
@@ -20,19 +24,19 @@ impl Line {
         listen(stream, Interest::READABLE).map(Self)
     }
 
-    /// Writes both parts to their end; what is left of them after a cancellation is still to be
-    /// written.
-    pub(super) async fn write(&self, head: &mut Bytes, body: &mut Bytes) -> io::Result<()> {
+    /// Writes the parts, none of which is empty, to their end; what is left of them after a
+    /// cancellation is still to be written.
+    pub(super) async fn write(&self, parts: &mut VecDeque<Bytes>) -> io::Result<()> {
         let mut room = None;
-        while head.has_remaining() || body.has_remaining() {
-            let parts = [IoSlice::new(head), IoSlice::new(body)];
-            match self.0.get_ref().write_vectored(&parts) {
+        while !parts.is_empty() {
+            let mut slices = [IoSlice::new(&[]); AT_ONCE];
+            for (slice, part) in slices.iter_mut().zip(&*parts) {
+                *slice = IoSlice::new(part);
+            }
+            let n_slices = parts.len().min(AT_ONCE);
+            match self.0.get_ref().write_vectored(slices.get(..n_slices).unwrap_or_default()) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => {
-                    let of_head = n.min(head.len());
-                    head.advance(of_head);
-                    body.advance(n - of_head);
-                }
+                Ok(n) => take(parts, n),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let room = match &room {
@@ -69,6 +73,17 @@ impl Line {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+/// Takes away `n` bytes that were written.
+fn take(parts: &mut VecDeque<Bytes>, mut n: usize) {
+    while let Some(mut part) = parts.pop_front() {
+        if n < part.len() {
+            part.advance(n);
+            return parts.push_front(part);
+        }
+        n -= part.len();
     }
 }
 

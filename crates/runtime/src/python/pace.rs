@@ -38,9 +38,12 @@ impl Pace {
         usize::try_from(fits).unwrap_or(1)
     }
 
-    /// Notes what a call took. Racing notes may lose one: it is an estimate.
-    pub(super) fn note(&self, timings: Timings) {
-        let took = timings.pre.saturating_add(timings.model).saturating_add(timings.post);
+    /// Notes what a call took that carried `bytes` there and back: about a nanosecond for each.
+    /// Racing notes may lose one: it is an estimate.
+    pub(super) fn note(&self, timings: Timings, bytes: usize) {
+        let carried = Duration::from_nanos(bytes.try_into().unwrap_or(u64::MAX));
+        let times = [timings.pre, timings.model, timings.post, carried];
+        let took = times.into_iter().fold(Duration::ZERO, Duration::saturating_add);
         let took = nanos(took.min(LONGEST));
         let mean = match self.0.load(Ordering::Relaxed) {
             u64::MAX => took,
@@ -64,27 +67,30 @@ mod tests {
 
     #[test]
     fn only_short_calls_share_a_trip() {
-        let check = |runs: &[(usize, u64)], n_together: usize| {
+        let check = |runs: &[(usize, u64, usize)], n_together: usize| {
             let pace = Pace::default();
-            for (n, micros) in runs {
+            for (n, micros, bytes) in runs {
                 for _ in 0..*n {
                     let model = Duration::from_micros(*micros);
-                    pace.note(Timings { model, ..Timings::default() });
+                    pace.note(Timings { model, ..Timings::default() }, *bytes);
                 }
             }
             assert_eq!(pace.n_together(), n_together, "{runs:?}");
         };
         check(&[], 1);
-        check(&[(1, 0)], 16);
-        check(&[(1, 9)], 16);
-        check(&[(1, 100)], 10);
-        check(&[(1, 199)], 5);
-        check(&[(1, 201)], 1);
+        check(&[(1, 0, 0)], 16);
+        check(&[(1, 9, 0)], 16);
+        check(&[(1, 100, 0)], 10);
+        check(&[(1, 199, 0)], 5);
+        check(&[(1, 201, 0)], 1);
         // One call that waited for a core, and one that hung.
-        check(&[(100, 9), (1, 3_000)], 9);
-        check(&[(100, 9), (1, u64::MAX / 2_000)], 1);
-        check(&[(100, 9), (1, 60_000_000), (300, 9)], 16);
+        check(&[(100, 9, 0), (1, 3_000, 0)], 9);
+        check(&[(100, 9, 0), (1, u64::MAX / 2_000, 0)], 1);
+        check(&[(100, 9, 0), (1, 60_000_000, 0), (300, 9, 0)], 16);
+        // Much to carry.
+        check(&[(1, 9, 5_000)], 16);
+        check(&[(1, 9, 300_000)], 1);
         // Slow now and then.
-        check(&[(100, 9), (1, 50_000), (9, 9), (1, 50_000)], 1);
+        check(&[(100, 9, 0), (1, 50_000, 0), (9, 9, 0), (1, 50_000, 0)], 1);
     }
 }

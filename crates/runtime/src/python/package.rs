@@ -36,6 +36,8 @@ const FILES: &[(&str, &str)] = package![
     "sagebrush/jsontext.py",
     "sagebrush/media.py",
     "sagebrush/output.py",
+    "sagebrush/replies.py",
+    "sagebrush/several.py",
     "sagebrush/template.py",
     "sagebrush/transformer.py",
     "sagebrush/worker.py",

@@ -11,8 +11,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::io::pread;
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use sagebrush_core::logs::{LogSink, LogStream};
 use sagebrush_core::task;
@@ -23,6 +21,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::control::{Control, Event, Order};
 use super::line::Line;
+use super::page::Page;
 use crate::output::{self, Tail};
 use crate::sandbox::{Confinement, Home, Program, Sandbox};
 use crate::tree::{Exit, Tree};
@@ -35,8 +34,6 @@ const UNTIL_CAUSE: Duration = Duration::from_secs(1);
 /// What a socket takes before its writer waits for the reader: more than the system's own choice,
 /// so that large bodies change sides less often, but not more than a core's cache.
 const IN_FLIGHT: usize = 256 << 10;
-/// The length of a worker's mark.
-const MARK: usize = size_of::<u32>();
 
 /// What a template is started from.
 pub(super) struct Plan {
@@ -80,24 +77,6 @@ pub(super) struct Forked {
     link: Arc<Link>,
     pid: watch::Receiver<Option<i32>>,
     ending: watch::Receiver<Option<String>>,
-}
-
-/// What a worker says without a system call: it writes a number into memory that we share.
-struct Page(OwnedFd);
-
-impl Page {
-    fn new() -> io::Result<Self> {
-        let page = memfd_create("sagebrush-mark", MemfdFlags::CLOEXEC)?;
-        ftruncate(&page, MARK as u64)?;
-        Ok(Self(page))
-    }
-
-    /// `None` if the worker took the page apart.
-    fn read(&self) -> Option<usize> {
-        let mut mark = [0; MARK];
-        let n = pread(&self.0, &mut mark, 0).ok()?;
-        usize::try_from(u32::from_le_bytes(mark)).ok().filter(|_| n == MARK)
-    }
 }
 
 impl Template {
@@ -184,7 +163,7 @@ impl Template {
         let (pid_told, pid) = watch::channel(None);
         let (ending_told, ending) = watch::channel(None);
         self.link.workers().insert(id, Entry { pid: pid_told, ending: ending_told });
-        let theirs_too = page.0.try_clone()?;
+        let page_too = page.share()?;
         let forked = Forked { id, link: self.link.clone(), pid, ending, page };
         let mut ended = forked.watcher();
         task::spawn("python-line", async move {
@@ -194,7 +173,7 @@ impl Template {
             let _closed = last.shutdown(Shutdown::Both);
         });
         let order = Order::Fork { id, model_dir };
-        let sent = self.link.control.send(&order, &[theirs.as_fd(), theirs_too.as_fd()]).await;
+        let sent = self.link.control.send(&order, &[theirs.as_fd(), page_too.as_fd()]).await;
         sent.inspect_err(|_| drop(self.link.workers().remove(&id)))?;
         Ok((forked, line))
     }
@@ -363,7 +342,7 @@ impl Forked {
 
     /// The number that it noted last: of several calls, the one that it began.
     pub(super) fn mark(&self) -> Option<usize> {
-        self.page.read()
+        self.page.mark()
     }
 
     /// Its process id, as the template sees it, once that is known.

@@ -134,6 +134,21 @@ async fn a_call_whose_time_is_over_is_not_begun() {
     stop(&worker).await;
 }
 
+#[tokio::test]
+async fn only_one_process_goes_on_to_the_next_call() {
+    let bench = Bench::new();
+    let forks = MODEL
+        .replace("if data == b'raise'", "if data == b'fork': os.fork()\n    if data == b'raise'");
+    let worker = bench.launch(&forks, ONE).await;
+    let answers = ask_all(&worker, &["fork", "print", "fork", "print"]).await;
+    check(&answers, &["fork", "print", "fork", "print"]);
+    ask(&worker, "x").await.unwrap();
+    until(|| bench.logged("[request-3] printed")).await;
+    let printed = bench.log.lines().iter().filter(|(_, line)| line.ends_with("printed")).count();
+    assert_eq!(printed, 2);
+    stop(&worker).await;
+}
+
 /// A worker that is at another call than before is not hung.
 #[tokio::test]
 async fn calls_given_up_are_brought_to_their_end_as_long_as_each_is_in_time() {
@@ -163,6 +178,20 @@ async fn predict_batch_fn_gets_calls_together() {
     until(|| bench.logged("[request-0+2] for request-0, request-2, request-3")).await;
     assert!(bench.logged("[request-0+2] predicts 3 3"));
     assert!(bench.logged("[request-1] ValueError: no input"));
+    stop(&worker).await;
+}
+
+#[tokio::test]
+async fn predict_batch_fn_gets_large_bodies_together() {
+    let bench = Bench::new();
+    let code = TOGETHER.replace("data) for", "b'%d %d' % (data[0], len(data))) for");
+    let worker = bench.launch(&code, ONE).await;
+    let lengths = [900_000, 3, 16 << 10, (16 << 10) + 1, 400_000];
+    let bodies = (b'0'..).zip(lengths).map(|(byte, length)| call(vec![byte; length]));
+    let answers = ask_calls(&worker, bodies.collect()).await;
+    let wanted = (b'0'..).zip(lengths).map(|(byte, length)| format!("of 5: {byte} {length}"));
+    let wanted: Vec<_> = wanted.collect();
+    check(&answers, &wanted.iter().map(String::as_str).collect::<Vec<_>>());
     stop(&worker).await;
 }
 
