@@ -37,6 +37,7 @@ pub(super) fn about(bench: &Bench, args: &Args) -> Result<About> {
         cores: bench.cores,
         cpu: cpu()?,
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+        load: load()?,
         versions,
         rounds: bench.rounds,
         seconds: bench.seconds.as_secs(),
@@ -65,6 +66,12 @@ fn version(python: &std::path::Path, package: &str) -> Option<String> {
                           print(importlib.metadata.version(sys.argv[1]))";
     let said = process::output(Command::new(python).args(["-I", "-c", SCRIPT, package])).ok()?;
     Some(said.trim().to_owned())
+}
+
+/// What others, and the builds before the run, had the machine do in the last minute.
+fn load() -> Result<f64> {
+    let averages = fs::read_to_string("/proc/loadavg")?;
+    Ok(averages.split(' ').next().unwrap_or_default().parse()?)
 }
 
 fn cpu() -> Result<String> {

@@ -34,7 +34,7 @@ pub(super) struct Overload {
     /// Calls a second at saturation, and those that were offered.
     pub(super) best: f64,
     pub(super) offered: f64,
-    /// Right answers a second.
+    /// Right answers a second, while the load lasted.
     pub(super) goodput: f64,
     pub(super) p50_millis: f64,
     pub(super) p99_millis: f64,
@@ -84,7 +84,7 @@ fn one(bench: &Bench, workload: &Workload, running: &Running) -> Result<Overload
             side: running.side.name(),
             best,
             offered,
-            goodput: float(tally.right()) / FOR.as_secs_f64(),
+            goodput: float(tally.right() - tally.after_end) / FOR.as_secs_f64(),
             p50_millis: millis_at(&tally.latencies, 0.5),
             p99_millis: millis_at(&tally.latencies, 0.99),
             refused: tally.n_refused(),

@@ -33,6 +33,8 @@ pub(super) struct About {
     pub(super) cores: usize,
     pub(super) cpu: String,
     pub(super) kernel: String,
+    /// The load average before the run.
+    pub(super) load: f64,
     pub(super) versions: Vec<(String, String)>,
     pub(super) rounds: usize,
     pub(super) seconds: u64,
@@ -93,7 +95,7 @@ impl Report {
 
     // Writing to a `String` cannot fail.
     fn head(&self, text: &mut String) {
-        let About { date, cores, cpu, kernel, rounds, seconds, .. } = &self.about;
+        let About { date, cores, cpu, kernel, load, rounds, seconds, .. } = &self.about;
         text.push_str(
             "# Benchmarks\n\nMade by `cargo xtask bench`; do not edit.\n\n\
              Ratios say more than figures: all sides ran in turn on one machine, whose \
@@ -102,6 +104,7 @@ impl Report {
         let _ = writeln!(
             text,
             "- {date}, {cores} cores of {cpu}, Linux {kernel}\n\
+             - Load average of the minute before the run: {load:.1}\n\
              - Rounds: {rounds}, of {seconds} s a side; medians over rounds"
         );
         for (name, version) in &self.about.versions {

@@ -101,7 +101,12 @@ impl State<'_> {
             let answer = connection.call(request).await;
             self.in_flight.set(self.in_flight.get() - 1);
             let (late, took) = (planned.elapsed(), sent.elapsed());
-            self.tally.borrow_mut().take(&answer, expected, late, took);
+            let mut tally = self.tally.borrow_mut();
+            let before = tally.right();
+            tally.take(&answer, expected, late, took);
+            if Instant::now() > self.end {
+                tally.after_end += tally.right() - before;
+            }
         }
         Ok(())
     }

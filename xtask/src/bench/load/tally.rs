@@ -16,6 +16,8 @@ const CLIPPED: usize = 300;
 pub(crate) struct Tally {
     /// Microseconds from when a call was to begin to its right answer.
     pub(crate) latencies: Histogram<u64>,
+    /// Of the right answers those that came after the load's end.
+    pub(crate) after_end: u64,
     /// The answers with 200 that were not right.
     pub(crate) wrong: u64,
     /// Answers with another status.
@@ -37,6 +39,7 @@ impl Tally {
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             latencies: histogram()?,
+            after_end: 0,
             wrong: 0,
             refused: BTreeMap::new(),
             refused_with_retry_after: 0,

@@ -160,8 +160,8 @@ pub(super) fn overload(sides: &[Overload]) -> String {
     }
     format!(
         "## Overload: three times what each can do, for 20 s\n\n\
-         The picture again, once a side. Goodput counts right answers; p50 and p99 are theirs, from \
-         the planned time. A refusal's time counts from when the call was sent. Hung: sent and not \
+         The picture again, once a side. Goodput counts right answers within the 20 s; p50 and \
+         p99 are those of all right answers, from the planned time. A refusal's time counts from when the call was sent. Hung: sent and not \
          answered 10 s after the end. Unsent: found no free one of 1,024 connections. Recovery: \
          from the end until five calls in a row take no more than thrice what a call takes alone \
          (or 50 ms).\n\n{}",

@@ -54,6 +54,7 @@ fn report(wrong: u64) -> Report {
             cores: 2,
             cpu: "A CPU".to_owned(),
             kernel: "6.1".to_owned(),
+            load: 0.25,
             versions: vec![("sagebrush".to_owned(), "0.1.0".to_owned())],
             rounds: 3,
             seconds: 6,

@@ -20,7 +20,10 @@ const START_TIMEOUT: Duration = Duration::from_secs(120);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-const TOGETHER: Duration = Duration::from_secs(1);
+/// Of calls before the first round.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// A JVM compiles as it goes.
+const WARM_UP_OF_JAVA: Duration = Duration::from_secs(8);
 
 /// Dropping it ends it with all that it started.
 pub(super) struct Child(std::process::Child);
@@ -42,11 +45,16 @@ pub(super) fn start(
     let questions = side.questions(kind, bench.first_item(kind)?)?;
     let cold_start = wait(bench, &mut child, &target, &questions, began)
         .with_context(|| format!("{} did not start{}", side.name(), last_line(&log)))?;
+    // Some calls at once, for workers may start one after the other.
+    bench.saturate(&target, &questions, warm_up(side))?;
     Ok(Running { side, target, cold_start, _process: Process::Other(child) })
 }
 
-/// Until the first right answer; then until as many calls at once as there are workers are
-/// answered, for workers may start one after the other.
+fn warm_up(side: Side) -> Duration {
+    if side == Side::MultiModelServer { WARM_UP_OF_JAVA } else { WARM_UP }
+}
+
+/// Until the first right answer.
 fn wait(
     bench: &Bench,
     child: &mut Child,
@@ -61,11 +69,7 @@ fn wait(
             bail!("it ended with {status}");
         }
         match bench.runtime.block_on(ask(target, questions)) {
-            Ok(None) => {
-                let took = began.elapsed();
-                bench.saturate(target, questions, TOGETHER)?;
-                return Ok(took);
-            }
+            Ok(None) => return Ok(began.elapsed()),
             Ok(other) => said = other.or(said),
             Err(_) => {} // It does not listen yet.
         }
