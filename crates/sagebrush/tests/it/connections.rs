@@ -102,9 +102,10 @@ fn where_there_is_no_room_a_connection_is_told_so() {
     };
     let mut busy: Vec<TcpStream> = (0..64).map(|_| begin()).collect();
     // Those at work are known as such a little after they have begun.
+    let ready = "GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let mut told = String::new();
     for _ in 0..20 {
-        told = ask(&server.address, "GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n");
+        told = ask(&server.address, ready);
         if told.starts_with("HTTP/1.1 503") {
             break;
         }
@@ -112,7 +113,6 @@ fn where_there_is_no_room_a_connection_is_told_so() {
     }
     assert!(told.starts_with("HTTP/1.1 503") && told.contains("retry-after: 1"), "{told}");
     drop(busy);
-    let ready = "GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let is_served = || ask(&server.address, ready).starts_with("HTTP/1.1 200");
     assert!((0..50).any(|_| is_served()), "it recovers");
 }
@@ -145,8 +145,13 @@ fn bodies_beyond_the_memory_for_them_are_refused_at_once() {
     half.write_all(invoke_head(LARGE).as_bytes()).unwrap();
     half.write_all(&vec![b'1'; LARGE / 2]).unwrap();
     // The first bytes of the half may still be on their way.
-    let refused = (0..50).map(|_| invoke(&server)).find(|said| said.starts_with("HTTP/1.1 503"));
-    let refused = refused.expect("never refused").to_lowercase();
+    let mut refused = String::new();
+    for _ in 0..50 {
+        refused = invoke(&server).to_lowercase();
+        if refused.starts_with("http/1.1 503") {
+            break;
+        }
+    }
     assert!(refused.contains("retry-after: 1"), "{refused}");
     assert!(refused.contains("x-amzn-errortype: serviceunavailable"), "{refused}");
     drop(half); // Who goes away gives back what it holds.
