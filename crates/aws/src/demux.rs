@@ -19,6 +19,9 @@ use crate::sigv4::Dialect;
 // A name that is made once is not parsed with each request.
 static AMZ_TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 
+/// How all clients of AWS begin their `Authorization`.
+const USUAL_START: &str = "AWS4-HMAC-SHA256 Credential=";
+
 /// Which door a request is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
@@ -126,7 +129,10 @@ pub(crate) fn signing_service(parts: &Parts) -> Option<Cow<'_, str>> {
     let header = parts.headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok());
     match header {
         Some(header) => {
-            let (_, credential) = header.split_once("Credential=")?;
+            let credential = match header.strip_prefix(USUAL_START) {
+                Some(credential) => credential,
+                None => header.split_once("Credential=")?.1,
+            };
             service_of(credential.split([',', ' ']).next()?).map(Cow::Borrowed)
         }
         None if query.contains("X-Amz-Credential=") => {

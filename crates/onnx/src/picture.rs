@@ -3,7 +3,7 @@
 use crate::model::Model;
 use crate::port::{Mismatch, Port};
 use crate::serving_json::{ImageInput, Layout};
-use crate::tensor::{Data, Dtype, Tensor};
+use crate::tensor::{Data, Dtype, Shape};
 use crate::vision::{self, Geometry, PictureError};
 
 /// How pictures fill a model's input. Made for one model, whose input it fits.
@@ -53,17 +53,26 @@ impl Picture {
         Ok(Self(image.clone()))
     }
 
-    /// Decodes a picture into the input `port`.
-    pub(crate) fn prepare(
+    /// Decodes a picture into the input `port`: its values are added to those in `into`.
+    pub(crate) fn read(
         &self,
         port: &Port,
         content_type: &str,
         body: &[u8],
-    ) -> Result<(Tensor, Geometry), Unfit> {
+        into: &mut Data,
+    ) -> Result<(Shape, Geometry), Unfit> {
+        let shape = port.fit_shape(vision::shape(&self.0).into())?;
+        if let Data::F32(values) = into {
+            let start = values.len();
+            values.resize(start + vision::tensor_len(&self.0), 0.0);
+            let geometry =
+                vision::prepare_into(&self.0, content_type, body, &mut values[start..])?;
+            return Ok((shape, geometry));
+        }
         let prepared = vision::prepare(&self.0, content_type, body)?;
         let data = Data::F32(prepared.tensor).convert(port.dtype());
         let data = data.map_err(|why| port.refuse(format!("a picture, where a value {why}")))?;
-        let tensor = Tensor { name: port.name.clone(), shape: prepared.shape, data };
-        Ok((port.fit(tensor)?, prepared.geometry))
+        into.append(data);
+        Ok((shape, prepared.geometry))
     }
 }

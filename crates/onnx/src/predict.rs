@@ -172,13 +172,12 @@ impl Served {
             let why = "the model takes no pictures: its archive has no serving.json that says how";
             return Err(error(415, why));
         };
-        let (tensor, geometry) =
-            picture.prepare(port, content_type, body).map_err(|unfit| match unfit {
-                Unfit::Picture(why) => error(why.status(), why),
-                Unfit::Shape(why) => error(400, why),
-            })?;
-        into.append(tensor.data);
-        Ok((smallvec![tensor.shape.into()], geometry))
+        let read = picture.read(port, content_type, body, into);
+        let (shape, geometry) = read.map_err(|unfit| match unfit {
+            Unfit::Picture(why) => error(why.status(), why),
+            Unfit::Shape(why) => error(400, why),
+        })?;
+        Ok((smallvec![shape], geometry))
     }
 
     /// Writes what the model answered to a call.

@@ -89,6 +89,12 @@ pub fn prepare(
     Ok(Prepared { tensor, shape: values::shape(spec), geometry })
 }
 
+/// The shape of what [`prepare`] makes, with the batch, of one, in front.
+#[must_use]
+pub fn shape(spec: &ImageInput) -> Vec<usize> {
+    values::shape(spec)
+}
+
 /// As [`prepare`], into a tensor of [`tensor_len`] values that is there already, such as a
 /// picture's part of a batch. All of it is written, whatever it held. After an error its values
 /// mean nothing.

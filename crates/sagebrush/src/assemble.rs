@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use sagebrush_artifacts::ArtifactCache;
 use sagebrush_aws::demux::OperationsPage;
 use sagebrush_aws::sigv4::{Credentials as _, Keys, StaticKeys, TemporaryKeys, Verifier};
@@ -36,6 +35,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::images::{self, CatalogueError};
 use crate::secrets::master_secret;
+use crate::server::asked::Asked;
 use crate::server::patient::Patient;
 
 /// Names that stand for this server in virtual-host requests.
@@ -116,7 +116,7 @@ impl App {
     }
 
     /// Answers one request: tells the doors apart and knocks at the right one.
-    pub async fn answer(&self, request: Request<Incoming>) -> Answer {
+    pub(crate) async fn answer(&self, request: Request<Asked>) -> Answer {
         let (parts, body) = request.into_parts();
         let target = sagebrush_aws::route(&parts);
         let request = Request::from_parts(parts, body);
@@ -133,7 +133,7 @@ impl App {
         }
     }
 
-    async fn object(&self, request: Request<Incoming>) -> Answer {
+    async fn object(&self, request: Request<Asked>) -> Answer {
         self.s3.call(request.map(Patient::new)).await.map(AnswerBody::streamed)
     }
 

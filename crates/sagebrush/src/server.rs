@@ -1,5 +1,6 @@
 //! Listens, serves connections, and ends in good order.
 
+pub(crate) mod asked;
 mod connection;
 pub(crate) mod limits;
 mod open;
@@ -11,17 +12,18 @@ mod socket;
 mod tests;
 
 use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sagebrush_core::task;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
 
 use self::connection::Patience;
-use self::open::{Open, Seat};
+use self::open::Open;
 use self::refuse::Refusals;
 use crate::assemble::{App, CLOSE_TIMEOUT, STOP_TIMEOUT};
 use crate::config::{Config, LogFormat};
@@ -35,6 +37,8 @@ const _: () = assert!(
     DRAIN.as_secs() + STOP_TIMEOUT.as_secs() + CLOSE_TIMEOUT.as_secs() < END.as_secs(),
     "the parts of the end take longer than the whole"
 );
+/// Connections that knocked and are not let in yet; the system may allow less.
+const BACKLOG: u32 = 4096;
 /// When the system gives no more sockets, the listener tries again after this.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// And says so no more often than this.
@@ -49,7 +53,7 @@ pub fn serve(mut config: Config) -> Result<(), Failure> {
     let n_connections = limits::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async move {
-        let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+        let listener = listen(config.listen).map_err(|error| {
             Failure::Other(format!("cannot listen on {}: {error}", config.listen))
         })?;
         config.listen = listener.local_addr()?;
@@ -59,6 +63,14 @@ pub fn serve(mut config: Config) -> Result<(), Failure> {
         app.stop().await;
         Ok(())
     })
+}
+
+/// Like `TcpListener::bind`, with room for more who knock at once.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 fn start_logging(config: &Config) -> Result<(), Failure> {
@@ -119,7 +131,7 @@ async fn accept_until(
     stop: impl Future<Output = ()>,
 ) {
     let (open, refusals) = (Open::new(n_connections), Refusals::new());
-    let mut last_warning = None;
+    let mut entrance = Entrance { app: app.clone(), open, refusals, last_warning: None };
     let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -127,36 +139,47 @@ async fn accept_until(
             () = &mut stop => break,
         };
         match accepted {
-            Ok((stream, _)) => match open.seat().await {
-                Some(seat) => serve_connection(app.clone(), stream, seat),
-                None => refusals.refuse(stream),
-            },
-            Err(error) => {
-                if last_warning.is_none_or(|at: Instant| at.elapsed() > WARN_EVERY) {
-                    last_warning = Some(Instant::now());
-                    tracing::warn!(%error, "a connection could not be accepted");
-                }
-                // Out of sockets, most likely: spinning would not help, one less would.
-                open.evict();
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            Ok((stream, _)) => entrance.admit(stream).await,
+            Err(error) => entrance.make_room(&error).await,
         }
     }
     tracing::info!("stopping: calls under way are finished first");
     app.set_stopping();
     drop(listener);
-    if tokio::time::timeout(DRAIN, open.stop()).await.is_err() {
+    if tokio::time::timeout(DRAIN, entrance.open.stop()).await.is_err() {
         tracing::warn!("some connections were cut off at the end of the drain");
     }
 }
 
-fn serve_connection(app: Arc<App>, stream: TcpStream, seat: Seat) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a socket without TCP_NODELAY");
+/// Lets connections in.
+struct Entrance {
+    app: Arc<App>,
+    open: Arc<Open>,
+    refusals: Refusals,
+    last_warning: Option<Instant>,
+}
+
+impl Entrance {
+    async fn admit(&self, stream: TcpStream) {
+        let Some(seat) = self.open.seat().await else { return self.refusals.refuse(stream) };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a socket without TCP_NODELAY");
+        }
+        let app = self.app.clone();
+        let answer = move |request| {
+            let app = app.clone();
+            async move { app.answer(request).await }
+        };
+        task::spawn("connection", connection::serve(stream, seat, Patience::USUAL, answer));
     }
-    let answer = move |request| {
-        let app = app.clone();
-        async move { app.answer(request).await }
-    };
-    task::spawn("connection", connection::serve(stream, seat, Patience::USUAL, answer));
+
+    /// The system gives no more sockets, most likely: spinning would not help, one less would.
+    async fn make_room(&mut self, error: &std::io::Error) {
+        if self.last_warning.is_none_or(|at| at.elapsed() > WARN_EVERY) {
+            self.last_warning = Some(Instant::now());
+            tracing::warn!(%error, "a connection could not be accepted");
+        }
+        self.open.evict();
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
 }

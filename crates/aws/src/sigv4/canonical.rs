@@ -82,12 +82,11 @@ pub(super) struct Hex([u8; 64]);
 
 impl Hex {
     pub(super) fn of(bytes: &[u8; 32]) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        // Arithmetic in place of a table, so that the compiler does many digits at once.
+        let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
+        let pairs = bytes.map(|byte| [digit(byte >> 4), digit(byte & 15)]);
         let mut hex = [0; 64];
-        for (pair, byte) in hex.chunks_exact_mut(2).zip(bytes) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
+        hex.copy_from_slice(pairs.as_flattened());
         Self(hex)
     }
 

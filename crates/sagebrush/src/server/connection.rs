@@ -22,6 +22,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
+use super::asked::Asked;
 use super::open::Seat;
 use super::socket::{Begun, Doing, Socket};
 
@@ -64,7 +65,7 @@ const MAX_LINGER: usize = 32 << 20;
 /// Serves the connection until its end.
 pub(super) async fn serve<A, F, B>(stream: TcpStream, seat: Seat, patience: Patience, answer: A)
 where
-    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + Unpin + 'static,
+    A: Fn(Request<Asked>) -> F + Clone + Send + Sync + Unpin + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -144,14 +145,14 @@ async fn talk<A, F, B>(
     answer: A,
 ) -> Option<Socket<TcpStream>>
 where
-    A: Fn(Request<Incoming>) -> F + Unpin,
+    A: Fn(Request<Asked>) -> F + Unpin,
     F: Future<Output = Response<B>>,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let doing = socket.doing.clone();
     let mut looks = Looks::new(doing.clone(), patience.look);
-    let service = service_fn(move |request| counted(doing.begin(), answer(request)));
+    let service = service_fn(move |request| counted(&doing, request, &answer));
     // The timeouts are ours: the library's would set a timer for each request.
     let http = http1::Builder::new().header_read_timeout(None).to_owned();
     let mut http = Box::new(http.serve_connection(TokioIo::new(socket), service));
@@ -174,7 +175,7 @@ where
     }
     let parts = http.into_parts();
     let mut socket = parts.io.into_inner();
-    if ended.is_some() {
+    if ended.is_some() || socket.doing.is_spoiled() {
         linger(socket, patience.linger).await;
         return None;
     }
@@ -186,13 +187,13 @@ where
 
 async fn talk_http2<A, F, B>(socket: Socket<TcpStream>, seat: &Seat, answer: A)
 where
-    A: Fn(Request<Incoming>) -> F,
+    A: Fn(Request<Asked>) -> F + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let doing = socket.doing.clone();
-    let service = service_fn(move |request| counted(doing.begin(), answer(request)));
+    let service = service_fn(move |request| counted(&doing, request, &answer));
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
     http.keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_TIMEOUT);
@@ -228,11 +229,19 @@ async fn linger(mut socket: Socket<TcpStream>, longest: Duration) {
     let _drained = timeout(longest, drained).await;
 }
 
-async fn counted<B>(
-    begun: Begun,
-    reply: impl Future<Output = Response<B>>,
-) -> Result<Response<Counted<B>>, Infallible> {
-    Ok(reply.await.map(|body| Counted { body, _begun: begun }))
+/// Has a request answered, and keeps count of it.
+fn counted<A, F, B>(
+    doing: &Arc<Doing>,
+    request: Request<Incoming>,
+    answer: &A,
+) -> impl Future<Output = Result<Response<Counted<B>>, Infallible>> + use<A, F, B>
+where
+    A: Fn(Request<Asked>) -> F,
+    F: Future<Output = Response<B>>,
+{
+    let begun = doing.begin();
+    let reply = answer(request.map(|body| Asked::new(body, doing.clone())));
+    async move { Ok(reply.await.map(|body| Counted { body, _begun: begun })) }
 }
 
 /// The body of a reply, which is under way until this is dropped.

@@ -61,6 +61,7 @@ impl Open {
         let (id, leave) = (all.next_id, Arc::new(Notify::new()));
         all.next_id += 1;
         all.seats.insert(id, leave.clone());
+        all.resting.insert(id, leave.clone()); // It has not asked anything yet.
         if all.is_stopping {
             leave.notify_one();
         }
@@ -101,6 +102,7 @@ impl Seat {
         let mut all = self.open.all();
         let id = all.next_id;
         all.next_id += 1;
+        all.resting.remove(&self.id);
         all.resting.insert(id, self.leave.clone());
         Rest { open: &self.open, id }
     }
@@ -114,7 +116,9 @@ impl Drop for Rest<'_> {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.open.all().seats.remove(&self.id);
+        let mut all = self.open.all();
+        all.seats.remove(&self.id);
+        all.resting.remove(&self.id);
     }
 }
 
@@ -126,6 +130,7 @@ mod tests {
     async fn who_rested_longest_makes_room() {
         let open = Open::new(2);
         let (one, two) = (open.seat().await.unwrap(), open.seat().await.unwrap());
+        drop((one.rest(), two.rest()));
         assert!(open.seat().await.is_none(), "both are at work");
         let _later = two.rest();
         let told = tokio::select! {

@@ -85,7 +85,7 @@ mod tests {
     async fn a_trickle_is_too_slow() {
         assert_eq!(lost_after(0).await, Some(60));
         assert_eq!(lost_after(1).await, Some(60));
-        assert_eq!(lost_after(80 << 10).await, Some(115)); // Half of what it must be.
+        assert_eq!(lost_after(40 << 10).await, Some(77)); // A quarter of what it must be.
         assert_eq!(lost_after(160 << 10).await, None);
         assert_eq!(lost_after(16 << 20).await, None);
     }

@@ -42,7 +42,9 @@ impl Refusals {
 /// cause.
 async fn tell(mut stream: TcpStream) -> std::io::Result<()> {
     let mut buffer = vec![0; 4096];
-    stream.read(&mut buffer).await?;
+    if stream.read(&mut buffer).await? == 0 {
+        return Ok(());
+    }
     stream.write_all(REPLY).await?;
     stream.shutdown().await?;
     while stream.read(&mut buffer).await? > 0 {}

@@ -23,6 +23,8 @@ pub(super) struct Doing {
     n_open: AtomicUsize,
     /// Whether the library holds bytes of replies.
     has_unsent: AtomicBool,
+    /// Whether bytes of an answered request may still come.
+    is_spoiled: AtomicBool,
 }
 
 impl Doing {
@@ -35,6 +37,14 @@ impl Doing {
 
     pub(super) fn n_calls(&self) -> usize {
         self.n_calls.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn spoil(&self) {
+        self.is_spoiled.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_spoiled(&self) -> bool {
+        self.is_spoiled.load(Ordering::Relaxed)
     }
 
     /// Whether there is no call and no reply under way.

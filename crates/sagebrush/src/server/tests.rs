@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use super::asked::Asked;
 use super::*;
 
 const HASTY: Patience = Patience {
@@ -41,10 +41,15 @@ impl Drop for Call {
     }
 }
 
-async fn answer(seen: Arc<Seen>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(seen: Arc<Seen>, request: Request<Asked>) -> Response<Full<Bytes>> {
     seen.n_begun.fetch_add(1, Ordering::SeqCst);
     let call = Call(seen.clone());
-    match request.uri().path() {
+    let (head, body) = request.into_parts();
+    match head.uri.path() {
+        "/refused" => drop(body),
+        _ => drop(body.collect().await.unwrap()),
+    }
+    match head.uri.path() {
         "/never" => {
             seen.changed.notify_one();
             std::future::pending::<()>().await;
@@ -54,7 +59,7 @@ async fn answer(seen: Arc<Seen>, request: Request<Incoming>) -> Response<Full<By
     }
     std::mem::forget(call); // It came to its end.
     drop(seen);
-    match request.uri().path() {
+    match head.uri.path() {
         "/long" => Response::new(Full::new(Bytes::from(vec![7; LONG]))),
         _ => Response::new(Full::new(Bytes::from_static(b"done"))),
     }
@@ -127,6 +132,22 @@ async fn a_head_that_does_not_end_is_cut_off() {
 }
 
 #[tokio::test]
+async fn the_rest_of_a_refused_body_is_no_request() {
+    let seen = Arc::<Seen>::default();
+    let (mut client, serving) = connect(&seen).await;
+    let head = b"POST /refused HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n";
+    client.write_all(head).await.unwrap();
+    read_done(&mut client).await;
+    tokio::time::sleep(HASTY.look * 3).await;
+    let _sent = client.write_all(GET).await;
+    let mut said = Vec::new();
+    let _read = client.read_to_end(&mut said).await;
+    assert_eq!(String::from_utf8_lossy(&said), "");
+    serving.await.unwrap();
+    assert_eq!(seen.n_begun.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn a_call_that_takes_longer_than_a_look_is_not_cut_off() {
     let seen = Arc::default();
     let (mut client, _serving) = connect(&seen).await;
@@ -157,10 +178,10 @@ async fn a_long_reply_that_is_taken_is_whole() {
 
 #[tokio::test]
 async fn a_caller_who_goes_away_drops_its_call() {
-    for body in ["", "content-length: 4\r\n"] {
+    for body in ["\r\n", "content-length: 4\r\n\r\n1234"] {
         let seen = Arc::<Seen>::default();
         let (mut client, serving) = connect(&seen).await;
-        let head = format!("POST /never HTTP/1.1\r\nhost: x\r\n{body}\r\n");
+        let head = format!("POST /never HTTP/1.1\r\nhost: x\r\n{body}");
         client.write_all(head.as_bytes()).await.unwrap();
         seen.changed.notified().await;
         drop(client);

@@ -46,7 +46,14 @@ fn idle_connections_take_little_and_harm_nobody() {
     let n_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let n_idle = usize::try_from(n_files / 2).unwrap().min(10_000);
     let before = resident(&server);
-    let mut idle: Vec<TcpStream> = (0..n_idle).map(|_| connect(&server)).collect();
+    let mut idle: Vec<TcpStream> = Vec::with_capacity(n_idle);
+    while idle.len() < n_idle {
+        idle.push(connect(&server));
+        if idle.len().is_multiple_of(500) {
+            // So that no more knock at once than the system lets wait.
+            assert!(ready(&mut connect(&server)).starts_with("HTTP/1.1 200"));
+        }
+    }
     let mut busy = connect(&server);
     for _ in 0..200 {
         assert!(ready(&mut busy).starts_with("HTTP/1.1 200"));
@@ -88,24 +95,24 @@ fn the_connection_that_rests_longest_makes_room() {
 #[test]
 fn where_there_is_no_room_a_connection_is_told_so() {
     let server = narrow_server();
-    let begin = |_| {
+    let begin = || {
         let mut socket = connect(&server);
         socket.write_all(&READY[..20]).unwrap();
         socket
     };
-    let mut busy: Vec<TcpStream> = (0..64).map(begin).collect();
+    let mut busy: Vec<TcpStream> = (0..64).map(|_| begin()).collect();
     // Those at work are known as such a little after they have begun.
+    let ready = "GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let mut told = String::new();
     for _ in 0..20 {
-        told = ask(&server.address, "GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n");
+        told = ask(&server.address, ready);
         if told.starts_with("HTTP/1.1 503") {
             break;
         }
-        busy.push(begin(()));
+        busy.push(begin());
     }
     assert!(told.starts_with("HTTP/1.1 503") && told.contains("retry-after: 1"), "{told}");
     drop(busy);
-    let ready = "GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let is_served = || ask(&server.address, ready).starts_with("HTTP/1.1 200");
     assert!((0..50).any(|_| is_served()), "it recovers");
 }
@@ -138,8 +145,13 @@ fn bodies_beyond_the_memory_for_them_are_refused_at_once() {
     half.write_all(invoke_head(LARGE).as_bytes()).unwrap();
     half.write_all(&vec![b'1'; LARGE / 2]).unwrap();
     // The first bytes of the half may still be on their way.
-    let refused = (0..50).map(|_| invoke(&server)).find(|said| said.starts_with("HTTP/1.1 503"));
-    let refused = refused.expect("never refused").to_lowercase();
+    let mut refused = String::new();
+    for _ in 0..50 {
+        refused = invoke(&server).to_lowercase();
+        if refused.starts_with("http/1.1 503") {
+            break;
+        }
+    }
     assert!(refused.contains("retry-after: 1"), "{refused}");
     assert!(refused.contains("x-amzn-errortype: serviceunavailable"), "{refused}");
     drop(half); // Who goes away gives back what it holds.
