@@ -65,8 +65,7 @@ impl Picture {
         if let Data::F32(values) = into {
             let start = values.len();
             values.resize(start + vision::tensor_len(&self.0), 0.0);
-            let geometry =
-                vision::prepare_into(&self.0, content_type, body, &mut values[start..])?;
+            let geometry = vision::prepare_into(&self.0, content_type, body, &mut values[start..])?;
             return Ok((shape, geometry));
         }
         let prepared = vision::prepare(&self.0, content_type, body)?;

@@ -10,7 +10,7 @@ use sagebrush_core::task;
 use sagebrush_onnx::library;
 use sagebrush_onnx::model::{Model, Options};
 use sagebrush_onnx::serving_json::ServingConfig;
-use sagebrush_onnx::tensor::{Data, Tensor};
+use sagebrush_onnx::tensor::{Data, Tensor, Values};
 use sagebrush_onnx::vision;
 use tokio::sync::oneshot;
 
@@ -67,7 +67,8 @@ impl Classifier {
         let data = Data::F32(prepared.tensor);
         let tensor = Tensor { name: self.input.clone(), shape: prepared.shape, data };
         let outputs = self.model.run(&[tensor])?;
-        let Some(Data::F32(logits)) = outputs.first().map(|output| &output.tensor.data) else {
+        let outputs = outputs.views()?;
+        let Some(Values::F32(logits)) = outputs.first().map(|output| output.values) else {
             bail!("the output has another type");
         };
         let most = logits.iter().copied().fold(f32::MIN, f32::max);

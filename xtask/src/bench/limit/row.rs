@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use sagebrush_onnx::library;
 use sagebrush_onnx::model::{Model, Options};
-use sagebrush_onnx::tensor::{Data, Tensor};
+use sagebrush_onnx::tensor::{Data, Tensor, Values};
 
 use super::Handler;
 
@@ -32,9 +32,9 @@ impl Handler for Forest {
         let input =
             Tensor { name: self.input.clone(), shape: vec![1, row.len()], data: Data::F32(row) };
         let outputs = self.model.run(&[input])?;
+        let outputs = outputs.views()?;
         let [label, probabilities] = outputs.as_slice() else { bail!("two outputs are wanted") };
-        let (Data::I64(label), Data::F32(probabilities)) =
-            (&label.tensor.data, &probabilities.tensor.data)
+        let (Values::I64(label), Values::F32(probabilities)) = (label.values, probabilities.values)
         else {
             bail!("the outputs have other types");
         };
