@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::pread;
 
 /// The length of the mark.
@@ -14,8 +14,10 @@ pub(super) struct Page(OwnedFd);
 
 impl Page {
     pub(super) fn new() -> io::Result<Self> {
-        let page = memfd_create("sagebrush-mark", MemfdFlags::CLOEXEC)?;
+        let page = memfd_create("sagebrush-mark", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         ftruncate(&page, MARK as u64)?;
+        // It is no place to put more into.
+        fcntl_add_seals(&page, SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
         Ok(Self(page))
     }
 
@@ -24,10 +26,30 @@ impl Page {
         self.0.try_clone()
     }
 
-    /// `None` if the worker took the page apart.
     pub(super) fn mark(&self) -> Option<usize> {
         let mut mark = [0; MARK];
         let n = pread(&self.0, &mut mark, 0).ok()?;
         usize::try_from(u32::from_le_bytes(mark)).ok().filter(|_| n == MARK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::ftruncate;
+    use rustix::io::pwrite;
+
+    use super::{MARK, Page};
+
+    #[test]
+    fn says_what_was_written_and_keeps_its_size() {
+        let page = Page::new().unwrap();
+        let theirs = page.share().unwrap();
+        assert_eq!(page.mark(), Some(0));
+        pwrite(&theirs, &7_u32.to_le_bytes(), 0).unwrap();
+        assert_eq!(page.mark(), Some(7));
+        for length in [0, MARK as u64 + 1] {
+            ftruncate(&theirs, length).unwrap_err();
+        }
+        pwrite(&theirs, b"more", 1 << 20).unwrap_err();
     }
 }
