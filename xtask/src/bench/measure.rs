@@ -61,13 +61,15 @@ pub(super) fn run(args: &Args) -> Result<()> {
         }
         let deployed = step("make our endpoint", || side::deploy(&bench, kind))?;
         let sides = start(&bench, kind, args.no_peers, &mut report.absent)?;
+        let mut measured = Vec::new();
         for workload in names {
             let lines = rounds::measure(&bench, workload, &sides)?;
+            measured.clone_from(&lines);
             let cold_starts = deployed.cold_starts.clone();
             report.sections.push(Section { title: workload.title, lines, cold_starts });
         }
         if overloads {
-            report.overload = Some(overload::measure(&bench, &sides)?);
+            report.overload = Some(overload::measure(&bench, &sides, &measured)?);
         }
     }
     if wanted("many") {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Bench;
-use super::figures::{float, millis_at};
+use super::figures::{Line, float, millis_at};
 use super::load::{Connection, Deck, Offer, closed, open};
 use super::side::Running;
 use super::workload::{Kind, Workload};
@@ -51,19 +51,23 @@ pub(super) struct Overload {
     pub(super) recovery: Option<Duration>,
 }
 
-pub(super) fn measure(bench: &Bench, sides: &[Running]) -> Result<Vec<Overload>> {
+/// `lines` are what the sides did before, if that was measured: what a side can do is the best
+/// that was seen of it.
+pub(super) fn measure(bench: &Bench, sides: &[Running], lines: &[Line]) -> Result<Vec<Overload>> {
     let workloads = &bench.inputs.workloads;
     let Some(workload) = workloads.iter().find(|workload| workload.kind == Kind::Image) else {
         return Ok(Vec::new());
     };
     let measure = |running: &Running| {
         let name = running.side.name();
-        step(&format!("overload of {name}"), || one(bench, workload, running))
+        let line = lines.iter().find(|line| line.side == name);
+        let before = line.map_or(0.0, |line| line.saturated.per_second);
+        step(&format!("overload of {name}"), || one(bench, workload, running, before))
     };
     sides.iter().map(measure).collect()
 }
 
-fn one(bench: &Bench, workload: &Workload, running: &Running) -> Result<Overload> {
+fn one(bench: &Bench, workload: &Workload, running: &Running, before: f64) -> Result<Overload> {
     bench.check_interrupt()?;
     let questions = running.side.questions(workload.kind, &workload.items)?;
     let order: Vec<usize> = (0..questions.len()).collect();
@@ -71,7 +75,7 @@ fn one(bench: &Bench, workload: &Workload, running: &Running) -> Result<Overload
     bench.runtime.block_on(async {
         let calm = alone(&deck).await?;
         let (tally, took) = closed(&deck, workload.connections, BEST_FOR).await?;
-        let best = float(tally.right()) / took.as_secs_f64();
+        let best = (float(tally.right()) / took.as_secs_f64()).max(before);
         let offered = best * TIMES;
         let offer =
             Offer { per_second: offered, time: FOR, connections: CONNECTIONS, grace: GRACE };

@@ -136,7 +136,10 @@ ratio shows what the product costs.
 - Peers have as many workers as there are cores, one thread a session, no access log and no \
 telemetry. Each is asked in the way that its documentation shows: rows as CSV or as its JSON, \
 pictures as the body or, at LitServe, in base64. Their pictures are decoded by Pillow at a reduced \
-scale. BentoML gets bodies as files.
+scale. BentoML gets pictures as files.
+- FastAPI's and BentoML's code runs inside the process that has the connection, and their echo \
+crosses no process: one crash takes all calls along. Ours, the limit's, multi-model-server's, \
+LitServe's and MLServer's runs in worker processes.
 - All sides of a kind of workload run at the same time, but only one is asked; the others are \
 idle. Rounds go through all sides in turn.
 - Saturation: 64 connections (8 for 5 MB), each with one call at a time. CPU is user and system \

@@ -47,6 +47,8 @@ pub(super) fn multi_model_server(bench: &Bench, kind: Kind) -> Result<Running> {
         .args(["-c", "from mms.model_server import start; start()", "--foreground"])
         .arg("--mms-config")
         .arg(config)
+        .arg("--log-config")
+        .arg(scripts()?.join("mms-log4j2.xml"))
         .arg("--model-store")
         .arg(scripts()?.join("mms"))
         .args(["--models", &format!("{name}={name}")])
