@@ -25,6 +25,12 @@ pub use breaker::Breaker;
 use pace::Pace;
 use queue::Queue;
 
+/// So many calls may wait however long it takes; beyond that none is taken that would wait for
+/// longer than [`LONG_WAIT`]. Else a flood of calls to a quick model would fill a queue that takes
+/// seconds to empty when the flood is over.
+const FEW_WAITING: usize = 64;
+const LONG_WAIT: Duration = Duration::from_millis(500);
+
 /// The time after which a refused call may come again, where nothing is known yet.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The longest that a refused call is told to stay away.
@@ -164,7 +170,9 @@ impl Instance {
             return Ok(admitted);
         }
         let wait = self.wait_behind(before);
-        let is_long = before >= self.concurrency + self.limits.waiting;
+        let waiting = before.saturating_sub(self.concurrency);
+        let is_long =
+            waiting >= self.limits.waiting || (waiting >= FEW_WAITING && wait > LONG_WAIT);
         if is_heavy || is_long || Instant::now() + wait > deadline {
             return Err(Refused::Full { retry_after: retry_after(wait) });
         }

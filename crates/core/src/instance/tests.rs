@@ -263,6 +263,17 @@ async fn a_full_instance_says_when_to_come_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_long_queue_takes_no_call_that_would_wait_for_long() {
+    for (base, most) in [(7, 71), (8, 64), (100, 64), (1, 100)] {
+        let (instance, _) = instance(Fake { base: Duration::from_millis(base), ..Fake::default() });
+        assert!(ask(&instance, call("x", 60)).await.is_ok());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let admitted: Vec<_> = (0..200).map_while(|_| instance.admit(1, deadline).ok()).collect();
+        assert_eq!(admitted.len() - 1, most, "{base} ms a call");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_could_not_be_answered_in_time_is_refused() {
     let (instance, _) = instance(Fake { base: Duration::from_secs(1), ..Fake::default() });
     assert!(ask(&instance, call("x", 60)).await.is_ok());
