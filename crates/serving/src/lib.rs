@@ -20,6 +20,7 @@ pub mod headers;
 pub mod invoke;
 pub mod meter;
 pub mod reply;
+mod server_timing;
 
 #[cfg(test)]
 mod tests;

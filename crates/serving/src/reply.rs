@@ -1,6 +1,5 @@
 //! The reply, or the error in AWS's words, as HTTP. SageMaker Runtime API: `InvokeEndpoint`.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use serde_json::json;
 
 use crate::error::InvokeError;
 use crate::headers::{CUSTOM_ATTRIBUTES, INVOKED_VARIANT};
+use crate::server_timing;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
@@ -70,7 +70,7 @@ pub fn success(
         set(headers, HeaderName::from_static(CUSTOM_ATTRIBUTES), attributes);
     }
     set(headers, REQUEST_ID, request_id);
-    set(headers, SERVER_TIMING, &server_timing(spent));
+    headers.insert(SERVER_TIMING, server_timing::value(spent));
     response
 }
 
@@ -138,7 +138,7 @@ fn error_response(
     set(headers, CONTENT_TYPE, "application/json");
     set(headers, ERROR_TYPE, code);
     set(headers, REQUEST_ID, request_id);
-    set(headers, SERVER_TIMING, &server_timing(spent));
+    headers.insert(SERVER_TIMING, server_timing::value(spent));
     response
 }
 
@@ -146,47 +146,5 @@ fn error_response(
 fn set(headers: &mut http::HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
-    }
-}
-
-/// Milliseconds, as `Server-Timing` has them; the batch is described by its size.
-fn server_timing(spent: &Spent) -> String {
-    let parts = [
-        ("queue", spent.queued),
-        ("batch", spent.gathered),
-        ("pre", spent.timings.pre),
-        ("model", spent.timings.model),
-        ("post", spent.timings.post),
-        ("overhead", spent.overhead()),
-        ("total", spent.total),
-    ];
-    let mut text = String::with_capacity(160);
-    for (name, took) in parts {
-        let comma = if text.is_empty() { "" } else { ", " };
-        let micros = took.as_micros();
-        // Writing to a string cannot fail.
-        let _written = write!(text, "{comma}{name};dur={}.{:03}", micros / 1000, micros % 1000);
-        if name == "batch" {
-            let _written = write!(text, ";desc={}", spent.batch_size);
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Spent, server_timing};
-    use std::time::Duration;
-
-    #[test]
-    fn milliseconds_with_three_digits() {
-        let spent = Spent {
-            total: Duration::from_micros(12_345),
-            model_latency: Duration::from_millis(12),
-            ..Spent::default()
-        };
-        let text = server_timing(&spent);
-        assert!(text.starts_with("queue;dur=0.000, batch;dur=0.000;desc=0, pre;"), "{text}");
-        assert!(text.ends_with("overhead;dur=0.345, total;dur=12.345"), "{text}");
     }
 }
