@@ -3,43 +3,72 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::model::cpu_time;
+
 /// A hand-over to another thread and back costs some 20 µs of CPU. What takes no longer than a
 /// few of them is done where it is, as other short work of the async threads.
-const SHORT: Duration = Duration::from_micros(50);
+const SHORT: u64 = 50_000;
 
-/// Payloads up to this size are small; what larger ones take is no measure for them.
+/// The highest estimate: calls that turn short again are soon found to be.
+const HIGHEST: u64 = 4 * SHORT;
+
+/// Payloads up to this size are small; larger ones are not short.
 const SMALL_PAYLOAD: usize = 8 * 1024;
 
-/// Each call that is quicker than the estimate lowers it by this share of the difference.
-const DECAY: u64 = 8;
+/// Payloads of the same power of two share an estimate: a body of forty rows is no measure for
+/// one of a single row.
+const CLASSES: usize = SMALL_PAYLOAD.ilog2() as usize + 1;
 
-/// A pessimistic estimate of what a small call takes: up at once, down slowly.
-#[derive(Debug)]
-pub(crate) struct Pace(AtomicU64);
+/// Once a class is known, one call of so many is timed.
+const TIMED: u64 = 8;
 
-impl Default for Pace {
-    /// Nothing is known yet, so nothing is short.
-    fn default() -> Self {
-        Self(AtomicU64::new(u64::MAX))
-    }
+/// For each class, what seven of eight calls do not exceed, in nanoseconds of a thread's CPU time:
+/// a call that the system interrupted has not become long, and on a busy machine many are.
+///
+/// A longer call raises it by an eighth, a shorter one lowers it by a sixty-fourth, however long
+/// or short it was: so one that is unlike the others says little.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    classes: [AtomicU64; CLASSES],
+    n_calls: AtomicU64,
 }
 
 impl Pace {
-    /// True if a call with a payload of `size` bytes is expected to be short.
+    /// True if a call with a payload of `size` bytes is expected to be short. Of what was not
+    /// seen yet, nothing is.
     pub(crate) fn is_short(&self, size: usize) -> bool {
-        size <= SMALL_PAYLOAD && u128::from(self.0.load(Ordering::Relaxed)) <= SHORT.as_nanos()
+        let known = self.of(size).map_or(0, |estimate| estimate.load(Ordering::Relaxed));
+        (1..=SHORT).contains(&known)
+    }
+
+    /// Does the work of a call with a payload of `size` bytes, and times it now and then.
+    pub(crate) fn time<T>(&self, size: usize, work: impl FnOnce() -> T) -> T {
+        let is_known = self.of(size).is_some_and(|known| known.load(Ordering::Relaxed) > 0);
+        if is_known && !self.n_calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED) {
+            return work();
+        }
+        let began = cpu_time();
+        let done = work();
+        self.note(size, cpu_time().saturating_sub(began));
+        done
     }
 
     /// Notes what a call took. Racing notes may lose one: it is an estimate.
-    pub(crate) fn note(&self, size: usize, took: Duration) {
-        if size > SMALL_PAYLOAD {
-            return;
-        }
+    fn note(&self, size: usize, took: Duration) {
+        let Some(estimate) = self.of(size) else { return };
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let before = self.0.load(Ordering::Relaxed);
-        let is_first = before == u64::MAX;
-        let now = if is_first || took > before { took } else { before - (before - took) / DECAY };
-        self.0.store(now, Ordering::Relaxed);
+        let before = estimate.load(Ordering::Relaxed);
+        let now = match before {
+            0 => took,
+            _ if took > before => before + before.div_ceil(8),
+            _ => before - before / 64,
+        };
+        estimate.store(now.clamp(1, HIGHEST), Ordering::Relaxed);
+    }
+
+    fn of(&self, size: usize) -> Option<&AtomicU64> {
+        let is_small = size <= SMALL_PAYLOAD;
+        is_small.then(|| self.classes.get(size.max(1).ilog2() as usize)).flatten()
     }
 }
 
@@ -68,14 +97,29 @@ mod tests {
         check(&[(10, 51)], 10, false);
         check(&[(1 << 20, 9)], 10, false);
         check(&[(10, 9), (1 << 20, 9000)], 10, true);
+        check(&[(10, 9)], 8192, false);
+        check(&[(8192, 9)], 8192, true);
+        check(&[(10, 9)], 600, false);
     }
 
     #[test]
-    fn one_slow_call_counts_for_a_while() {
-        let slow = [(10, 9), (10, 1000)];
-        assert!(!after(&slow).is_short(10));
-        let mut calls = slow.to_vec();
-        calls.extend([(10, 9); 40]);
-        assert!(after(&calls).is_short(10));
+    fn a_call_that_was_interrupted_says_little() {
+        let mut calls = vec![(10, 9)];
+        for _ in 0..50 {
+            calls.push((10, 5000));
+            calls.extend([(10, 9); 15]);
+            assert!(after(&calls).is_short(10), "{}", calls.len());
+        }
+    }
+
+    #[test]
+    fn calls_that_are_often_long_are_not_short() {
+        let mut calls = vec![(10, 9)];
+        for _ in 0..50 {
+            calls.extend([(10, 9), (10, 5000), (10, 9), (10, 9)]);
+        }
+        assert!(!after(&calls).is_short(10));
+        calls.extend([(10, 9); 200]);
+        assert!(after(&calls).is_short(10), "that is over");
     }
 }

@@ -104,12 +104,10 @@ impl Worker for OnnxWorker {
 
 /// Answers calls together, and notes what a single one took.
 fn timed(pace: &Pace, served: &Served, calls: &[Call]) -> Vec<Answer> {
-    let started_at = Instant::now();
-    let answers = batch::answer(served, calls);
-    if let [call] = calls {
-        pace.note(call.payload.body.len(), started_at.elapsed());
+    match calls {
+        [call] => pace.time(call.payload.body.len(), || batch::answer(served, calls)),
+        _ => batch::answer(served, calls),
     }
-    answers
 }
 
 fn gone() -> WorkerError {
