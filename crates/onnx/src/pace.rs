@@ -19,13 +19,13 @@ const SMALL_PAYLOAD: usize = 8 * 1024;
 /// one of a single row.
 const CLASSES: usize = SMALL_PAYLOAD.ilog2() as usize + 1;
 
-/// Once a class is known, one call of so many is timed.
+/// Of calls that are short, one of so many is timed; of others all are.
 const TIMED: u64 = 8;
 
-/// For each class, what seven of eight calls do not exceed, in nanoseconds of a thread's CPU time:
+/// For each class, what two of three calls do not exceed, in nanoseconds of a thread's CPU time:
 /// a call that the system interrupted has not become long, and on a busy machine many are.
 ///
-/// A longer call raises it by an eighth, a shorter one lowers it by a sixty-fourth, however long
+/// A longer call raises it by an eighth, a shorter one lowers it by a sixteenth, however long
 /// or short it was: so one that is unlike the others says little.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
@@ -43,8 +43,9 @@ impl Pace {
 
     /// Does the work of a call with a payload of `size` bytes, and times it now and then.
     pub(crate) fn time<T>(&self, size: usize, work: impl FnOnce() -> T) -> T {
-        let is_known = self.of(size).is_some_and(|known| known.load(Ordering::Relaxed) > 0);
-        if is_known && !self.n_calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED) {
+        if self.is_short(size)
+            && !self.n_calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED)
+        {
             return work();
         }
         let began = cpu_time();
@@ -61,7 +62,7 @@ impl Pace {
         let now = match before {
             0 => took,
             _ if took > before => before + before.div_ceil(8),
-            _ => before - before / 64,
+            _ => before - before / 16,
         };
         estimate.store(now.clamp(1, HIGHEST), Ordering::Relaxed);
     }
@@ -116,10 +117,10 @@ mod tests {
     fn calls_that_are_often_long_are_not_short() {
         let mut calls = vec![(10, 9)];
         for _ in 0..50 {
-            calls.extend([(10, 9), (10, 5000), (10, 9), (10, 9)]);
+            calls.extend([(10, 9), (10, 5000), (10, 5000), (10, 9)]);
         }
         assert!(!after(&calls).is_short(10));
-        calls.extend([(10, 9); 200]);
+        calls.extend([(10, 9); 30]);
         assert!(after(&calls).is_short(10), "that is over");
     }
 }

@@ -61,7 +61,7 @@ impl Pool {
 /// than there are cores, they could else wait for a time slice or two before they refuse a call:
 /// half as long with this.
 fn step_back() {
-    const STEPS: i32 = 5;
+    const STEPS: i32 = 2;
     // On Linux this is the priority of the calling thread alone.
     let stepped = getpriority_process(None).and_then(|now| setpriority_process(None, now + STEPS));
     if let Err(error) = stepped {
@@ -123,7 +123,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         pool.submit(move || sender.send(getpriority_process(None).unwrap()).unwrap());
         let lowest = 19;
-        assert_eq!(receiver.recv().unwrap(), (before + 5).min(lowest));
+        assert_eq!(receiver.recv().unwrap(), (before + 2).min(lowest));
         assert_eq!(getpriority_process(None).unwrap(), before);
     }
 

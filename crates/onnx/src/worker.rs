@@ -20,19 +20,30 @@ use crate::predict::Served;
 /// kernels want them.
 const MEMORY_PER_FILE_BYTE: u64 = 2;
 
+/// One in so many batches is of one call, so that it is seen what calls take alone even while
+/// others always wait.
+const ALONE: usize = 16;
+
 /// Serves one model on the compute threads that all workers share.
 pub(crate) struct OnnxWorker {
     /// `None` once it is stopped.
     served: ArcSwapOption<Served>,
     pool: Arc<Pool>,
     pace: Arc<Pace>,
+    /// The newest lone call was short. Such calls gain nothing together, for they would have to
+    /// change threads for it.
+    is_short: AtomicBool,
+    /// How often it was asked for the size of a batch.
+    n_batches: AtomicUsize,
     under_way: Arc<UnderWay>,
 }
 
 impl OnnxWorker {
     pub(crate) fn new(served: Served, pool: Arc<Pool>) -> Self {
         let served = ArcSwapOption::from_pointee(served);
-        Self { served, pool, pace: Arc::default(), under_way: Arc::default() }
+        let (pace, under_way) = (Arc::default(), Arc::default());
+        let (is_short, n_batches) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Self { served, pool, pace, is_short, n_batches, under_way }
     }
 
     /// Queues calls that are answered together. They are not computed if the receiver is dropped
@@ -63,10 +74,14 @@ impl Worker for OnnxWorker {
         let Some(served) = self.served.load_full() else {
             return calls.iter().map(|_| Err(gone())).collect();
         };
-        if let [call] = calls.as_slice()
-            && self.pace.is_short(call.payload.body.len())
-        {
-            return timed(&self.pace, &served, &calls);
+        if let [call] = calls.as_slice() {
+            let is_short = self.pace.is_short(call.payload.body.len());
+            if self.is_short.load(Ordering::Relaxed) != is_short {
+                self.is_short.store(is_short, Ordering::Relaxed);
+            }
+            if is_short {
+                return timed(&self.pace, &served, &calls);
+            }
         }
         let n = calls.len();
         let answers = self.submit(served, calls, place);
@@ -82,6 +97,10 @@ impl Worker for OnnxWorker {
     }
 
     fn max_batch(&self) -> usize {
+        let is_short = self.is_short.load(Ordering::Relaxed);
+        if is_short || self.n_batches.fetch_add(1, Ordering::Relaxed) % ALONE == ALONE - 1 {
+            return 1;
+        }
         self.served.load().as_ref().map_or(1, |served| served.max_batch())
     }
 
