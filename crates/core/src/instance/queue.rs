@@ -84,6 +84,15 @@ impl Queue {
         self.sizing.note(calls, took);
     }
 
+    /// Takes a slot back if nobody waits for one.
+    pub(super) fn take_back(&mut self) -> bool {
+        let is_idle = self.waiting.is_empty();
+        if is_idle {
+            self.free += 1;
+        }
+        is_idle
+    }
+
     /// What a slot does that has become free; it counts as free only after `Nothing`.
     pub(super) fn next(&mut self, most: usize, may_gather: bool) -> Next {
         let waiting = self.waiting.len();

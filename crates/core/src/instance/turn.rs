@@ -109,6 +109,9 @@ impl Drop for Slot {
 
 /// Gives a free slot to the calls that wait; `gathering_since` if it waited for more of them.
 fn pass_on(instance: Arc<Instance>, gathering_since: Option<Instant>) {
+    if instance.queue().take_back() {
+        return;
+    }
     let wait = if gathering_since.is_some() { Duration::ZERO } else { instance.longest_wait() };
     let gathered = gathering_since.map(|since| since.elapsed()).unwrap_or_default();
     let mut slot = Slot(Some(instance.clone()));
