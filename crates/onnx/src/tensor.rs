@@ -112,7 +112,7 @@ impl Data {
 
     #[must_use]
     pub fn len(&self) -> usize {
-        with_values!(Data: self, values => values.len())
+        self.values().len()
     }
 
     #[must_use]
@@ -122,21 +122,7 @@ impl Data {
 
     #[must_use]
     pub fn dtype(&self) -> Dtype {
-        match self {
-            Self::F16(_) => Dtype::F16,
-            Self::F32(_) => Dtype::F32,
-            Self::F64(_) => Dtype::F64,
-            Self::I8(_) => Dtype::I8,
-            Self::I16(_) => Dtype::I16,
-            Self::I32(_) => Dtype::I32,
-            Self::I64(_) => Dtype::I64,
-            Self::U8(_) => Dtype::U8,
-            Self::U16(_) => Dtype::U16,
-            Self::U32(_) => Dtype::U32,
-            Self::U64(_) => Dtype::U64,
-            Self::Bool(_) => Dtype::Bool,
-            Self::Str(_) => Dtype::Str,
-        }
+        self.values().dtype()
     }
 
     /// The same values as `dtype`; fails at the first that does not fit.
