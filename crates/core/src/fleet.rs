@@ -31,20 +31,50 @@ pub trait Fleet: Send + Sync + 'static {
 /// All groups of a fleet with their instances.
 pub type FleetView = BTreeMap<GroupKey, Vec<InstanceState>>;
 
-/// The name of a group: one revision of one variant of one endpoint.
+/// The name of a group: one revision of one variant of an endpoint, or the workers of a job.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupKey {
+    pub owner: Owner,
     pub region: Region,
-    pub endpoint: String,
+    /// The owner's name.
+    pub name: String,
+    /// Of a job, `AllTraffic`.
     pub variant: String,
-    /// Changes with each deployment of the endpoint.
+    /// Changes with each deployment of the endpoint, and with each attempt of a job.
     pub revision: String,
+}
+
+/// Whose instances a group has. Each kind of owner settles its own groups and no others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Owner {
+    Endpoint,
+    TransformJob,
+}
+
+impl GroupKey {
+    /// The log group of its instances.
+    #[must_use]
+    pub fn log_group(&self) -> String {
+        match self.owner {
+            Owner::Endpoint => format!("/aws/sagemaker/Endpoints/{}", self.name),
+            Owner::TransformJob => "/aws/sagemaker/TransformJobs".to_owned(),
+        }
+    }
+
+    /// The log stream of its instance `id`.
+    #[must_use]
+    pub fn log_stream(&self, id: &str) -> String {
+        match self.owner {
+            Owner::Endpoint => format!("{}/{id}", self.variant),
+            Owner::TransformJob => format!("{}/{id}", self.name),
+        }
+    }
 }
 
 impl fmt::Display for GroupKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { region, endpoint, variant, revision } = self;
-        write!(f, "{region}/{endpoint}/{variant}@{revision}")
+        let Self { owner: _, region, name, variant, revision } = self;
+        write!(f, "{region}/{name}/{variant}@{revision}")
     }
 }
 

@@ -7,14 +7,17 @@
 //!   runtimes whose models share nothing.
 //! - [`instance`]: a worker with its queue, its batches and its breaker; [`route`]: what the data
 //!   plane reads.
+//! - [`demand`]: the calls of a variant that scales with them; [`messages`]: what topics get.
 //! - [`clock`], [`task`], [`logs`]: time, tasks and log lines.
 
 pub mod arn;
 pub mod artifact;
 pub mod clock;
+pub mod demand;
 pub mod fleet;
 pub mod instance;
 pub mod logs;
+pub mod messages;
 pub mod metrics;
 pub mod names;
 pub mod objects;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::demand::Demand;
 use crate::instance::Instance;
 use crate::{Region, ResourceName};
 
@@ -43,7 +44,27 @@ pub struct EndpointRoute {
     pub config: String,
     /// `None` while calls are taken; else the status that says why not: `Creating`.
     pub closed: Option<&'static str>,
+    /// With it the endpoint takes asynchronous calls and no others.
+    pub asynchronous: Option<Arc<AsyncConfig>>,
     pub variants: Vec<VariantRoute>,
+}
+
+/// SageMaker API: `AsyncInferenceConfig`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsyncConfig {
+    /// `S3OutputPath`.
+    pub output_path: String,
+    /// `S3FailurePath`.
+    pub failure_path: Option<String>,
+    /// `MaxConcurrentInvocationsPerInstance`.
+    pub max_concurrent_per_instance: Option<u32>,
+    /// `SuccessTopic`, an ARN.
+    pub success_topic: Option<String>,
+    /// `ErrorTopic`, an ARN.
+    pub error_topic: Option<String>,
+    /// `IncludeInferenceResponseIn`, for either topic.
+    pub success_has_response: bool,
+    pub error_has_response: bool,
 }
 
 /// A share of an endpoint's traffic with its instances.
@@ -52,6 +73,8 @@ pub struct VariantRoute {
     pub weight: f32,
     pub targets: Targets,
     pub routing: Routing,
+    /// Of a variant that scales with its calls: where they are counted.
+    pub demand: Option<Arc<Demand>>,
     pub instances: Vec<Arc<Instance>>,
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
 use tokio::time::Instant;
 
 use crate::artifact::ArtifactLease;
@@ -56,6 +58,18 @@ pub trait Worker: Send + Sync + 'static {
     /// Never keeps the thread it is polled on for longer than some tens of microseconds. Dropping
     /// the future gives the calls up.
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>>;
+
+    /// Answers one call part by part, as the model makes them. The parts come no faster than they
+    /// are taken, and dropping them gives the call up. A worker that cannot answer in parts answers
+    /// in one.
+    ///
+    /// # Errors
+    /// What went wrong before the first part; what goes wrong later ends the parts.
+    async fn stream(&self, call: Call) -> Result<StreamedReply, WorkerError> {
+        let answer = self.invoke(vec![call]).await.pop();
+        let no_answer = || Err(WorkerError::Gone { reason: "it gave no answer".to_owned() });
+        answer.unwrap_or_else(no_answer).map(StreamedReply::from)
+    }
 
     /// `Ok` if the worker can take calls.
     async fn ping(&self) -> Result<(), WorkerError>;
@@ -188,6 +202,25 @@ pub struct Reply {
     /// `X-Amzn-SageMaker-Custom-Attributes`, set by the model.
     pub custom_attributes: Option<String>,
     pub timings: Timings,
+}
+
+/// The answer to one call, in parts.
+pub struct StreamedReply {
+    pub content_type: Option<String>,
+    /// `X-Amzn-SageMaker-Custom-Attributes`, set by the model.
+    pub custom_attributes: Option<String>,
+    pub parts: ReplyParts,
+}
+
+/// Parts as the model makes them; an error ends them.
+pub type ReplyParts = BoxStream<'static, Result<Bytes, WorkerError>>;
+
+impl From<Reply> for StreamedReply {
+    fn from(reply: Reply) -> Self {
+        let Payload { content_type, body } = reply.payload;
+        let parts = stream::iter([Ok(body)]).boxed();
+        Self { content_type, custom_attributes: reply.custom_attributes, parts }
+    }
 }
 
 /// Bytes with a content type.

@@ -153,7 +153,7 @@ impl Options {
         let key = |given: Option<String>| given.unwrap_or_else(|| DEFAULT_KEY.to_owned());
         let config = Config {
             listen,
-            data_dir: options.data_dir.unwrap_or_else(|| PathBuf::from(".sagebrush")),
+            data_dir: absolute(options.data_dir.unwrap_or_else(|| ".sagebrush".into()))?,
             access_key: key(options.access_key),
             secret_key: key(options.secret_key),
             account_id: options.account_id.unwrap_or_else(|| ACCOUNT.to_owned()),
@@ -247,6 +247,15 @@ impl Config {
     }
 }
 
+/// Other processes, with other working directories, get paths below it.
+fn absolute(data_dir: PathBuf) -> Result<PathBuf, ConfigError> {
+    std::path::absolute(&data_dir).map_err(|_| ConfigError::Value {
+        name: "data-dir",
+        value: data_dir.display().to_string(),
+        reason: "it is no folder that can be used from here",
+    })
+}
+
 fn parse_listen(given: Option<&str>) -> Result<SocketAddr, ConfigError> {
     let Some(given) = given else { return Ok(LISTEN) };
     let with_host = given.replace("localhost:", "127.0.0.1:");
@@ -330,6 +339,15 @@ mod tests {
             (config.access_key.as_str(), config.account_id.as_str()),
             ("sagebrush", "123456789012")
         );
+    }
+
+    #[test]
+    fn the_data_folder_is_the_same_from_everywhere() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(resolve("").unwrap().data_dir, here.join(".sagebrush"));
+        assert_eq!(resolve("data-dir = \"data\"").unwrap().data_dir, here.join("data"));
+        assert_eq!(resolve("data-dir = \"/data\"").unwrap().data_dir.to_str(), Some("/data"));
+        check_error("data-dir = \"\"", "data-dir is ``");
     }
 
     #[test]

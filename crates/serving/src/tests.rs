@@ -71,6 +71,7 @@ fn table(
         weight,
         targets: Targets::default(),
         routing: Routing::default(),
+        demand: None,
         instances,
     };
     let route = EndpointRoute {
@@ -78,6 +79,7 @@ fn table(
         name: "e".parse().unwrap(),
         config: "c".to_owned(),
         closed,
+        asynchronous: None,
         variants: variants.into_iter().map(variant).collect(),
     };
     let mut table = RouteTable::default();
@@ -119,13 +121,13 @@ async fn ask(invoker: &Invoker) -> Result<Invoked, InvokeError> {
 /// A table with one variant that wants `targets` named.
 fn targeted(targets: Targets, instances: Vec<Arc<Instance>>) -> Arc<RouteTable> {
     let (name, routing) = ("v".to_owned(), Routing::default());
-    routed(VariantRoute { name, weight: 1.0, targets, routing, instances })
+    routed(VariantRoute { name, weight: 1.0, targets, routing, demand: None, instances })
 }
 
 /// A variant whose calls go where chance says.
 fn random(instances: Vec<Arc<Instance>>) -> VariantRoute {
     let (name, targets, routing) = ("v".to_owned(), Targets::default(), Routing::Random);
-    VariantRoute { name, weight: 1.0, targets, routing, instances }
+    VariantRoute { name, weight: 1.0, targets, routing, demand: None, instances }
 }
 
 fn routed(variant: VariantRoute) -> Arc<RouteTable> {
@@ -135,6 +137,7 @@ fn routed(variant: VariantRoute) -> Arc<RouteTable> {
         name: "e".parse().unwrap(),
         config: "c".to_owned(),
         closed: None,
+        asynchronous: None,
         variants: vec![variant],
     }));
     Arc::new(table)

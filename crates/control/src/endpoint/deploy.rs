@@ -29,7 +29,12 @@ pub(super) async fn resolve(
         variants.push(resolve_variant(control, ctx, &config.spec, variant).await?);
     }
     let revision = Uuid::now_v7().simple().to_string();
-    Ok(Deployment { revision, config: config.name, variants })
+    Ok(Deployment {
+        revision,
+        config: config.name,
+        asynchronous: config.spec.asynchronous,
+        variants,
+    })
 }
 
 async fn resolve_variant(

@@ -28,9 +28,9 @@ mod tests;
 
 use std::time::Duration;
 
-use sagebrush_core::fleet::{ContainerSpec, Execution, GroupKey, GroupSpec};
+use sagebrush_core::fleet::{ContainerSpec, Execution, GroupKey, GroupSpec, Owner};
 use sagebrush_core::resource::Resource;
-use sagebrush_core::route::{Routing, Targets};
+use sagebrush_core::route::{AsyncConfig, Routing, Targets};
 use sagebrush_core::{Region, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +118,8 @@ pub struct Deployment {
     /// Never used twice by one endpoint.
     pub revision: String,
     pub config: String,
+    #[serde(default)]
+    pub asynchronous: Option<Box<AsyncConfig>>,
     pub variants: Vec<DeployedVariant>,
 }
 
@@ -172,8 +174,9 @@ impl Deployment {
     #[must_use]
     pub fn key(&self, region: &Region, endpoint: &str, variant: &str) -> GroupKey {
         GroupKey {
+            owner: Owner::Endpoint,
             region: region.clone(),
-            endpoint: endpoint.to_owned(),
+            name: endpoint.to_owned(),
             variant: variant.to_owned(),
             revision: self.revision.clone(),
         }

@@ -1,7 +1,7 @@
 //! What to do next with an endpoint. Pure: no clock, no IO.
 
 use sagebrush_core::Region;
-use sagebrush_core::fleet::{FleetView, GroupKey, GroupSpec, InstanceState};
+use sagebrush_core::fleet::{FleetView, GroupKey, GroupSpec, InstanceState, Owner};
 
 use super::{Deployment, EndpointState};
 
@@ -56,7 +56,9 @@ fn updating(wanted: &Wanted<'_>, serving: &Deployment, seen: &FleetView) -> Step
 }
 
 fn deleting(wanted: &Wanted<'_>, seen: &FleetView) -> Step {
-    let is_ours = |key: &GroupKey| key.region == *wanted.region && key.endpoint == wanted.name;
+    let is_ours = |key: &GroupKey| {
+        key.owner == Owner::Endpoint && key.region == *wanted.region && key.name == wanted.name
+    };
     if seen.keys().any(is_ours) { Step::Stay } else { Step::Remove }
 }
 

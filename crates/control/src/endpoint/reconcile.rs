@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagebrush_core::fleet::{Fleet, FleetError, FleetView};
+use sagebrush_core::fleet::{Fleet, FleetError, FleetView, GroupKey, Owner};
 use sagebrush_core::resource::{Stored, Table};
 use sagebrush_core::route::RouteTable;
 use sagebrush_core::store::StoreError;
@@ -100,7 +100,8 @@ impl Reconciler {
             self.fleet.apply_group(group).await?;
         }
         let needed: BTreeSet<_> = groups.iter().map(|group| &group.key).collect();
-        for key in seen.keys().filter(|key| !needed.contains(key)) {
+        let is_ours = |key: &&GroupKey| key.owner == Owner::Endpoint;
+        for key in seen.keys().filter(is_ours).filter(|key| !needed.contains(key)) {
             self.fleet.delete_group(key, DRAIN).await?;
         }
         Ok(())

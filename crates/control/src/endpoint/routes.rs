@@ -23,6 +23,7 @@ fn route(endpoint: &Stored<Endpoint>, seen: &FleetView) -> Option<EndpointRoute>
         region: endpoint.region.clone(),
         name: endpoint.name.parse().ok()?,
         config: serving.map_or_else(String::new, |serving| serving.config.clone()),
+        asynchronous: serving.and_then(|serving| serving.asynchronous.clone()).map(Arc::from),
         closed: serving.is_none().then(|| endpoint.status.word()),
         variants,
     })
@@ -41,6 +42,7 @@ fn variants(
             weight: variant.weight,
             targets: variant.targets(),
             routing: variant.routing,
+            demand: None,
             instances: instances.cloned().collect(),
         }
     };

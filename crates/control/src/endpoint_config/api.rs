@@ -121,7 +121,7 @@ impl TryFrom<wire::CreateEndpointConfigInput> for EndpointConfigSpec {
         check_names(&variants)?;
         check_weights(&variants)?;
         let network_isolation = input.enable_network_isolation.unwrap_or(false);
-        Ok(Self { variants, network_isolation, unserved, request })
+        Ok(Self { variants, network_isolation, asynchronous: None, unserved, request })
     }
 }
 

@@ -3,7 +3,7 @@
 pub(crate) mod api;
 
 use sagebrush_core::resource::Resource;
-use sagebrush_core::route::Routing;
+use sagebrush_core::route::{AsyncConfig, Routing};
 use serde::{Deserialize, Serialize};
 
 /// SageMaker API: `CreateEndpointConfig`.
@@ -25,6 +25,8 @@ impl Resource for EndpointConfig {
 pub struct EndpointConfigSpec {
     pub variants: Vec<ProductionVariant>,
     pub network_isolation: bool,
+    #[serde(default)]
+    pub asynchronous: Option<Box<AsyncConfig>>,
     /// What the configuration asks for that no endpoint here can do yet, by member name.
     pub unserved: Vec<String>,
     /// The request as it came, for `DescribeEndpointConfig`.

@@ -178,11 +178,11 @@ fn named<'a>(group: &'a GroupSpec, id: &str) -> Vec<Named<'a>> {
         let unnamed =
             || if is_only { "primary".to_owned() } else { format!("container-{}", at + 1) };
         let name: Arc<str> = container.hostname.clone().unwrap_or_else(unnamed).into();
-        let of_instance = format!("{}/{id}", group.key.variant);
+        let of_instance = group.key.log_stream(id);
         let stream = if is_only { of_instance } else { format!("{of_instance}/{name}") };
         let log_stream = LogStream {
             region: group.key.region.0.clone(),
-            group: format!("/aws/sagemaker/Endpoints/{}", group.key.endpoint).into(),
+            group: group.key.log_group().into(),
             stream: stream.into(),
         };
         Named { container, name, log_stream }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sagebrush_core::Region;
 use sagebrush_core::fleet::{
-    ContainerSpec, Execution, Fleet as _, FleetView, GroupKey, GroupSpec, InstanceState,
+    ContainerSpec, Execution, Fleet as _, FleetView, GroupKey, GroupSpec, InstanceState, Owner,
 };
 use sagebrush_core::logs::MemoryLog;
 use sagebrush_core::metrics::Registry;
@@ -34,8 +34,9 @@ fn soon() -> Instant {
 
 pub(super) fn group(image: &str, instance_count: u32) -> GroupSpec {
     let key = GroupKey {
+        owner: Owner::Endpoint,
         region: Region::new("r"),
-        endpoint: "e".to_owned(),
+        name: "e".to_owned(),
         variant: "v".to_owned(),
         revision: "1".to_owned(),
     };

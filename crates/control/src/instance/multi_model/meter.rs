@@ -28,7 +28,7 @@ impl Meter {
         let labels = || -> Labels {
             vec![
                 ("region", group.region.to_string()),
-                ("endpoint", group.endpoint.clone()),
+                ("endpoint", group.name.clone()),
                 ("variant", group.variant.clone()),
             ]
         };

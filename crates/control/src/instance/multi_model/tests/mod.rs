@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sagebrush_core::Region;
-use sagebrush_core::fleet::{GroupKey, MultiModel};
+use sagebrush_core::fleet::{GroupKey, MultiModel, Owner};
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::task;
 use sagebrush_core::worker::{Call, Payload, Worker as _, WorkerError};
@@ -99,8 +99,9 @@ async fn ask(
 
 fn group() -> GroupKey {
     GroupKey {
+        owner: Owner::Endpoint,
         region: Region::new("r"),
-        endpoint: "e".to_owned(),
+        name: "e".to_owned(),
         variant: "v".to_owned(),
         revision: "1".to_owned(),
     }
