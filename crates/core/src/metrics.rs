@@ -9,15 +9,46 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Upper bounds of latency histograms, in seconds.
-pub const LATENCY_BOUNDS: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    5.0, 10.0, 30.0, 60.0,
+/// Upper bounds of latency histograms: 100 µs to a minute.
+pub const LATENCY_BOUNDS: &[Nanos] = &[
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    SECOND,
+    2_500_000_000,
+    5 * SECOND,
+    10 * SECOND,
+    30 * SECOND,
+    60 * SECOND,
 ];
 
 /// Upper bounds of histograms of counts.
-pub const SIZE_BOUNDS: &[f64] =
-    &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+pub const SIZE_BOUNDS: &[Nanos] = &[
+    SECOND,
+    2 * SECOND,
+    4 * SECOND,
+    8 * SECOND,
+    16 * SECOND,
+    32 * SECOND,
+    64 * SECOND,
+    128 * SECOND,
+    256 * SECOND,
+    512 * SECOND,
+    1024 * SECOND,
+];
+
+/// Of a duration; a count counts as so many seconds.
+pub type Nanos = u64;
+const SECOND: Nanos = 1_000_000_000;
 
 /// All metrics of a server.
 #[derive(Clone, Default)]
@@ -71,26 +102,28 @@ impl Gauge {
 /// Durations or counts, by upper bound.
 #[derive(Debug)]
 pub struct Histogram {
-    bounds: &'static [f64],
+    bounds: &'static [Nanos],
     /// One for each bound, and one for what is above the last.
     buckets: Vec<AtomicU64>,
     sum_nanos: AtomicU64,
 }
 
 impl Histogram {
-    fn new(bounds: &'static [f64]) -> Self {
+    fn new(bounds: &'static [Nanos]) -> Self {
         let buckets = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
         Self { bounds, buckets, sum_nanos: AtomicU64::new(0) }
     }
 
     pub fn observe(&self, took: Duration) {
-        let seconds = took.as_secs_f64();
-        let bucket = self.bounds.partition_point(|bound| *bound < seconds);
-        if let Some(bucket) = self.buckets.get(bucket) {
+        let nanos = took.as_secs().saturating_mul(SECOND) + u64::from(took.subsec_nanos());
+        // Most are short: they are found sooner from below than by halving.
+        let bucket = self.bounds.iter().position(|bound| nanos <= *bound);
+        if let Some(bucket) = self.buckets.get(bucket.unwrap_or(self.bounds.len())) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
+        if nanos > 0 {
+            self.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
+        }
     }
 
     /// A count, of a histogram of counts: one counts as a second does in one of durations.
@@ -139,7 +172,7 @@ impl Registry {
         &self,
         (name, help): (&'static str, &'static str),
         labels: Labels,
-        bounds: &'static [f64],
+        bounds: &'static [Nanos],
     ) -> Arc<Histogram> {
         let new = || Series::Histogram(Arc::new(Histogram::new(bounds)));
         self.resolve((name, help, "histogram"), labels, new, |series| match series {
@@ -220,7 +253,8 @@ fn render_series(text: &mut String, name: &str, labels: &Labels, series: &Series
 }
 
 fn render_histogram(text: &mut String, name: &str, labels: &Labels, histogram: &Histogram) {
-    let bounds = histogram.bounds.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
+    let seconds = |nanos: &Nanos| Duration::from_nanos(*nanos).as_secs_f64().to_string();
+    let bounds = histogram.bounds.iter().map(seconds).chain(["+Inf".to_owned()]);
     let mut n_calls = 0;
     for (bound, bucket) in bounds.zip(&histogram.buckets) {
         n_calls += bucket.load(Ordering::Relaxed);

@@ -19,8 +19,9 @@ const SMALL_PAYLOAD: usize = 8 * 1024;
 /// one of a single row.
 const CLASSES: usize = SMALL_PAYLOAD.ilog2() as usize + 1;
 
-/// Of calls that are short, one of so many is timed; of others all are.
-const TIMED: u64 = 8;
+/// Of calls that are short, one of so many is timed; of others all are. Asking the system for a
+/// thread's time costs as much as a tenth of such a call.
+const TIMED: u64 = 32;
 
 /// For each class, what two of three calls do not exceed, in nanoseconds of a thread's CPU time:
 /// a call that the system interrupted has not become long, and on a busy machine many are.
