@@ -14,7 +14,7 @@ pub struct Context {
     pub region: Region,
     pub account: AccountId,
     pub request_id: Arc<str>,
-    /// Who signed.
+    /// Who signed; empty if nobody did.
     pub access_key: Arc<str>,
     /// Set when the caller signed with keys from `AssumeRole`.
     pub session: Option<Arc<Session>>,
@@ -36,6 +36,12 @@ impl Context {
             user_agent: None,
             host: None,
         }
+    }
+
+    /// Nobody signs a link in a message.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        !self.access_key.is_empty()
     }
 }
 
