@@ -16,7 +16,7 @@ import conftest
 import support
 
 boto3 = pytest.importorskip("boto3")
-from botocore.exceptions import ClientError  # noqa: E402
+from botocore.exceptions import ClientError, ReadTimeoutError  # noqa: E402
 
 QUICK = json.dumps({"healthyRetryPolicy": {
     "numRetries": 3, "numNoDelayRetries": 1, "minDelayTarget": 1, "maxDelayTarget": 1,
@@ -220,6 +220,28 @@ def test_a_receiver_waits_for_a_message(sqs, queue, client):
     waiting.join()
     assert [message["Body"] for message in got] == ["late"]
     assert 0.9 < time.monotonic() - start < 15
+
+
+def test_who_hangs_up_takes_no_message_along(sqs, queue, client):
+    url = queue()
+    hasty = client("sqs", config={"read_timeout": 1})
+    with pytest.raises(ReadTimeoutError):
+        receive(hasty, url, WaitTimeSeconds=20)
+    sqs.send_message(QueueUrl=url, MessageBody="m")
+    assert [message["Body"] for message in receive(sqs, url)] == ["m"]
+
+
+def test_a_server_that_stops_lets_nobody_wait(server):
+    sqs = conftest.make_clients(boto3, server.url)("sqs")
+    url = sqs.create_queue(QueueName="waited")["QueueUrl"]
+    got = []
+    waiting = threading.Thread(target=lambda: got.append(receive(sqs, url, WaitTimeSeconds=20)))
+    waiting.start()
+    time.sleep(0.3)  # Nothing tells from outside that a call waits.
+    start = time.monotonic()
+    assert server.stop() == 0
+    waiting.join()
+    assert got == [[]] and time.monotonic() - start < 8
 
 
 def test_an_unfinished_message_comes_back_and_is_put_aside_in_the_end(sqs, queue):

@@ -19,7 +19,9 @@ use crate::demux::signing_service;
 use crate::dispatch::{Api, Input};
 use crate::query::Form;
 use crate::sigv4::{Caller, Dialect, Verifier, signs_body};
-use crate::{ApiError, BodyMemory, Context, Target, Terms, json, query, read_body, request_id};
+use crate::{
+    ApiError, BodyMemory, Context, Presence, Target, Terms, json, query, read_body, request_id,
+};
 
 /// The longest input of the control plane: SageMaker's own limits stay far below.
 const MAX_BODY: usize = 1 << 20;
@@ -101,7 +103,9 @@ impl Door {
             let verified = self.verifier.verify_read(&parts, &body, &call.service);
             verified.map_err(|error| error.into_api_error(dialect))?
         };
-        let context = self.context(&parts, caller, request_id);
+        let mut context = self.context(&parts, caller, request_id);
+        let (_here, caller) = Presence::new();
+        context.caller = caller;
         self.call(call, context).await
     }
 
@@ -152,6 +156,7 @@ impl Door {
             session: caller.session,
             user_agent: header(USER_AGENT),
             host: header(HOST).or_else(authority),
+            caller: Presence::default(),
         }
     }
 

@@ -63,6 +63,11 @@ impl Messaging {
         topics.and(queues::operations().serve(self.queues.clone()))
     }
 
+    /// From now on nobody waits for a message.
+    pub fn stop(&self) {
+        self.queues.stop();
+    }
+
     /// Starts what goes on in the background.
     #[must_use]
     pub fn start(&self) -> [JoinHandle<()>; 2] {

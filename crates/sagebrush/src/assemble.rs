@@ -61,7 +61,7 @@ pub struct App {
     store: Arc<SqliteStore>,
     fleet: Arc<LocalFleet>,
     background: Vec<JoinHandle<()>>,
-    publisher: Arc<dyn Publisher>,
+    messaging: Messaging,
     /// Never looked at: it has changed once the first table is made.
     routes: Routes,
     stopping: AtomicBool,
@@ -91,7 +91,6 @@ impl App {
         let master = master_secret(data).map_err(|error| unusable(data, &error))?;
         let messaging = messaging(&store, &clock, &account, (&master, &metrics)).await;
         let messaging = messaging.map_err(|error| unusable(data, &error))?;
-        let publisher: Arc<dyn Publisher> = messaging.publisher();
         let (control, reconciler, routes) =
             Control::new(TemporaryKeys::new(master), store.clone(), fleet.clone(), clock.clone());
         let keys = Arc::new(Keys {
@@ -119,7 +118,7 @@ impl App {
             store,
             fleet,
             background,
-            publisher,
+            messaging,
             routes: first_routes,
             stopping: AtomicBool::new(false),
         }))
@@ -174,12 +173,13 @@ impl App {
     /// Where messages of the server itself are published.
     #[must_use]
     pub fn publisher(&self) -> Arc<dyn Publisher> {
-        self.publisher.clone()
+        self.messaging.publisher()
     }
 
     /// From now on `/readyz` says no.
     pub fn set_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.messaging.stop();
     }
 
     /// Ends the instances and closes the store. What is wanted stays in the store.

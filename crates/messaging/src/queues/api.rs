@@ -13,6 +13,32 @@ use super::{Queue, QueueError, Queues};
 /// How many queues a list has, unless its caller says.
 const LISTED: usize = 1000;
 
+/// The attributes that a queue may be asked for, be they set or not.
+const NAMES: &[&str] = &[
+    "All",
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesDelayed",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ContentBasedDeduplication",
+    "CreatedTimestamp",
+    "DeduplicationScope",
+    "DelaySeconds",
+    "FifoQueue",
+    "FifoThroughputLimit",
+    "KmsDataKeyReusePeriodSeconds",
+    "KmsMasterKeyId",
+    "LastModifiedTimestamp",
+    "MaximumMessageSize",
+    "MessageRetentionPeriod",
+    "Policy",
+    "QueueArn",
+    "ReceiveMessageWaitTimeSeconds",
+    "RedriveAllowPolicy",
+    "RedrivePolicy",
+    "SqsManagedSseEnabled",
+    "VisibilityTimeout",
+];
+
 /// The operations of SQS that are served.
 pub(crate) fn operations() -> Dispatch<Queues> {
     let queues = Dispatch::new()
@@ -143,9 +169,12 @@ async fn get_queue_attributes(
 ) -> Result<wire::GetQueueAttributesResult, ApiError> {
     let queue = queue_of(&state, &ctx, &input.queue_url)?;
     let names = input.attribute_names.unwrap_or_default();
-    let wants_all = names.contains(&wire::QueueAttributeName::All);
+    if let Some(unknown) = names.iter().find(|name| !NAMES.contains(&name.as_str())) {
+        return Err(QueueError::UnknownAttribute(unknown.clone()).into());
+    }
+    let wants_all = names.iter().any(|name| name == "All");
     let mut attributes = all_attributes(&state, &queue);
-    let is_named = |name: &str| names.iter().any(|wanted| wanted.as_str() == name);
+    let is_named = |name: &str| names.iter().any(|wanted| wanted == name);
     attributes.retain(|name, _| wants_all || is_named(name));
     Ok(wire::GetQueueAttributesResult {
         attributes: Some(attributes).filter(|attributes| !attributes.is_empty()),

@@ -22,6 +22,8 @@ pub(crate) enum QueueError {
     InvalidAttributeValue(String),
     #[error("The attribute {0} is not served here.")]
     AttributeNotServed(String),
+    #[error("Unknown Attribute {0}.")]
+    UnknownAttribute(String),
     #[error("Value for parameter {0} is invalid. Reason: {1}")]
     InvalidParameter(&'static str, String),
     #[error("Message contains characters outside the allowed set.")]
@@ -61,7 +63,9 @@ impl QueueError {
             Self::Exists(_) => ("QueueAlreadyExists", "QueueNameExists"),
             Self::Fifo => ("AWS.SimpleQueueService.UnsupportedOperation", "UnsupportedOperation"),
             Self::InvalidAttributeValue(_) => ("InvalidAttributeValue", "InvalidAttributeValue"),
-            Self::AttributeNotServed(_) => ("InvalidAttributeName", "InvalidAttributeName"),
+            Self::AttributeNotServed(_) | Self::UnknownAttribute(_) => {
+                ("InvalidAttributeName", "InvalidAttributeName")
+            }
             Self::InvalidName
             | Self::InvalidParameter(..)
             | Self::TooLong(_)

@@ -24,7 +24,7 @@ use futures::stream::{self, StreamExt as _};
 use sagebrush_core::resource::{Stored, Table};
 use sagebrush_core::store::{MetaStore, Query, StoreError};
 use sagebrush_core::{AccountId, Arn, Clock, Region, task};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub(crate) use api::operations;
 pub(crate) use error::QueueError;
@@ -49,6 +49,8 @@ pub(crate) struct Queues {
     live: Mutex<BTreeMap<(Region, String), Arc<Queue>>>,
     /// Held by who makes, changes or removes a queue.
     changing: tokio::sync::Mutex<()>,
+    /// True once nobody is to wait any more.
+    stopping: watch::Sender<bool>,
 }
 
 /// One queue that there is.
@@ -74,8 +76,15 @@ impl Queues {
         for stored in queues.all().await? {
             live.insert((stored.region.clone(), stored.name.clone()), Queue::new(stored));
         }
-        let changing = tokio::sync::Mutex::default();
-        let this = Self { queues, messages, clock, account, live: Mutex::new(live), changing };
+        let this = Self {
+            queues,
+            messages,
+            clock,
+            account,
+            live: Mutex::new(live),
+            changing: tokio::sync::Mutex::default(),
+            stopping: watch::Sender::new(false),
+        };
         let orphans = this.fill().await?;
         let this = Arc::new(this);
         if !orphans.is_empty() {
@@ -113,6 +122,11 @@ impl Queues {
             }
         };
         stream::iter(places).for_each_concurrent(AT_ONCE, remove).await;
+    }
+
+    /// Answers those who wait for a message.
+    pub(crate) fn stop(&self) {
+        self.stopping.send_replace(true);
     }
 
     fn live(&self) -> MutexGuard<'_, BTreeMap<(Region, String), Arc<Queue>>> {

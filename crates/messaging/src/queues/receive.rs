@@ -1,5 +1,6 @@
 //! Receiving, and what becomes of what was received.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use futures::future::join_all;
 use sagebrush_core::Timestamp;
 use sagebrush_core::resource::Stored;
 use sagebrush_core::store::StoreError;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::record::{MessageKind, MessageSpec, Place, QueueKind};
@@ -58,17 +59,20 @@ impl Receipt {
 }
 
 impl Queues {
-    /// Takes messages out of the others' sight. Waits for the first one, as long as it is told.
+    /// Takes messages out of the others' sight. Waits for the first one, as long as it is told;
+    /// no longer than until somebody has `left`, or the server stops.
     pub(super) async fn receive(
         &self,
         queue: &Queue,
         wish: Wish,
+        left: impl Future<Output = ()>,
     ) -> Result<Vec<Received>, QueueError> {
         let wait =
             Duration::from_secs(queue.stored().spec.settings.receive_message_wait_time.into());
         let until = Instant::now() + wish.wait.unwrap_or(wait);
+        let mut left = pin!(left);
+        let mut stopped = self.stopping.subscribe();
         loop {
-            let arrived = queue.arrived.notified();
             let received = self.receive_now(queue, wish).await?;
             let next = self.next_visible(queue);
             if !received.is_empty() && next.is_some_and(|next| next <= Instant::now() + TICK) {
@@ -78,8 +82,13 @@ impl Queues {
                 return Ok(received);
             }
             let next = next.map_or(until, |next| until.min(next));
-            // Either way there may be something now.
-            timeout_at(next, arrived).await.ok();
+            tokio::select! {
+                biased;
+                () = &mut left => return Ok(Vec::new()),
+                _ = stopped.wait_for(|stopped| *stopped) => return Ok(Vec::new()),
+                () = queue.arrived.notified() => {}
+                () = sleep_until(next) => {} // Something may be seen, or the time is over.
+            }
             let owner = queue.stored();
             self.get(&owner.region, &owner.name)?; // It may be deleted meanwhile.
         }

@@ -185,7 +185,8 @@ mod tests {
     #[test]
     fn what_is_old_expires() {
         let shelf = shelf(&[0]);
-        assert_eq!(shelf.expired(at(59_999), Duration::from_mins(1)), []);
-        assert_eq!(shelf.expired(at(60_000), Duration::from_mins(1)), [id(1)]);
+        let minute = Duration::from_mins(1);
+        assert!(shelf.expired(at(59_999), minute).is_empty());
+        assert_eq!(shelf.expired(at(60_000), minute), [id(1)]);
     }
 }

@@ -505,7 +505,7 @@ pub struct DeleteQueueRequest {
 pub struct GetQueueAttributesRequest {
     pub queue_url: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attribute_names: Option<Vec<QueueAttributeName>>,
+    pub attribute_names: Option<Vec<String>>,
 }
 
 /// SQS API: `GetQueueAttributesResult`.
@@ -711,79 +711,13 @@ pub struct PurgeQueueRequest {
     pub queue_url: String,
 }
 
-/// SQS API: `QueueAttributeName`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum QueueAttributeName {
-    All,
-    Policy,
-    VisibilityTimeout,
-    MaximumMessageSize,
-    MessageRetentionPeriod,
-    ApproximateNumberOfMessages,
-    ApproximateNumberOfMessagesNotVisible,
-    CreatedTimestamp,
-    LastModifiedTimestamp,
-    QueueArn,
-    ApproximateNumberOfMessagesDelayed,
-    DelaySeconds,
-    ReceiveMessageWaitTimeSeconds,
-    RedrivePolicy,
-    FifoQueue,
-    ContentBasedDeduplication,
-    KmsMasterKeyId,
-    KmsDataKeyReusePeriodSeconds,
-    DeduplicationScope,
-    FifoThroughputLimit,
-    RedriveAllowPolicy,
-    SqsManagedSseEnabled,
-}
-
-impl QueueAttributeName {
-    /// The names on the wire, in the order of the variants.
-    pub const VALUES: &'static [&'static str] = &[
-        "All",
-        "Policy",
-        "VisibilityTimeout",
-        "MaximumMessageSize",
-        "MessageRetentionPeriod",
-        "ApproximateNumberOfMessages",
-        "ApproximateNumberOfMessagesNotVisible",
-        "CreatedTimestamp",
-        "LastModifiedTimestamp",
-        "QueueArn",
-        "ApproximateNumberOfMessagesDelayed",
-        "DelaySeconds",
-        "ReceiveMessageWaitTimeSeconds",
-        "RedrivePolicy",
-        "FifoQueue",
-        "ContentBasedDeduplication",
-        "KmsMasterKeyId",
-        "KmsDataKeyReusePeriodSeconds",
-        "DeduplicationScope",
-        "FifoThroughputLimit",
-        "RedriveAllowPolicy",
-        "SqsManagedSseEnabled",
-    ];
-
-    /// The name on the wire.
-    pub fn as_str(self) -> &'static str {
-        Self::VALUES[self as usize]
-    }
-}
-
-impl std::fmt::Display for QueueAttributeName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// SQS API: `ReceiveMessageRequest`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ReceiveMessageRequest {
     pub queue_url: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attribute_names: Option<Vec<QueueAttributeName>>,
+    pub attribute_names: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_system_attribute_names: Option<Vec<MessageSystemAttributeName>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -1155,12 +1089,8 @@ pub mod shapes {
     pub static QUEUE_ATTRIBUTE_MAP: Shape =
         Shape::Map { key: &QUEUE_ATTRIBUTE_NAME, value: &STRING, min: None, max: None };
 
-    pub static QUEUE_ATTRIBUTE_NAME: Shape = Shape::String {
-        min: None,
-        max: None,
-        pattern: None,
-        values: super::QueueAttributeName::VALUES,
-    };
+    pub static QUEUE_ATTRIBUTE_NAME: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: &[] };
 
     pub static QUEUE_URL_LIST: Shape = Shape::List { member: &STRING, min: None, max: None };
 

@@ -131,12 +131,11 @@ async fn receive_message(
     let names = Names {
         system: older
             .into_iter()
-            .map(wire::QueueAttributeName::as_str)
-            .chain(newer.into_iter().map(wire::MessageSystemAttributeName::as_str))
+            .chain(newer.into_iter().map(|name| name.as_str().to_owned()))
             .collect(),
         own: input.message_attribute_names.unwrap_or_default(),
     };
-    let received = state.receive(&queue, wish).await?;
+    let received = state.receive(&queue, wish, ctx.caller.left()).await?;
     let messages: Vec<_> = received.into_iter().map(|one| message(one, &names)).collect();
     let messages = Some(messages).filter(|messages| !messages.is_empty());
     Ok(wire::ReceiveMessageResult { messages })
@@ -144,13 +143,13 @@ async fn receive_message(
 
 /// Which attributes a receiver wants to see.
 struct Names {
-    system: Vec<&'static str>,
+    system: Vec<String>,
     own: Vec<String>,
 }
 
 impl Names {
     fn wants_system(&self, name: &str) -> bool {
-        self.system.iter().any(|wanted| *wanted == "All" || *wanted == name)
+        self.system.iter().any(|wanted| wanted == "All" || wanted == name)
     }
 
     /// `All`, `.*`, `prefix.*` or the name itself.
