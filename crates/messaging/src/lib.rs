@@ -7,6 +7,8 @@
 mod attribute;
 mod delivery;
 mod queues;
+#[cfg(test)]
+mod testing;
 mod topics;
 
 use std::sync::Arc;

@@ -170,7 +170,7 @@ impl Queues {
     }
 
     /// Makes a queue, or finds the one that is just like it.
-    async fn create(
+    pub(crate) async fn create(
         &self,
         region: &Region,
         name: &str,
@@ -265,6 +265,11 @@ impl Queue {
 
     fn stored(&self) -> Stored<QueueKind> {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn n_messages(&self) -> usize {
+        self.shelf().messages().count()
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {

@@ -55,7 +55,7 @@ struct Known {
 }
 
 impl Directory {
-    pub(super) async fn open(
+    pub(crate) async fn open(
         store: Arc<dyn MetaStore>,
         clock: Arc<dyn Clock>,
         account: AccountId,
@@ -102,7 +102,7 @@ impl Directory {
     }
 
     /// The ARNs of the topics of a region, sorted.
-    pub(super) fn topics_of(&self, region: &Region) -> Vec<String> {
+    pub(crate) fn topics_of(&self, region: &Region) -> Vec<String> {
         let known = self.known();
         let topics = known.topics.iter().filter(|(_, topic)| topic.region == *region);
         topics.map(|(arn, _)| arn.clone()).collect()
@@ -118,14 +118,14 @@ impl Directory {
     }
 
     /// The subscriptions of a region.
-    pub(super) fn subscriptions_of(&self, region: &Region) -> Vec<(SubscriptionId, Subscription)> {
+    pub(crate) fn subscriptions_of(&self, region: &Region) -> Vec<(SubscriptionId, Subscription)> {
         let known = self.known();
         let of_region = known.subscriptions.iter().filter(|(_, it)| it.region == *region);
         of_region.map(|(id, subscription)| (id.clone(), subscription.clone())).collect()
     }
 
     /// Makes a topic, or finds the one that has the name.
-    pub(super) async fn create(
+    pub(crate) async fn create(
         &self,
         region: &Region,
         name: &str,
@@ -149,7 +149,7 @@ impl Directory {
         Ok(arn)
     }
 
-    pub(super) async fn change_topic(
+    pub(crate) async fn change_topic(
         &self,
         arn: &str,
         change: impl FnOnce(&mut Stored<TopicKind>) + Send,
@@ -163,7 +163,7 @@ impl Directory {
     }
 
     /// Removes a topic and its subscriptions; no topic is fine.
-    pub(super) async fn delete(&self, arn: &str) -> Result<(), TopicError> {
+    pub(crate) async fn delete(&self, arn: &str) -> Result<(), TopicError> {
         let _changing = self.changing.lock().await;
         let Ok(topic) = self.topic(arn) else { return Ok(()) };
         for (id, subscription) in self.subscriptions_to(arn) {
@@ -176,7 +176,7 @@ impl Directory {
     }
 
     /// Makes a subscription, or finds the one that leads to the same endpoint.
-    pub(super) async fn subscribe(
+    pub(crate) async fn subscribe(
         &self,
         spec: SubscriptionSpec,
     ) -> Result<(SubscriptionId, Subscription), TopicError> {
@@ -198,7 +198,7 @@ impl Directory {
         Ok(self.known().put(new))
     }
 
-    pub(super) async fn change_subscription(
+    pub(crate) async fn change_subscription(
         &self,
         id: &SubscriptionId,
         change: impl FnOnce(&mut Stored<SubscriptionKind>) + Send,
@@ -213,7 +213,7 @@ impl Directory {
     }
 
     /// Removes a subscription; none is fine.
-    pub(super) async fn unsubscribe(&self, id: &SubscriptionId) -> Result<(), TopicError> {
+    pub(crate) async fn unsubscribe(&self, id: &SubscriptionId) -> Result<(), TopicError> {
         let _changing = self.changing.lock().await;
         if let Some(subscription) = self.subscription(id) {
             self.subscriptions.remove(&subscription).await?;

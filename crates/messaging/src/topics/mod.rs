@@ -5,8 +5,6 @@ mod attributes;
 mod directory;
 mod error;
 mod record;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -24,6 +22,8 @@ use crate::queues::Queues;
 
 pub(crate) use api::operations;
 pub(crate) use directory::{Directory, Subscription, SubscriptionId};
+#[cfg(test)]
+pub(crate) use record::TopicSpec;
 pub(crate) use record::{Protocol, SubscriptionSpec};
 
 use directory::is_confirmed;
@@ -31,9 +31,9 @@ use error::TopicError;
 
 /// All topics.
 pub(crate) struct Topics {
-    directory: Arc<Directory>,
-    deliveries: Arc<Deliveries>,
-    signer: Signer,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) deliveries: Arc<Deliveries>,
+    pub(crate) signer: Signer,
 }
 
 impl Topics {
