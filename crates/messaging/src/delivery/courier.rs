@@ -16,7 +16,7 @@ use super::record::{Notice, NoticeKind};
 use super::schedule::{self, Schedule};
 use super::webhook::{Post, Undelivered, Webhooks};
 use crate::attribute::{Attribute, Attributes};
-use crate::queues::{Letter, QueueError, Queues};
+use crate::queues::{Letter, Queues};
 use crate::topics::{Directory, Protocol, Subscription, SubscriptionId};
 
 /// How long a store that fails is left alone.
@@ -110,14 +110,10 @@ impl Courier {
         letter: Letter,
     ) -> Result<(), Undelivered> {
         let message = id_in_queue(id, &notice.name);
-        let sent = async {
-            let queue = self.queues.of_arn(queue_arn)?;
-            self.queues.send(&queue, message, letter).await
-        };
-        sent.await.map_err(|error| match error {
-            QueueError::Store(error) => Undelivered::ForNow(error.to_string()),
-            other => Undelivered::ForGood(other.to_string()),
-        })
+        let queue = self.queues.of_arn(queue_arn);
+        let queue = queue.map_err(|error| Undelivered::ForGood(error.to_string()))?;
+        let sent = self.queues.send(&queue, message, letter).await;
+        sent.map_err(|error| Undelivered::ForNow(error.to_string()))
     }
 
     /// Puts what cannot be delivered aside, or lets it go.

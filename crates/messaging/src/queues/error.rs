@@ -108,11 +108,9 @@ impl QueueError {
 impl From<QueueError> for ApiError {
     fn from(error: QueueError) -> Self {
         let (query_code, code) = error.codes();
-        match error {
-            QueueError::Store(error) => error.into(),
-            error => {
-                Self::new(code, StatusCode::BAD_REQUEST, error.to_string()).once_called(query_code)
-            }
+        if let QueueError::Store(error) = error {
+            return error.into();
         }
+        Self::new(code, StatusCode::BAD_REQUEST, error.to_string()).once_called(query_code)
     }
 }

@@ -57,9 +57,9 @@ impl Queues {
         queue: &Queue,
         id: Uuid,
         letter: Letter,
-    ) -> Result<(), QueueError> {
+    ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let delay = letter.delay.unwrap_or(queue.stored().spec.settings.delay);
+        let delay = letter.delay.unwrap_or_else(|| queue.stored().spec.settings.delay);
         let spec = MessageSpec {
             body: letter.body,
             attributes: letter.attributes,
@@ -69,7 +69,7 @@ impl Queues {
             delayed_until: Timestamp(now.0 + i64::from(delay) * 1000),
             came_from: None,
         };
-        Ok(self.add(queue, id, spec).await?)
+        self.add(queue, id, spec).await
     }
 
     pub(super) async fn add(

@@ -74,9 +74,9 @@ fn because(reason: &str) -> String {
 impl From<TopicError> for ApiError {
     fn from(error: TopicError) -> Self {
         let (code, status) = error.code();
-        match error {
-            TopicError::Store(error) => error.into(),
-            error => Self::new(code, status, error.to_string()),
+        if let TopicError::Store(error) = error {
+            return error.into();
         }
+        Self::new(code, status, error.to_string())
     }
 }

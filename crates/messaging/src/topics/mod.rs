@@ -71,9 +71,13 @@ impl Topics {
     /// Takes a message for all confirmed subscriptions of its topic.
     async fn take(&self, notice: Notice) -> Result<(), TopicError> {
         self.directory.topic(&notice.topic_arn)?;
+        Ok(self.send_out(notice).await?)
+    }
+
+    async fn send_out(&self, notice: Notice) -> Result<(), StoreError> {
         let all = self.directory.subscriptions_to(&notice.topic_arn);
         let confirmed = all.into_iter().filter(|(_, it)| is_confirmed(it)).map(|(id, _)| id);
-        Ok(self.deliveries.take(notice, confirmed.collect()).await?)
+        self.deliveries.take(notice, confirmed.collect()).await
     }
 
     /// Asks an endpoint whether it wants to get messages.
@@ -102,6 +106,8 @@ impl Topics {
 #[async_trait]
 impl Publisher for Topics {
     async fn publish(&self, topic_arn: &str, message: Message) -> Result<(), PublishError> {
+        let no_topic = |_| PublishError::NoTopic(topic_arn.to_owned());
+        self.directory.topic(topic_arn).map_err(no_topic)?;
         let attributes = message.attributes.into_iter();
         let attributes = attributes.map(|(name, value)| (name, Attribute::text(value)));
         let notice = Notice {
@@ -113,9 +119,6 @@ impl Publisher for Topics {
             is_remembered: true,
             ..Notice::default()
         };
-        self.take(notice).await.map_err(|error| match error {
-            TopicError::Store(error) => PublishError::Store(error),
-            _ => PublishError::NoTopic(topic_arn.to_owned()),
-        })
+        Ok(self.send_out(notice).await?)
     }
 }
