@@ -102,9 +102,10 @@ impl Deliveries {
         notice: Notice,
         subscriptions: Vec<SubscriptionId>,
     ) -> Result<(), StoreError> {
-        self.meters.published.add(u64::from(notice.confirms.is_none()));
         let left = Left { names: subscriptions.into_iter().map(|id| id.name).collect() };
+        let is_published = notice.confirms.is_none();
         if left.names.is_empty() && !notice.is_remembered {
+            self.meters.published.add(1);
             return Ok(());
         }
         let region = region_of(&notice.topic_arn);
@@ -126,6 +127,7 @@ impl Deliveries {
             Err(StoreError::Conflict { .. }) => return Ok(()), // Taken before.
             Err(error) => return Err(error),
         }
+        self.meters.published.add(u64::from(is_published));
         self.set_out(&region, &key, &topic_arn, left);
         Ok(())
     }
