@@ -412,8 +412,12 @@ def test_kill_loses_nothing_that_was_acknowledged(server, webhook):
     seen = drain(sqs, url, len(acknowledged))
     assert acknowledged <= set(seen)
     support.wait_for(lambda: acknowledged <= set(webhook.messages()), "the webhook", 60)
-    with urllib.request.urlopen(f"{server.url}/metrics") as metrics:
-        assert b"sagebrush_messages_waiting 0" in metrics.read()
+
+    def is_noted():
+        with urllib.request.urlopen(f"{server.url}/metrics") as metrics:
+            return b"sagebrush_messages_waiting 0\n" in metrics.read()
+
+    support.wait_for(is_noted, "the end of all deliveries")
 
 
 def test_what_was_received_stays_hidden_after_a_kill(server):
