@@ -264,7 +264,7 @@ async fn a_ping_wants_exactly_200() {
 #[tokio::test(start_paused = true)]
 async fn a_hung_container_is_found_but_a_busy_one_is_left_alone() {
     let server = server(vec![vec![Step::Wait]; 200]).await;
-    let (check, pulse) = (HealthCheck::default(), Pulse::default());
+    let (check, pulse) = (HealthCheck::default(), Arc::new(Pulse::default()));
     let sick = || until_sick(&server.client, &pulse, check);
     let want = "it failed 5 pings in a row (the model did not answer in time)";
     let since = Instant::now();
@@ -273,7 +273,7 @@ async fn a_hung_container_is_found_but_a_busy_one_is_left_alone() {
 
     let busy = pulse.begin();
     assert!(timeout(Duration::from_secs(600), sick()).await.is_err());
-    pulse.begin().end(&Err(WorkerError::TimedOut));
+    pulse.begin().end::<Reply>(&Err(WorkerError::TimedOut));
     assert_eq!(sick().await, want);
     drop(busy);
 }
@@ -284,7 +284,7 @@ async fn a_good_ping_clears_the_bad_ones_but_a_reply_does_not() {
     let script = [bad.clone(), bad.clone(), ok(""), bad.clone(), bad.clone(), bad];
     let server = server(vec![script.to_vec()]).await;
     let check = HealthCheck { interval: Duration::from_millis(1), failures: 3 };
-    let pulse = Pulse::default();
+    let pulse = Arc::new(Pulse::default());
     let reply =
         Reply { payload: Payload::default(), custom_attributes: None, timings: Timings::default() };
     pulse.begin().end(&Ok(reply));
