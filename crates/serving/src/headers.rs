@@ -10,6 +10,9 @@ const API_PREFIX: &str = "x-amzn-sagemaker-";
 
 pub const CUSTOM_ATTRIBUTES: &str = "x-amzn-sagemaker-custom-attributes";
 pub const INVOKED_VARIANT: &str = "x-amzn-invoked-production-variant";
+/// The type of what the model says, where the body is of another.
+pub const MODEL_TYPE: &str = "x-amzn-sagemaker-content-type";
+const ACCEPTED_TYPE: &str = "x-amzn-sagemaker-accept";
 const TARGET_VARIANT: &str = "x-amzn-sagemaker-target-variant";
 const TARGET_MODEL: &str = "x-amzn-sagemaker-target-model";
 const TARGET_CONTAINER: &str = "x-amzn-sagemaker-target-container-hostname";
@@ -63,6 +66,19 @@ pub fn read(headers: &HeaderMap) -> Result<CallHeaders, InvokeError> {
     } else {
         Ok(common)
     }
+}
+
+/// As [`read`], where the API has headers of its own for the types of the model's payloads.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_for_stream(headers: &HeaderMap) -> Result<CallHeaders, InvokeError> {
+    let accept = text(headers, ACCEPTED_TYPE, "accept", 1024)?;
+    let content_type = text(headers, MODEL_TYPE, "contentType", 1024)?;
+    let mut read = read(headers)?;
+    read.accept = accept.filter(|accept| accept != "*/*");
+    read.content_type = content_type.or(read.content_type);
+    Ok(read)
 }
 
 fn read_rare(headers: &HeaderMap, common: CallHeaders) -> Result<CallHeaders, InvokeError> {

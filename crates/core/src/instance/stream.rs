@@ -1,5 +1,8 @@
 //! The way of a call that is answered in parts: a slot of its own, held until the last of them.
 
+#[cfg(test)]
+mod tests;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
