@@ -87,4 +87,4 @@ fn number(length: usize) -> u32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -162,7 +162,7 @@ fn text(
 mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{CallHeaders, InvokeError, TARGET_CONTAINER, TARGET_MODEL, read};
+    use super::{CallHeaders, InvokeError, TARGET_CONTAINER, TARGET_MODEL, read, read_for_stream};
 
     fn of(name: &'static str, value: &str) -> Result<CallHeaders, InvokeError> {
         let value = HeaderValue::from_str(value).unwrap();
@@ -186,5 +186,25 @@ mod tests {
             let refusal = of(TARGET_CONTAINER, name).unwrap_err().to_string();
             assert!(refusal.contains("at 'targetContainerHostname' failed"), "{refusal}");
         }
+    }
+
+    #[test]
+    fn a_stream_names_its_types_in_headers_of_their_own() {
+        let check = |headers: &[(&'static str, &str)], content_type, accept| {
+            let headers = headers.iter().map(|(name, value)| {
+                (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+            });
+            let read = read_for_stream(&HeaderMap::from_iter(headers)).unwrap();
+            assert_eq!(
+                (read.content_type.as_deref(), read.accept.as_deref()),
+                (content_type, accept)
+            );
+        };
+        check(&[], None, None);
+        check(&[("content-type", "a/b"), ("accept", "c/d")], Some("a/b"), None);
+        check(&[("x-amzn-sagemaker-accept", "c/d")], None, Some("c/d"));
+        check(&[("x-amzn-sagemaker-accept", "*/*")], None, None);
+        let both = [("content-type", "a/b"), ("x-amzn-sagemaker-content-type", "e/f")];
+        check(&both, Some("e/f"), None);
     }
 }
