@@ -147,7 +147,15 @@ impl ContractClient {
 
     /// Sends a request and reads the response to its end.
     pub(super) async fn exchange(&self, request: &Outgoing) -> Result<Answer, CallFailure> {
-        let (mut connection, response) = self.send(request).await?;
+        let (connection, response) = self.send(request).await?;
+        self.read(connection, response).await
+    }
+
+    async fn read(
+        &self,
+        mut connection: Connection,
+        response: Response<Incoming>,
+    ) -> Result<Answer, CallFailure> {
         let answer = Answer::read(&mut connection, response, &self.under_way).await?;
         if answer.whole {
             self.pool.give(connection);
@@ -191,9 +199,9 @@ impl ContractClient {
         let deadline = call.deadline;
         let request = Outgoing::call(path, call);
         let begun = async {
-            let (mut connection, response) = self.send(&request).await?;
+            let (connection, response) = self.send(&request).await?;
             if !response.status().is_success() {
-                let answer = Answer::read(&mut connection, response, &self.under_way).await?;
+                let answer = self.read(connection, response).await?;
                 return Err(CallFailure::Final(answer.into_error()));
             }
             Ok(Begun { connection, response, pool: self.pool.clone() })

@@ -20,7 +20,7 @@ use super::host::Contracted;
 pub(crate) struct InParts {
     content_type: Option<String>,
     custom_attributes: Option<String>,
-    parts: BoxStream<'static, Result<Bytes, CallFailure>>,
+    pub(super) parts: BoxStream<'static, Result<Bytes, CallFailure>>,
 }
 
 /// Brings a call to its end, seen by those who watch the container's health.
