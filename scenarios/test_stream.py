@@ -231,7 +231,11 @@ def broken(answer):
     return seen, caught.value.response
 
 
-def test_an_error_in_the_middle(endpoint, runtime):
+def test_an_error_in_the_middle(deploy, runtime):
+    endpoint = deploy(
+        support.inference_py(TRANSFORM), image=support.PYTHON,
+        environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1"},
+    )
     [pid] = parts(begin(runtime, endpoint, ["pid", 0]))
     for n in range(8):
         answer = begin(runtime, endpoint, ["say", "a"], ["raise", f"reason {n}"])
@@ -240,8 +244,7 @@ def test_an_error_in_the_middle(endpoint, runtime):
         assert response["Error"]["Code"] == "ModelStreamError", response
         assert f"reason {n}" in response["Error"]["Message"]
         assert response["Error"]["Message"].startswith("Received server error (500) from primary")
-    pids = {next(parts(begin(runtime, endpoint, ["pid", 0]))) for _ in range(8)}
-    assert pid in pids and len(pids) <= 2, "the workers live on"
+    assert list(parts(begin(runtime, endpoint, ["pid", 0]))) == [pid], "the worker lives on"
 
 
 def test_a_worker_that_dies_in_the_middle(endpoint, runtime):
@@ -394,7 +397,9 @@ def read(connection, n_bytes):
 
 
 def test_a_hundred_streams_at_once(endpoint, client):
-    runtime = client("sagemaker-runtime", config={"max_pool_connections": 100})
+    # More than 64 calls that wait for long are refused; who is refused tries again.
+    retries = {"total_max_attempts": 20, "mode": "standard"}
+    runtime = client("sagemaker-runtime", config={"max_pool_connections": 100, "retries": retries})
 
     def ask(n):
         answer = begin(runtime, endpoint, ["say", f"{n} "], ["many", 20], ["say", f" {n}"])
@@ -428,10 +433,13 @@ def test_an_endpoint_is_deleted_while_a_stream_is_open(deploy, runtime, gate):
     steps = ["say", "a"], ["wait", "go"], ["say", "b"]
     stream = parts(begin(runtime, endpoint, *steps, gate=gate))
     assert next(stream) == b"a"
-    deploy.sagemaker.delete_endpoint(EndpointName=endpoint)
+    deleting = threading.Thread(target=deploy.delete, args=(endpoint,))
+    deleting.start()
+    status = lambda: deploy.sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"]
+    support.wait_for(lambda: status() == "Deleting", "it is being deleted")
     gate.allow("go")
     assert list(stream) == [b"b"], "what was begun is finished"
-    deploy.delete(endpoint)
+    deleting.join()
 
 
 def test_metrics(endpoint, runtime, endpoint_url):
