@@ -51,7 +51,7 @@ def make_clients(boto3, url):
     def client(service, **settings):
         key = (service, repr(sorted(settings.items())))
         if key not in made:
-            config = Config(retries={"total_max_attempts": 1}, **settings.pop("config", {}))
+            config = Config(**({"retries": {"total_max_attempts": 1}} | settings.pop("config", {})))
             defaults = {
                 "endpoint_url": url,
                 "region_name": support.REGION,

@@ -17,6 +17,7 @@ pub mod breaker;
 mod pace;
 mod queue;
 mod sizing;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -24,6 +25,7 @@ mod turn;
 pub use breaker::Breaker;
 use pace::Pace;
 use queue::Queue;
+pub use stream::Streamed;
 
 /// So many calls may wait however long it takes; beyond that none is taken that would wait for
 /// longer than [`LONG_WAIT`]. Else a flood of calls to a quick model would fill a queue that takes
@@ -228,6 +230,16 @@ impl Admitted {
     /// When its turn did not come before its deadline. What the worker says is in the answer.
     pub async fn answer(&self, call: Call) -> Result<Answered, NoTurn> {
         turn::answer(&self.instance, call).await
+    }
+
+    /// Asks the worker for parts when it is the call's turn, and returns with the first of them.
+    /// The place is given back when the parts have ended or are dropped, which gives the call up.
+    /// The call's deadline is that of the last part.
+    ///
+    /// # Errors
+    /// When its turn did not come before its deadline. What the worker says is in the answer.
+    pub async fn stream(self, call: Call) -> Result<Streamed, NoTurn> {
+        stream::stream(self, call).await
     }
 }
 

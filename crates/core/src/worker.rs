@@ -1,6 +1,7 @@
 //! What answers calls: the contract of a worker and of the runtime that launches it.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -214,6 +215,16 @@ pub struct StreamedReply {
 
 /// Parts as the model makes them; an error ends them.
 pub type ReplyParts = BoxStream<'static, Result<Bytes, WorkerError>>;
+
+impl StreamedReply {
+    /// Keeps `guard` until the parts have ended or are dropped.
+    #[must_use]
+    pub fn holding(self, guard: impl Send + 'static) -> Self {
+        let end = stream::once(async move { drop(guard) });
+        let parts = self.parts.chain(end.filter_map(|()| ready(None))).boxed();
+        Self { parts, ..self }
+    }
+}
 
 impl From<Reply> for StreamedReply {
     fn from(reply: Reply) -> Self {

@@ -10,6 +10,7 @@ mod health;
 mod host;
 mod models;
 mod pool;
+mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub(crate) use connection::Connection;
 pub(crate) use failure::chain;
 pub(crate) use health::{HealthCheck, NotReady, Pulse, first_ping, until_sick};
 pub(crate) use host::{ContractHost, Contracted, told};
+pub(crate) use stream::told_in_parts;
 
 use std::future::Future;
 

@@ -20,6 +20,7 @@ mod page;
 mod plan;
 mod pool;
 mod template;
+mod trip;
 mod worker;
 
 #[cfg(test)]

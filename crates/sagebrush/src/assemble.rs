@@ -13,7 +13,7 @@ use http_body_util::Full;
 use sagebrush_artifacts::ArtifactCache;
 use sagebrush_aws::demux::OperationsPage;
 use sagebrush_aws::sigv4::{Credentials as _, Keys, StaticKeys, TemporaryKeys, Verifier};
-use sagebrush_aws::{BodyMemory, Target};
+use sagebrush_aws::{BodyMemory, InvokeKind, Target};
 use sagebrush_control::Control;
 use sagebrush_control::instance::{Launcher, LocalFleet};
 use sagebrush_core::fleet::Fleet;
@@ -130,10 +130,13 @@ impl App {
         let target = sagebrush_aws::route(&parts);
         let request = Request::from_parts(parts, body);
         match target {
+            // Boxed, so that calls do not carry the room that these need.
+            Target::Invoke { endpoint, kind: InvokeKind::Stream } => {
+                Box::pin(self.serving.stream(&endpoint, request)).await.map(AnswerBody::streamed)
+            }
             Target::Invoke { endpoint, kind } => {
                 self.serving.answer(&endpoint, kind, request).await.map(AnswerBody::Whole)
             }
-            // Boxed, so that calls do not carry the room that these need.
             Target::S3 => Box::pin(self.object(request)).await,
             Target::Operations(page) => self.page(page, request.method()).map(AnswerBody::Whole),
             target @ (Target::Json { .. } | Target::Query { .. } | Target::Unknown { .. }) => {

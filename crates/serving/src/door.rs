@@ -10,7 +10,7 @@ use http_body_util::Full;
 use hyper::body::Body;
 use sagebrush_aws::sigv4::{Dialect, Verifier, signs_body};
 use sagebrush_aws::{
-    ApiError, BodyError, BodyMemory, InvokeKind, ReadBody, Terms, read_body, request_id,
+    ApiError, BodyError, BodyMemory, Held, InvokeKind, ReadBody, Terms, read_body, request_id,
 };
 use sagebrush_core::ResourceName;
 use sagebrush_core::worker::{Call, Payload};
@@ -47,8 +47,16 @@ pub struct Door {
 /// What came of a call that was let in.
 type Answered = Result<Response<Full<Bytes>>, Refusal>;
 
+/// A call that was let in.
+pub(crate) struct LetIn {
+    pub(crate) target: Target,
+    pub(crate) call: Call,
+    /// The body's room stays taken until the call is answered or given up.
+    pub(crate) held: Held,
+}
+
 /// Why a call got no reply of a model.
-enum Refusal {
+pub(crate) enum Refusal {
     Door(ApiError),
     Invoke(InvokeError),
 }
@@ -69,13 +77,7 @@ impl Door {
         let id = request_id();
         match self.handle(endpoint, kind, request, &id, arrived_at).await {
             Ok(response) => response,
-            Err(refusal) => {
-                let spent = Spent { total: arrived_at.elapsed(), ..Spent::default() };
-                match refusal {
-                    Refusal::Door(error) => reply::refusal(&error, &id, &spent),
-                    Refusal::Invoke(error) => reply::failure(&error, &id, &spent),
-                }
-            }
+            Err(refusal) => refusal.into_response(&id, arrived_at),
         }
     }
 
@@ -92,25 +94,8 @@ impl Door {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let deadline = arrived_at + CALL_TIMEOUT;
-        let (parts, body) = request.into_parts();
-        // The body's room stays taken until the call is answered or given up.
-        let body = self.read(body, signs_body(&parts), deadline).await?;
-        let caller = self.verifier.verify_read(&parts, &body, "sagemaker");
-        let caller = caller.map_err(|error| error.into_api_error(Dialect::Json))?;
-        check_served(kind)?;
-        let headers = headers::read(&parts.headers)?;
-        let variant = headers.target_variant;
-        let target = Target { region: caller.region, endpoint: name(endpoint)?, variant };
-        let call = Call {
-            payload: Payload { content_type: headers.content_type, body: body.bytes.clone() },
-            accept: headers.accept,
-            headers: headers.forwarded,
-            target_model: headers.target_model,
-            target_container: headers.target_container,
-            request_id: id.clone(),
-            deadline,
-        };
+        let let_in = self.let_in(endpoint, kind, request, id, arrived_at + CALL_TIMEOUT).await?;
+        let LetIn { target, call, held: _held } = let_in;
         let invoked = self.invoker.invoke(&target, call).await.inspect_err(|error| {
             self.meters.refused(&target, error);
         })?;
@@ -124,6 +109,45 @@ impl Door {
             Ok(model_reply) => reply::success(model_reply, &invoked.variant, id, &spent),
             Err(error) => reply::failure(&error, id, &spent),
         })
+    }
+
+    /// Reads a call, and checks all that can be said of it before it is tried.
+    pub(crate) async fn let_in<B>(
+        &self,
+        endpoint: &str,
+        kind: InvokeKind,
+        request: Request<B>,
+        id: &Arc<str>,
+        deadline: Instant,
+    ) -> Result<LetIn, Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let read_by = deadline.min(Instant::now() + CALL_TIMEOUT);
+        let body = self.read(body, signs_body(&parts), read_by).await?;
+        let caller = self.verifier.verify_read(&parts, &body, "sagemaker");
+        let caller = caller.map_err(|error| error.into_api_error(Dialect::Json))?;
+        let headers = match kind {
+            InvokeKind::RealTime => headers::read(&parts.headers)?,
+            InvokeKind::Stream => headers::read_for_stream(&parts.headers)?,
+            InvokeKind::Async => {
+                return Err(ApiError::unknown_operation("InvokeEndpointAsync").into());
+            }
+        };
+        let variant = headers.target_variant;
+        let target = Target { region: caller.region, endpoint: name(endpoint)?, variant };
+        let call = Call {
+            payload: Payload { content_type: headers.content_type, body: body.bytes },
+            accept: headers.accept,
+            headers: headers.forwarded,
+            target_model: headers.target_model,
+            target_container: headers.target_container,
+            request_id: id.clone(),
+            deadline,
+        };
+        Ok(LetIn { target, call, held: body.held })
     }
 
     async fn read<B>(
@@ -150,11 +174,13 @@ impl Door {
     }
 }
 
-fn check_served(kind: InvokeKind) -> Result<(), ApiError> {
-    match kind {
-        InvokeKind::RealTime => Ok(()),
-        InvokeKind::Async => Err(ApiError::unknown_operation("InvokeEndpointAsync")),
-        InvokeKind::Stream => Err(ApiError::unknown_operation("InvokeEndpointWithResponseStream")),
+impl Refusal {
+    pub(crate) fn into_response(self, id: &Arc<str>, arrived_at: Instant) -> Response<Full<Bytes>> {
+        let spent = Spent { total: arrived_at.elapsed(), ..Spent::default() };
+        match self {
+            Self::Door(error) => reply::refusal(&error, id, &spent),
+            Self::Invoke(error) => reply::failure(&error, id, &spent),
+        }
     }
 }
 

@@ -3,6 +3,61 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use sagebrush_core::worker::WorkerError;
+
+/// What ended the parts of a reply before the last of them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StreamError {
+    /// SageMaker Runtime API: `ModelStreamError`.
+    #[error("{message}")]
+    Model { code: ModelStreamCode, message: String },
+    /// SageMaker Runtime API: `InternalStreamFailure`.
+    #[error("{message}")]
+    Internal { message: String },
+}
+
+/// SageMaker Runtime API: `ErrorCode` of `ModelStreamError`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelStreamCode {
+    ModelInvocationTimeExceeded,
+    StreamBroken,
+}
+
+impl StreamError {
+    /// What a worker's error is in a stream, in the words that `explain` has for it.
+    pub(crate) fn of(error: WorkerError, explain: impl Fn(WorkerError) -> InvokeError) -> Self {
+        let is_late = is_late(&error);
+        match explain(error) {
+            InvokeError::Model { message, .. } => {
+                let code = if is_late {
+                    ModelStreamCode::ModelInvocationTimeExceeded
+                } else {
+                    ModelStreamCode::StreamBroken
+                };
+                Self::Model { code, message }
+            }
+            error @ (InvokeError::NoEndpoint { .. }
+            | InvokeError::NotInService { .. }
+            | InvokeError::NoVariant { .. }
+            | InvokeError::Invalid(_)
+            | InvokeError::NoCapacity { .. }
+            | InvokeError::Overloaded { .. }
+            | InvokeError::NotReady(_)
+            | InvokeError::Internal) => Self::Internal { message: error.to_string() },
+        }
+    }
+}
+
+fn is_late(error: &WorkerError) -> bool {
+    match error {
+        WorkerError::TimedOut => true,
+        WorkerError::At { error, .. } => is_late(error),
+        WorkerError::Model { .. }
+        | WorkerError::Invalid { .. }
+        | WorkerError::NotReady { .. }
+        | WorkerError::Gone { .. } => false,
+    }
+}
 
 /// One enum for the data plane; `reply` turns it into AWS's wire form.
 #[derive(Debug, Clone, thiserror::Error)]

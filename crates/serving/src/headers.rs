@@ -10,6 +10,9 @@ const API_PREFIX: &str = "x-amzn-sagemaker-";
 
 pub const CUSTOM_ATTRIBUTES: &str = "x-amzn-sagemaker-custom-attributes";
 pub const INVOKED_VARIANT: &str = "x-amzn-invoked-production-variant";
+/// The type of what the model says, where the body is of another.
+pub const MODEL_TYPE: &str = "x-amzn-sagemaker-content-type";
+const ACCEPTED_TYPE: &str = "x-amzn-sagemaker-accept";
 const TARGET_VARIANT: &str = "x-amzn-sagemaker-target-variant";
 const TARGET_MODEL: &str = "x-amzn-sagemaker-target-model";
 const TARGET_CONTAINER: &str = "x-amzn-sagemaker-target-container-hostname";
@@ -63,6 +66,19 @@ pub fn read(headers: &HeaderMap) -> Result<CallHeaders, InvokeError> {
     } else {
         Ok(common)
     }
+}
+
+/// As [`read`], where the API has headers of its own for the types of the model's payloads.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_for_stream(headers: &HeaderMap) -> Result<CallHeaders, InvokeError> {
+    let accept = text(headers, ACCEPTED_TYPE, "accept", 1024)?;
+    let content_type = text(headers, MODEL_TYPE, "contentType", 1024)?;
+    let mut read = read(headers)?;
+    read.accept = accept.filter(|accept| accept != "*/*");
+    read.content_type = content_type.or(read.content_type);
+    Ok(read)
 }
 
 fn read_rare(headers: &HeaderMap, common: CallHeaders) -> Result<CallHeaders, InvokeError> {
@@ -146,7 +162,7 @@ fn text(
 mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{CallHeaders, InvokeError, TARGET_CONTAINER, TARGET_MODEL, read};
+    use super::{CallHeaders, InvokeError, TARGET_CONTAINER, TARGET_MODEL, read, read_for_stream};
 
     fn of(name: &'static str, value: &str) -> Result<CallHeaders, InvokeError> {
         let value = HeaderValue::from_str(value).unwrap();
@@ -170,5 +186,25 @@ mod tests {
             let refusal = of(TARGET_CONTAINER, name).unwrap_err().to_string();
             assert!(refusal.contains("at 'targetContainerHostname' failed"), "{refusal}");
         }
+    }
+
+    #[test]
+    fn a_stream_names_its_types_in_headers_of_their_own() {
+        let check = |headers: &[(&'static str, &str)], content_type, accept| {
+            let headers = headers.iter().map(|(name, value)| {
+                (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+            });
+            let read = read_for_stream(&HeaderMap::from_iter(headers)).unwrap();
+            assert_eq!(
+                (read.content_type.as_deref(), read.accept.as_deref()),
+                (content_type, accept)
+            );
+        };
+        check(&[], None, None);
+        check(&[("content-type", "a/b"), ("accept", "c/d")], Some("a/b"), None);
+        check(&[("x-amzn-sagemaker-accept", "c/d")], None, Some("c/d"));
+        check(&[("x-amzn-sagemaker-accept", "*/*")], None, None);
+        let both = [("content-type", "a/b"), ("x-amzn-sagemaker-content-type", "e/f")];
+        check(&both, Some("e/f"), None);
     }
 }

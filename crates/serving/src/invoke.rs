@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagebrush_core::instance::{Admitted, Answered, Batch, NoTurn, Refused};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use sagebrush_core::instance::{self, Admitted, Answered, Batch, NoTurn, Refused};
 use sagebrush_core::route::{EndpointRoute, Routes, VariantRoute};
-use sagebrush_core::worker::{Call, Reply, WorkerError};
+use sagebrush_core::worker::{Call, Reply, StreamedReply, WorkerError};
 use sagebrush_core::{AccountId, Region, ResourceName};
 use tokio::time::Instant;
 
 use crate::choose::{check_targets, choose_instance, choose_variant};
-use crate::error::InvokeError;
+use crate::error::{InvokeError, StreamError};
+use crate::explain::explain;
 
 /// How long a call is held while its endpoint has no instance, before it is refused.
 const HOLD: Duration = Duration::from_secs(30);
@@ -48,6 +52,34 @@ pub struct Invoked {
     pub model_latency: Duration,
 }
 
+/// A reply in parts, as [`Invoked`].
+pub struct Streamed {
+    pub variant: String,
+    pub outcome: Result<PartedReply, InvokeError>,
+    /// From the admission to the worker's free slot.
+    pub queued: Duration,
+    /// How long the worker took over the first part.
+    pub model_latency: Duration,
+}
+
+/// What a worker says in parts, its errors in the words that SageMaker's users look for.
+pub struct PartedReply {
+    pub content_type: Option<String>,
+    pub custom_attributes: Option<String>,
+    pub parts: BoxStream<'static, Result<Bytes, StreamError>>,
+}
+
+impl PartedReply {
+    fn of(
+        reply: StreamedReply,
+        explain: impl Fn(WorkerError) -> InvokeError + Send + 'static,
+    ) -> Self {
+        let StreamedReply { content_type, custom_attributes, parts } = reply;
+        let parts = parts.map(move |part| part.map_err(|error| StreamError::of(error, &explain)));
+        Self { content_type, custom_attributes, parts: parts.boxed() }
+    }
+}
+
 /// Brings calls to workers.
 #[derive(Clone)]
 pub struct Invoker {
@@ -77,8 +109,37 @@ impl Invoker {
                 drop(tokio::time::timeout_at(look_after, routes.changed()).await);
                 continue;
             }
-            let outcome = outcome.map_err(|error| self.explain(target, PRIMARY, error));
+            let outcome =
+                outcome.map_err(|error| explain(&self.account, &target.endpoint, PRIMARY, error));
             return Ok(Invoked { variant, outcome, queued, gathered, batch, model_latency: took });
+        }
+    }
+
+    /// As [`Self::invoke`], for a reply in parts, of which the first is there.
+    ///
+    /// # Errors
+    /// When the call reached no worker; what a worker says is in `Streamed::outcome`.
+    pub async fn stream(&self, target: &Target, call: Call) -> Result<Streamed, InvokeError> {
+        let mut routes = self.routes.clone();
+        let mut n_gone = 0;
+        loop {
+            let (place, variant) = self.place(&mut routes, target, &call).await?;
+            let streamed = place.stream(call.clone()).await;
+            let instance::Streamed { outcome, queued, took } =
+                streamed.map_err(|NoTurn { retry_after }| overloaded(target, retry_after))?;
+            if outcome.as_ref().is_err_and(is_gone) && n_gone < MAX_WORKERS_GONE {
+                n_gone += 1;
+                let look_after = call.deadline.min(Instant::now() + GONE_WAIT);
+                drop(tokio::time::timeout_at(look_after, routes.changed()).await);
+                continue;
+            }
+            let (account, endpoint) = (self.account.clone(), target.endpoint.clone());
+            let explain = move |error| explain(&account, &endpoint, PRIMARY, error);
+            let outcome = match outcome {
+                Ok(reply) => Ok(PartedReply::of(reply, explain)),
+                Err(error) => Err(explain(error)),
+            };
+            return Ok(Streamed { variant, outcome, queued, model_latency: took });
         }
     }
 
@@ -126,38 +187,6 @@ impl Invoker {
             Some(status) => Err(InvokeError::NotInService { endpoint: endpoint(), status }),
         }
     }
-
-    /// A worker's error in the words that SageMaker's users look for.
-    fn explain(&self, target: &Target, container: &str, error: WorkerError) -> InvokeError {
-        match error {
-            WorkerError::Invalid { message } => InvokeError::Invalid(message),
-            WorkerError::NotReady { message } => InvokeError::NotReady(message),
-            WorkerError::At { container, error } => self.explain(target, &container, *error),
-            WorkerError::Model { status, message, .. } => {
-                self.model_error(target, container, status, message)
-            }
-            WorkerError::TimedOut => self.model_error(target, container, 0, timed_out(container)),
-            WorkerError::Gone { reason } => self.model_error(target, container, 500, reason),
-        }
-    }
-
-    fn model_error(
-        &self,
-        target: &Target,
-        container: &str,
-        original_status: u16,
-        original_message: String,
-    ) -> InvokeError {
-        let log_group = format!("/aws/sagemaker/Endpoints/{}", target.endpoint);
-        let kind = if (400..500).contains(&original_status) { "client" } else { "server" };
-        let message = format!(
-            "Received {kind} error ({original_status}) from {container} with message \
-             \"{original_message}\". See the log group {log_group} (`sagebrush logs {}`) in account \
-             {} for more information.",
-            target.endpoint, self.account,
-        );
-        InvokeError::Model { message, original_status, original_message, log_group }
-    }
 }
 
 /// A place on the instance that is chosen for the call, or on any that has room.
@@ -172,14 +201,6 @@ fn admit(variant: &VariantRoute, call: &Call, chance: f32) -> Option<Result<Admi
     let usable = others.filter(|other| !other.breaker.is_open());
     let found = usable.map(|other| other.admit(bytes, call.deadline)).find(Result::is_ok);
     Some(found.unwrap_or(Err(refused)))
-}
-
-fn timed_out(container: &str) -> String {
-    format!(
-        "Your invocation timed out while waiting for a response from container {container}. Review \
-         the latency metrics for each container in Amazon CloudWatch, resolve the issue, and try \
-         again."
-    )
 }
 
 /// Whether another worker may answer the call.

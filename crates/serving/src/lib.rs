@@ -11,16 +11,21 @@
 //! 6. [`reply`]: the reply, or the error as AWS words it, with its headers.
 //! 7. [`meter`]: counts and times, after the reply; never waits.
 //!
+//! A call whose reply comes in parts goes the same way, by [`stream`] and [`eventstream`].
+//!
 //! Serving reads one `RouteTable` and never asks the store: it goes on when control is down.
 
 pub mod choose;
 pub mod door;
 pub mod error;
+pub mod eventstream;
+mod explain;
 pub mod headers;
 pub mod invoke;
 pub mod meter;
 pub mod reply;
 mod server_timing;
+pub mod stream;
 
 #[cfg(test)]
 mod tests;

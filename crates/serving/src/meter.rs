@@ -2,8 +2,10 @@
 //!
 //! The handles of a variant are resolved once; a call costs some atomic adds then.
 
+mod stream;
+
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use sagebrush_core::instance::{Batch, Instance, Left};
@@ -14,6 +16,8 @@ use sagebrush_core::{Region, ResourceName};
 use crate::error::InvokeError;
 use crate::invoke::{Invoked, Target};
 use crate::reply::Spent;
+pub(crate) use stream::StreamMeter;
+use stream::StreamMetrics;
 
 /// By region, endpoint and variant; the variant is empty for calls that reached none. Nested, so
 /// that a look-up needs no key of its own.
@@ -59,6 +63,7 @@ struct Meter {
     batch_size: Arc<Histogram>,
     /// Batches by why they left the queue.
     left: [(Left, Arc<Counter>); 4],
+    streams: OnceLock<Arc<StreamMetrics>>,
 }
 
 impl Meters {
@@ -84,6 +89,32 @@ impl Meters {
         if let Err(error) = &invoked.outcome {
             meter.failed(error);
         }
+    }
+
+    /// Counts a call that a worker begins to answer in parts.
+    pub(crate) fn streamed(&self, target: &Target, variant: &str, spent: &Spent) -> StreamMeter {
+        let meter = self.meter(target, variant);
+        meter.invocations.add(1);
+        meter.queue_time.observe(spent.queued);
+        let streams = meter.streams.get_or_init(|| {
+            let labels = labels(&target.region, &target.endpoint, variant);
+            StreamMetrics::new(&self.registry, &labels)
+        });
+        streams.begin(spent)
+    }
+
+    /// Counts a call that a worker was to answer in parts, and did not.
+    pub(crate) fn not_streamed(
+        &self,
+        target: &Target,
+        variant: &str,
+        error: &InvokeError,
+        spent: &Spent,
+    ) {
+        let meter = self.meter(target, variant);
+        meter.invocations.add(1);
+        meter.queue_time.observe(spent.queued);
+        meter.failed(error);
     }
 
     /// Counts a call that reached no worker. Unknown endpoints are not counted: names that
@@ -219,6 +250,7 @@ impl Meter {
                 left(Left::Full, "full"),
                 left(Left::Delayed, "delayed"),
             ],
+            streams: OnceLock::new(),
         }
     }
 

@@ -12,7 +12,9 @@ use sagebrush_core::worker::{Reply, Timings};
 use serde_json::json;
 
 use crate::error::InvokeError;
-use crate::headers::{CUSTOM_ATTRIBUTES, INVOKED_VARIANT};
+use crate::eventstream;
+use crate::headers::{CUSTOM_ATTRIBUTES, INVOKED_VARIANT, MODEL_TYPE};
+use crate::invoke::PartedReply;
 use crate::server_timing;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -65,6 +67,29 @@ pub fn success(
         }
         Some(other) => set(headers, CONTENT_TYPE, other),
     }
+    set(headers, HeaderName::from_static(INVOKED_VARIANT), variant);
+    if let Some(attributes) = &reply.custom_attributes {
+        set(headers, HeaderName::from_static(CUSTOM_ATTRIBUTES), attributes);
+    }
+    set(headers, REQUEST_ID, request_id);
+    headers.insert(SERVER_TIMING, server_timing::value(spent));
+    response
+}
+
+/// The head of a reply whose parts `body` has.
+#[must_use]
+pub(crate) fn parted<B>(
+    body: B,
+    reply: &PartedReply,
+    variant: &str,
+    request_id: &Arc<str>,
+    spent: &Spent,
+) -> Response<B> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(eventstream::MEDIA_TYPE));
+    let model_type = reply.content_type.as_deref().unwrap_or("application/octet-stream");
+    set(headers, HeaderName::from_static(MODEL_TYPE), model_type);
     set(headers, HeaderName::from_static(INVOKED_VARIANT), variant);
     if let Some(attributes) = &reply.custom_attributes {
         set(headers, HeaderName::from_static(CUSTOM_ATTRIBUTES), attributes);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::{StreamExt as _, stream};
 use sagebrush_core::artifact::ModelData;
 use sagebrush_core::fleet::{ContainerSpec, Execution, GroupSpec, MultiModel};
 use sagebrush_core::instance::Instance;
@@ -14,7 +15,8 @@ use sagebrush_core::logs::MemoryLog;
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::per_model::PerModelHost;
 use sagebrush_core::worker::{
-    Call, LaunchError, LaunchSpec, ModelHost, Payload, Reply, Runtime, Timings, Worker, WorkerError,
+    Call, LaunchError, LaunchSpec, ModelHost, Payload, Reply, Runtime, StreamedReply, Timings, Worker,
+    WorkerError,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -85,6 +87,14 @@ impl Worker for Tagger {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
         self.calls.lock().unwrap().extend(calls.clone());
         calls.iter().map(|call| self.reply(call)).collect()
+    }
+
+    /// What it answers, and then what `BREAKS` in the environment says.
+    async fn stream(&self, call: Call) -> Result<StreamedReply, WorkerError> {
+        let reply = StreamedReply::from(self.invoke(vec![call]).await.remove(0)?);
+        let breaks = self.spec.environment.contains_key("BREAKS");
+        let end = stream::iter(breaks.then_some(Err(WorkerError::TimedOut)));
+        Ok(StreamedReply { parts: reply.parts.chain(end).boxed(), ..reply })
     }
 
     async fn ping(&self) -> Result<(), WorkerError> {
@@ -232,6 +242,52 @@ async fn containers_that_are_called_directly() {
         assert!(text(&refused).contains(wanted), "{}", text(&refused));
     }
     assert_eq!(worker.concurrency(), 4);
+}
+
+/// The parts of a reply, and what ended them.
+async fn in_parts(reply: StreamedReply) -> Vec<String> {
+    let said = |part: Result<Bytes, WorkerError>| match part {
+        Ok(part) => String::from_utf8(part.to_vec()).unwrap(),
+        Err(error) => error.to_string(),
+    };
+    reply.parts.map(said).collect().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_container_in_series_answers_in_parts() {
+    let containers = vec![
+        container(Some("pre"), &[("ATTRIBUTES", "yes"), ("FAIL", "call")]),
+        container(Some("model"), &[("BREAKS", "yes")]),
+    ];
+    let launch = launch(Execution::Serial, containers).await;
+    let worker = launch.outcome.unwrap().worker.clone();
+    let reply = worker.stream(call("x")).await.unwrap();
+    assert_eq!(reply.content_type.as_deref(), Some("text/model"));
+    assert_eq!(reply.custom_attributes.as_deref(), Some("pre"), "the last that set them");
+    let late = "model: the model did not answer in time";
+    assert_eq!(in_parts(reply).await, ["x>pre>model", late]);
+    let seen = launch.taggers.named("model").calls.lock().unwrap()[0].clone();
+    assert_eq!(seen.accept.as_deref(), Some("text/csv"));
+    let refused = worker.stream(call("bad")).await.err().unwrap();
+    assert_eq!(refused.to_string(), "pre: the model answered 400: no number");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_is_called_directly_has_its_turn_until_the_last_part() {
+    let containers =
+        vec![container(Some("a"), &[("N", "1"), ("BREAKS", "yes")]), container(Some("b"), &[])];
+    let launch = launch(Execution::Direct, containers).await;
+    let worker = launch.outcome.unwrap().worker.clone();
+    let to = |name: &str| Call { target_container: Some(name.to_owned()), ..call("x") };
+    let first = worker.stream(to("a")).await.unwrap();
+    assert_eq!(in_parts(worker.stream(to("b")).await.unwrap()).await, ["x>b"]);
+    let late = worker.stream(to("a")).await.err().unwrap();
+    assert_eq!(late.to_string(), "a: the model did not answer in time");
+    drop(first);
+    let parts = in_parts(worker.stream(to("a")).await.unwrap()).await;
+    assert_eq!(parts, ["x>a", "a: the model did not answer in time"]);
+    assert_eq!(text(&worker.invoke(vec![to("a")]).await[0]), "x>a", "its turn is over");
+    assert!(worker.stream(to("c")).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]

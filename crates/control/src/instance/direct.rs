@@ -1,8 +1,10 @@
 //! Several containers behind one endpoint, each called by its name.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use futures::future::join_all;
-use sagebrush_core::worker::{Call, Reply, Worker, WorkerError};
+use sagebrush_core::worker::{Call, Reply, StreamedReply, Worker, WorkerError};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
@@ -11,12 +13,12 @@ use super::parts::{Part, Parts, ask};
 pub(super) struct Direct {
     parts: Parts,
     /// As many permits as each container takes calls at once.
-    turns: Vec<Semaphore>,
+    turns: Vec<Arc<Semaphore>>,
 }
 
 impl Direct {
     pub(super) fn new(parts: Parts) -> Self {
-        let turns = parts.concurrency().map(Semaphore::new).collect();
+        let turns = parts.concurrency().map(|n| Arc::new(Semaphore::new(n))).collect();
         Self { parts, turns }
     }
 
@@ -27,7 +29,7 @@ impl Direct {
         ask(&*part.worker, call).await.map_err(|error| part.at(error))
     }
 
-    fn find(&self, name: Option<&str>) -> Result<(&Part, &Semaphore), WorkerError> {
+    fn find(&self, name: Option<&str>) -> Result<(&Part, &Arc<Semaphore>), WorkerError> {
         let invalid = |message| WorkerError::Invalid { message };
         let name = name.ok_or_else(|| {
             invalid(
@@ -52,6 +54,13 @@ impl Direct {
 impl Worker for Direct {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
         join_all(calls.into_iter().map(|call| self.answer(call))).await
+    }
+
+    async fn stream(&self, call: Call) -> Result<StreamedReply, WorkerError> {
+        let (part, turns) = self.find(call.target_container.as_deref())?;
+        let turn = timeout_at(call.deadline, turns.clone().acquire_owned()).await;
+        let turn = turn.map_err(|_| part.at(WorkerError::TimedOut))?;
+        Ok(part.stream(call).await?.holding(turn))
     }
 
     async fn ping(&self) -> Result<(), WorkerError> {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use futures::StreamExt as _;
 use futures::future::{join_all, select_all};
 use sagebrush_core::task;
-use sagebrush_core::worker::{Call, Reply, Worker, WorkerError};
+use sagebrush_core::worker::{Call, Reply, StreamedReply, Worker, WorkerError};
 use tokio::time::{Duration, Instant};
 
 /// One container under its name.
@@ -17,8 +18,20 @@ pub(super) struct Part {
 impl Part {
     /// Says which container an error is of.
     pub(super) fn at(&self, error: WorkerError) -> WorkerError {
-        WorkerError::At { container: self.name.clone(), error: Box::new(error) }
+        at(&self.name, error)
     }
+
+    /// Has it answer a call in parts.
+    pub(super) async fn stream(&self, call: Call) -> Result<StreamedReply, WorkerError> {
+        let reply = self.worker.stream(call).await.map_err(|error| self.at(error))?;
+        let name = self.name.clone();
+        let parts = reply.parts.map(move |part| part.map_err(|error| at(&name, error))).boxed();
+        Ok(StreamedReply { parts, ..reply })
+    }
+}
+
+fn at(container: &Arc<str>, error: WorkerError) -> WorkerError {
+    WorkerError::At { container: container.clone(), error: Box::new(error) }
 }
 
 /// Two or more containers: what they are together, however calls go through them.

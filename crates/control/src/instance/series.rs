@@ -1,7 +1,7 @@
 //! An inference pipeline: each container gets what the one before answered.
 
 use async_trait::async_trait;
-use sagebrush_core::worker::{Call, Payload, Reply, Timings, Worker, WorkerError};
+use sagebrush_core::worker::{Call, Payload, Reply, StreamedReply, Timings, Worker, WorkerError};
 use tokio::time::Instant;
 
 use super::parts::{Part, Parts, unanswered};
@@ -27,6 +27,22 @@ impl Worker for Series {
             pass(part, &mut trips, at == last).await;
         }
         trips.into_iter().map(Trip::end).collect()
+    }
+
+    /// The last container's parts.
+    async fn stream(&self, call: Call) -> Result<StreamedReply, WorkerError> {
+        let Some((last, before)) = self.0.0.split_last() else { return Err(unanswered()) };
+        let mut trips = [Trip::begin(call)];
+        for part in before {
+            pass(part, &mut trips, false).await;
+        }
+        let [mut trip] = trips;
+        if let Some(failure) = trip.failure {
+            return Err(failure);
+        }
+        let reply = last.stream(trip.next_call(true)).await?;
+        let custom_attributes = reply.custom_attributes.or(trip.custom_attributes);
+        Ok(StreamedReply { custom_attributes, ..reply })
     }
 
     async fn ping(&self) -> Result<(), WorkerError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::worker::{Reply, WorkerError};
+use crate::worker::WorkerError;
 
 /// Faults in a row that open it.
 const FAULTS: u32 = 5;
@@ -55,7 +55,7 @@ impl Breaker {
     }
 
     /// Learns from what came of a call.
-    pub(super) fn note(&self, outcome: &Result<Reply, WorkerError>) {
+    pub(super) fn note<T>(&self, outcome: &Result<T, WorkerError>) {
         if !is_fault(outcome) {
             if self.faults.load(Ordering::Relaxed) != 0 {
                 self.close();
@@ -93,7 +93,7 @@ impl Breaker {
 }
 
 /// Whether the worker is to blame. A payload that it refuses it has looked at.
-fn is_fault(outcome: &Result<Reply, WorkerError>) -> bool {
+fn is_fault<T>(outcome: &Result<T, WorkerError>) -> bool {
     match outcome {
         Ok(_) => false,
         Err(error) => is_at_fault(error),
@@ -140,7 +140,7 @@ mod tests {
             (1..FAULTS).for_each(|_| breaker.note(&fault()));
             breaker.note(&good());
         }
-        let refused = Err(WorkerError::bad_input("no"));
+        let refused: Result<Reply, _> = Err(WorkerError::bad_input("no"));
         (0..FAULTS).for_each(|_| breaker.note(&refused));
         assert!(!breaker.is_open() && !breaker.try_probation());
         (0..FAULTS).for_each(|_| breaker.note(&fault()));

@@ -24,6 +24,12 @@ impl Pace {
         follow(&self.run, run);
     }
 
+    /// Notes how long a call kept its worker busy that was answered in parts.
+    pub(super) fn note_stream(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        follow(&self.call, nanos.max(1));
+    }
+
     /// How long a slot has to do with one call; zero while nothing is known.
     pub(super) fn of_a_call(&self) -> Duration {
         Duration::from_nanos(self.call.load(Ordering::Relaxed))

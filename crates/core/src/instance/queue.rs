@@ -25,6 +25,8 @@ pub(super) struct Queue {
 pub(super) struct Waiting {
     pub(super) call: Call,
     pub(super) since: Instant,
+    /// It is answered in parts, so not together with others.
+    pub(super) is_alone: bool,
     pub(super) grant: oneshot::Sender<Grant>,
 }
 
@@ -96,7 +98,10 @@ impl Queue {
     /// What a slot does that has become free; it counts as free only after `Nothing`.
     pub(super) fn next(&mut self, most: usize, may_gather: bool) -> Next {
         let waiting = self.waiting.len();
-        let size = if may_gather {
+        let is_alone = self.waiting.values().next().is_some_and(|first| first.is_alone);
+        let size = if is_alone {
+            1
+        } else if may_gather {
             // As if there were enough: is a larger batch worth a wait?
             let wanted = self.sizing.choose(most, most);
             if waiting > 1 && wanted > waiting {
@@ -115,7 +120,7 @@ impl Queue {
         Next::Batch(batch, fill)
     }
 
-    /// The first `size` calls, or fewer large ones. Those that nobody waits for any more and
+    /// The first `size` calls, or fewer large ones, or one that goes alone. Those that nobody waits for any more and
     /// those that are too late are dropped, before any is computed.
     fn pop(&mut self, size: usize) -> Vec<Waiting> {
         let now = Instant::now();
@@ -123,16 +128,20 @@ impl Queue {
         let mut bytes = 0;
         while batch.len() < size {
             let Some(first) = self.waiting.first_entry() else { break };
-            let (call, grant) = (&first.get().call, &first.get().grant);
+            let Waiting { call, is_alone, grant, .. } = first.get();
             if grant.is_closed() || call.deadline <= now {
                 first.remove();
                 continue;
             }
+            let is_alone = *is_alone;
             bytes += call.payload.body.len();
-            if !batch.is_empty() && bytes > BATCH_BYTES {
+            if !batch.is_empty() && (is_alone || bytes > BATCH_BYTES) {
                 break;
             }
             batch.push(first.remove());
+            if is_alone {
+                break;
+            }
         }
         batch
     }

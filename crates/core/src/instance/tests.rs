@@ -190,6 +190,30 @@ async fn calls_that_come_while_it_is_busy_are_the_next_batch() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_is_answered_in_parts_parts_a_batch() {
+    let (instance, fake) = batching(Duration::ZERO).await;
+    let first = asked(&instance, call("0", 60));
+    settle().await;
+    let before: Vec<_> = (0..2).map(|n| asked(&instance, call(&n.to_string(), 60))).collect();
+    settle().await;
+    let other = instance.clone();
+    let stream = task::spawn("stream", async move {
+        let call = call("parts", 60);
+        let place = other.admit(call.payload.body.len(), call.deadline).unwrap();
+        let mut parts = place.stream(call).await.unwrap().outcome.unwrap().parts;
+        futures::StreamExt::next(&mut parts).await.unwrap().unwrap()
+    });
+    settle().await;
+    let after: Vec<_> = (0..2).map(|n| asked(&instance, call(&n.to_string(), 60))).collect();
+    assert!(first.await.unwrap().is_ok());
+    for call in before.into_iter().chain(after) {
+        assert_eq!(call.await.unwrap().unwrap().batch.size, 2);
+    }
+    assert_eq!(stream.await.unwrap(), "parts");
+    assert_eq!(fake.ran(), [1, 2, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn batches_that_do_not_pay_are_not_made() {
     let each = Duration::from_millis(10);
     let (instance, fake) =

@@ -27,7 +27,7 @@ pub(super) enum Grant {
 
 pub(super) async fn answer(instance: &Arc<Instance>, call: Call) -> Result<Answered, NoTurn> {
     let (since, deadline) = (Instant::now(), call.deadline);
-    let mut waiter = match enter(instance, call, since) {
+    let mut waiter = match enter(instance, call, since, false) {
         Entered::At(slot, call) => {
             return Ok(alone(slot, call, Duration::ZERO, Duration::ZERO, Left::Idle).await);
         }
@@ -42,35 +42,37 @@ pub(super) async fn answer(instance: &Arc<Instance>, call: Call) -> Result<Answe
         // Its turn came too late; or the batch was lost with its task.
         Ok(Err(_)) if Instant::now() < deadline => Ok(lost(since, crashed())),
         Err(_) if !waiter.is_waiting() => Ok(lost(since, WorkerError::TimedOut)),
-        Ok(Err(_)) | Err(_) => {
-            let wait = instance.wait_behind(instance.outstanding());
-            Err(NoTurn { retry_after: retry_after(wait) })
-        }
+        Ok(Err(_)) | Err(_) => Err(instance.no_turn()),
     }
 }
 
-enum Entered<'i> {
+pub(super) enum Entered<'i> {
     At(Slot, Call),
     Waits(Waiter<'i>),
 }
 
-fn enter(instance: &Arc<Instance>, call: Call, since: Instant) -> Entered<'_> {
+pub(super) fn enter(
+    instance: &Arc<Instance>,
+    call: Call,
+    since: Instant,
+    is_alone: bool,
+) -> Entered<'_> {
     let mut queue = instance.queue();
     if queue.take_free() {
         return Entered::At(Slot(Some(instance.clone())), call);
     }
     let (grant, granted) = oneshot::channel();
-    let number = queue.push(Waiting { call, since, grant });
+    let number = queue.push(Waiting { call, since, is_alone, grant });
     drop(queue);
     instance.arrived.notify_waiters();
     Entered::Waits(Waiter { instance, number, granted })
 }
 
 /// A place in the queue, which is given up when this is dropped.
-struct Waiter<'i> {
+pub(super) struct Waiter<'i> {
     instance: &'i Arc<Instance>,
     number: u64,
-    granted: oneshot::Receiver<Grant>,
+    pub(super) granted: oneshot::Receiver<Grant>,
 }
 
 impl Waiter<'_> {
@@ -190,7 +192,7 @@ async fn together(slot: Slot, waiting: Vec<Waiting>, left: Left, gathered: Durat
     let (began, size) = (Instant::now(), waiting.len());
     let deadline = waiting.iter().map(|waiting| waiting.call.deadline).max().unwrap_or(began);
     let (mut calls, mut callers) = (Vec::with_capacity(size), Vec::with_capacity(size));
-    for Waiting { call, since, grant } in waiting {
+    for Waiting { call, since, grant, .. } in waiting {
         calls.push(call);
         callers.push((since, grant));
     }
@@ -214,6 +216,12 @@ async fn together(slot: Slot, waiting: Vec<Waiting>, left: Left, gathered: Durat
 }
 
 impl Instance {
+    /// For a call whose turn did not come in time.
+    pub(super) fn no_turn(&self) -> NoTurn {
+        let wait = self.wait_behind(self.outstanding());
+        NoTurn { retry_after: retry_after(wait) }
+    }
+
     /// How long a batch that is not full may wait for more calls now.
     fn longest_wait(&self) -> Duration {
         let wished = self.worker.max_batch_delay();

@@ -4,6 +4,7 @@ from time import perf_counter_ns
 
 from .errors import HttpError
 from .media import ANY
+from .parts import is_stream
 from .transformer import Transformer, answer, text_or_bytes
 
 # What has a length, but not a prediction for each input.
@@ -14,16 +15,18 @@ class Together(Transformer):
     """`input_fn` for each call, one `predict_batch_fn` for all of them, `output_fn` for each."""
 
     __slots__ = ("_input", "_input_context", "_predict", "_predict_context", "_output",
-                 "_output_context")
+                 "_output_context", "_is_own_output")
 
     together = True
 
-    def __init__(self, model, default_accept, input_fn, predict_batch_fn, output_fn):
+    def __init__(self, model, default_accept, input_fn, predict_batch_fn, output_fn,
+                 is_own_output):
         super().__init__(model, default_accept)
         self._input, self._input_context = input_fn.function, input_fn.takes_context
         self._predict = predict_batch_fn.function
         self._predict_context = predict_batch_fn.takes_context
         self._output, self._output_context = output_fn.function, output_fn.takes_context
+        self._is_own_output = is_own_output
 
     def __call__(self, body, content_type, accept, context):
         self.timings = (0, 0, 0)
@@ -60,7 +63,9 @@ class Together(Transformer):
     def write(self, call):
         """The payload of a call that has its prediction, and its content type."""
         started = perf_counter_ns()
-        if self._output_context:
+        if not self._is_own_output and is_stream(call.prediction):
+            result = call.prediction
+        elif self._output_context:
             result = self._output(call.prediction, call.accept, call.context)
         else:
             result = self._output(call.prediction, call.accept)

@@ -36,11 +36,12 @@ def load(module, model_dir, framework, context, environment=None):
 
     input_fn = stage("input_fn", "data", "content_type")
     output_fn = stage("output_fn", "prediction", "accept")
+    own_output = getattr(module, "output_fn", None) is not None
     if getattr(module, "predict_batch_fn", None) is not None:
         predict = stage("predict_batch_fn", "inputs", "model")
-        return Together(model, default_accept, input_fn, predict, output_fn)
+        return Together(model, default_accept, input_fn, predict, output_fn, own_output)
     predict = stage("predict_fn", "data", "model")
-    return Stages(model, default_accept, input_fn, predict, output_fn)
+    return Stages(model, default_accept, input_fn, predict, output_fn, own_output)
 
 
 def _default_accept(defaults, environment):

@@ -4,9 +4,11 @@ import os
 import struct
 import sys
 from functools import lru_cache
+from time import perf_counter_ns
 
 from sagebrush import output
 from sagebrush.errors import as_http_error
+from sagebrush.parts import Parts
 
 REPLY = struct.Struct("<IIQQQQ")
 NO_TIME = (0, 0, 0)
@@ -39,18 +41,35 @@ def answered(write, call):
 
 
 def success(payload, reply_type, context, timings):
+    if type(payload) is not bytes:
+        payload, timings = whole(payload, timings)
     status, head = 200, b""
     if context.has_answer:
-        status = context.response_status
-        reply_type = context.response_content_type or reply_type
-        head = attributes(context)
-        if not 200 <= status <= 599:
-            raise ValueError(f"no status of a reply: {status}")
-    if reply_type:
-        head = header(reply_type) + head
-    if type(payload) is not bytes:
-        payload = memoryview(payload).cast("B")
+        status, head = said(reply_type, context)
+    elif reply_type:
+        head = header(reply_type)
     return reply(status, head, payload, timings)
+
+
+def whole(payload, timings):
+    """A payload that is not bytes, in one piece, with the time that its parts took."""
+    if type(payload) is not Parts:
+        return memoryview(payload).cast("B"), timings
+    started = perf_counter_ns()
+    payload = payload.joined()
+    pre, model, post = timings
+    return payload, (pre, model + perf_counter_ns() - started, post)
+
+
+def said(reply_type, context):
+    """The status and the head of a reply, by what the code says of its answer."""
+    if not context.has_answer:
+        return 200, header(reply_type) if reply_type else b""
+    status = context.response_status
+    if not 200 <= status <= 599:
+        raise ValueError(f"no status of a reply: {status}")
+    reply_type = context.response_content_type or reply_type
+    return status, (header(reply_type) if reply_type else b"") + attributes(context)
 
 
 def attributes(context):

@@ -6,6 +6,7 @@ from time import perf_counter_ns
 from . import codecs
 from .errors import HttpError
 from .media import ANY, JSON, decode_text, first_type, text_encoding
+from .parts import Parts, is_iterator, is_stream
 
 _BYTES_LIKE = (bytes, bytearray, memoryview)
 
@@ -36,13 +37,14 @@ class Stages(Transformer):
     """`input_fn`, `predict_fn`, `output_fn`."""
 
     __slots__ = ("_input", "_input_context", "_predict", "_predict_context", "_output",
-                 "_output_context")
+                 "_output_context", "_is_own_output")
 
-    def __init__(self, model, default_accept, input_fn, predict_fn, output_fn):
+    def __init__(self, model, default_accept, input_fn, predict_fn, output_fn, is_own_output):
         super().__init__(model, default_accept)
         self._input, self._input_context = input_fn.function, input_fn.takes_context
         self._predict, self._predict_context = predict_fn.function, predict_fn.takes_context
         self._output, self._output_context = output_fn.function, output_fn.takes_context
+        self._is_own_output = is_own_output
 
     def __call__(self, body, content_type, accept, context):
         started = perf_counter_ns()
@@ -62,7 +64,9 @@ class Stages(Transformer):
             prediction = self._predict(data, self.model)
 
         predicted = perf_counter_ns()
-        if self._output_context:
+        if not self._is_own_output and is_stream(prediction):
+            result = prediction  # There is nothing to encode before it comes.
+        elif self._output_context:
             result = self._output(prediction, accept, context)
         else:
             result = self._output(prediction, accept)
@@ -119,7 +123,9 @@ def answer(result, accept, name, context):
     if isinstance(result, str):
         result = result.encode("utf-8")
     elif not isinstance(result, _BYTES_LIKE):
-        return _converted(result, content_type or accept, name, context)
+        if not is_iterator(result):
+            return _converted(result, content_type or accept, name, context)
+        result = Parts(result, name)
     if content_type is accept and "," in accept:
         content_type = first_type(accept)
     return result, content_type

@@ -8,7 +8,7 @@ Numbers are little-endian:
 
 `length` is that of the whole frame. Only a lone call that would not fit into ROOM bytes has its
 body behind the frame, which is padded to ROOM: so one read brings a small call, and a large body
-is read into its place.
+is read into its place. `n_calls` is 0 for a lone call that is to be answered in parts.
 
 A head is text, its fields separated by newlines. Of a call: request id, content type, accept, then
 names and values of the API's headers in turn. Of a reply: content type, custom attributes. The
@@ -17,6 +17,13 @@ nanoseconds are those of pre-processing, model and post-processing.
 The status of a reply is the HTTP status, or LATE for a call whose time was over before it was
 begun. Before any call the worker says READY, with the body `together` if calls of a frame are
 answered by `predict_batch_fn`; or FAILED, with the reason as the body.
+
+A call that is to be answered in parts gets as many replies of the status PART as the code makes
+parts, each with one of them, and then a reply like any other: its body is the last part, an error
+is what ended them. The first reply has the head. For each such call the server says one byte:
+early, if it wants no more, or when it has the last reply. It is looked for before each part, and
+read after the last reply if it has not come: so it is never taken for a frame. A server that wants
+parts slowly does not read, and this process waits in its write.
 
 Of several calls that are answered one by one, the number of the one that is begun stands in a page
 that the server has, too: if this process ends, the others are not at fault.
@@ -34,6 +41,7 @@ from time import perf_counter_ns
 from sagebrush import frameworks, handlers, output, several
 from sagebrush.context import Context
 from sagebrush.replies import answer, flush, leave_if_forked, reply, send
+from sagebrush.streams import stream
 
 ROOM = 8 << 10
 # A frame's start, and that of its first call.
@@ -113,7 +121,7 @@ def serve(sock, transform, system, pid, answer_all):
             data = more(recv, data, length)
             if data is None:
                 return
-        if n_calls == 1:
+        if n_calls < 2:
             at = FRAME.size + head_length
             end = at + body_length
             body = data[at:end] if end <= length else large(recv, body_length)
@@ -121,6 +129,10 @@ def serve(sock, transform, system, pid, answer_all):
                 return
             context, content_type, accept = asked(system, data[FRAME.size:at])
             output.request_id = context.request_id
+            if n_calls == 0:
+                stream(sock, transform, (body, context, content_type, accept), pid)
+                output.request_id = None
+                continue
             replies = (answer(transform, body, context, content_type, accept),)
             flush()
         else:

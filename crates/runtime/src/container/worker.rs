@@ -4,16 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use sagebrush_core::artifact::ArtifactLease;
 use sagebrush_core::task;
-use sagebrush_core::worker::{Call, LaunchSpec, Reply, Resources, Worker, WorkerError};
+use sagebrush_core::worker::{
+    Call, LaunchSpec, Reply, Resources, StreamedReply, Worker, WorkerError,
+};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::ContainerSettings;
 use super::running::Container;
-use crate::contract::{ContractClient, Contracted, HealthCheck, Pulse, each, told, until_sick};
+use crate::contract::{
+    ContractClient, Contracted, HealthCheck, Pulse, each, told, told_in_parts, until_sick,
+};
 
 /// Says how something ended, once it has.
 pub(super) type Ended = watch::Receiver<Option<String>>;
@@ -50,8 +56,9 @@ impl Exit {
     }
 
     /// `The container ended with exit code 1`.
-    pub(super) async fn cause(&self) -> String {
-        format!("The container {}", known(&self.ended).await)
+    pub(super) fn cause(&self) -> impl Future<Output = String> + Send + use<> {
+        let ended = self.ended.clone();
+        async move { format!("The container {}", known(&ended).await) }
     }
 }
 
@@ -103,6 +110,10 @@ impl Worker for ContainerWorker {
         each(calls, |call| told(self, self.client.invoke(call))).await
     }
 
+    async fn stream(&self, call: Call) -> Result<StreamedReply, WorkerError> {
+        told_in_parts(self, self.client.stream(call)).await
+    }
+
     async fn ping(&self) -> Result<(), WorkerError> {
         match self.client.ping().await {
             Ok(()) => Ok(()),
@@ -138,12 +149,12 @@ impl Contracted for ContainerWorker {
         &self.client
     }
 
-    fn pulse(&self) -> &Pulse {
+    fn pulse(&self) -> &Arc<Pulse> {
         &self.pulse
     }
 
-    async fn cause(&self) -> String {
-        self.exit.cause().await
+    fn cause(&self) -> BoxFuture<'static, String> {
+        self.exit.cause().boxed()
     }
 }
 

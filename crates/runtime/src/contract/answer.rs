@@ -71,10 +71,8 @@ impl Answer {
         if !self.status.is_success() {
             return Err(self.into_error());
         }
-        let custom_attributes = self
-            .text(&CUSTOM_ATTRIBUTES)
-            .filter(|attributes| attributes.len() <= LONGEST_ATTRIBUTES);
-        let payload = Payload { content_type: self.text(&CONTENT_TYPE), body: self.body };
+        let (content_type, custom_attributes) = said(&self.headers);
+        let payload = Payload { content_type, body: self.body };
         let timings = Timings { model: since.elapsed(), ..Timings::default() };
         Ok(Reply { payload, custom_attributes, timings })
     }
@@ -82,15 +80,22 @@ impl Answer {
     pub(crate) fn into_error(self) -> WorkerError {
         WorkerError::Model {
             status: self.status.as_u16(),
-            content_type: self.text(&CONTENT_TYPE),
+            content_type: text(&self.headers, &CONTENT_TYPE),
             message: error_text(&self.body),
         }
     }
+}
 
-    /// A header's value, if it is visible ASCII.
-    fn text(&self, name: &HeaderName) -> Option<String> {
-        Some(self.headers.get(name)?.to_str().ok()?.to_owned())
-    }
+/// The content type and the custom attributes of a reply.
+pub(super) fn said(headers: &HeaderMap) -> (Option<String>, Option<String>) {
+    let attributes = text(headers, &CUSTOM_ATTRIBUTES);
+    let attributes = attributes.filter(|attributes| attributes.len() <= LONGEST_ATTRIBUTES);
+    (text(headers, &CONTENT_TYPE), attributes)
+}
+
+/// A header's value, if it is visible ASCII.
+fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.to_owned())
 }
 
 /// A body in chunks; a body of one chunk is never copied.
@@ -144,7 +149,7 @@ impl Drop for Share<'_> {
     }
 }
 
-fn broken(error: hyper::Error) -> CallFailure {
+pub(super) fn broken(error: hyper::Error) -> CallFailure {
     CallFailure::Broken { reason: chain(&error) }
 }
 

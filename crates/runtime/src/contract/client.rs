@@ -1,10 +1,13 @@
 //! Requests to one container, over connections that are kept.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use sagebrush_core::worker::{Call, Reply, WorkerError};
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 
@@ -59,7 +62,7 @@ pub(crate) struct ContractClient {
     address: Address,
     authority: HeaderValue,
     paths: Paths,
-    pool: Pool,
+    pool: Arc<Pool>,
     under_way: UnderWay,
 }
 
@@ -71,6 +74,21 @@ pub(super) struct Outgoing {
     pub(super) body: Bytes,
 }
 
+/// A response of which the head has come, and the connection that brings the rest.
+pub(super) struct Begun {
+    pub(super) connection: Connection,
+    pub(super) response: Response<Incoming>,
+    /// Where the connection belongs afterwards.
+    pub(super) pool: Arc<Pool>,
+}
+
+impl Outgoing {
+    fn call(path: &PathAndQuery, call: Call) -> Self {
+        let headers = headers(&call);
+        Self { method: Method::POST, path: path.clone(), headers, body: call.payload.body }
+    }
+}
+
 impl ContractClient {
     /// Keeps up to `most_idle` connections.
     pub(crate) fn new(address: Address, paths: Paths, most_idle: usize) -> Self {
@@ -79,7 +97,7 @@ impl ContractClient {
             authority: authority.unwrap_or(HeaderValue::from_static("localhost")),
             address,
             paths,
-            pool: Pool::new(most_idle),
+            pool: Arc::new(Pool::new(most_idle)),
             under_way: UnderWay::default(),
         }
     }
@@ -116,12 +134,7 @@ impl ContractClient {
     ) -> Result<Reply, CallFailure> {
         let since = Instant::now();
         let deadline = call.deadline;
-        let request = Outgoing {
-            method: Method::POST,
-            path: path.clone(),
-            headers: headers(&call),
-            body: call.payload.body,
-        };
+        let request = Outgoing::call(path, call);
         let answer = timeout_at(deadline, self.exchange(&request)).await;
         let answer = answer.unwrap_or(Err(CallFailure::Final(WorkerError::TimedOut)))?;
         answer.into_reply(since).map_err(CallFailure::Final)
@@ -132,13 +145,34 @@ impl ContractClient {
         self.pool.clear();
     }
 
+    /// Sends a request and reads the response to its end.
+    pub(super) async fn exchange(&self, request: &Outgoing) -> Result<Answer, CallFailure> {
+        let (connection, response) = self.send(request).await?;
+        self.read(connection, response).await
+    }
+
+    async fn read(
+        &self,
+        mut connection: Connection,
+        response: Response<Incoming>,
+    ) -> Result<Answer, CallFailure> {
+        let answer = Answer::read(&mut connection, response, &self.under_way).await?;
+        if answer.whole {
+            self.pool.give(connection);
+        }
+        Ok(answer)
+    }
+
     /// Sends a request, and once more if a kept connection turned out to be closed before a byte
     /// of the response came.
-    pub(super) async fn exchange(&self, request: &Outgoing) -> Result<Answer, CallFailure> {
+    async fn send(
+        &self,
+        request: &Outgoing,
+    ) -> Result<(Connection, Response<Incoming>), CallFailure> {
         let mut written = false;
         if let Some(mut connection) = self.pool.take().await {
             match connection.send(self.request(request)).await {
-                Ok(response) => return self.finish(connection, response).await,
+                Ok(response) => return Ok((connection, response)),
                 Err(lost) if lost.heard => return Err(failure(&lost)),
                 Err(lost) => written = lost.written,
             }
@@ -151,21 +185,33 @@ impl ContractClient {
             }
         })?;
         match connection.send(self.request(request)).await {
-            Ok(response) => self.finish(connection, response).await,
+            Ok(response) => Ok((connection, response)),
             Err(lost) => Err(failure(&Lost { written: lost.written || written, ..lost })),
         }
     }
 
-    async fn finish(
+    /// Sends a call and returns with the head of its response; an error is read to its end.
+    pub(super) async fn begin(
         &self,
-        mut connection: Connection,
-        response: http::Response<hyper::body::Incoming>,
-    ) -> Result<Answer, CallFailure> {
-        let answer = Answer::read(&mut connection, response, &self.under_way).await?;
-        if answer.whole {
-            self.pool.give(connection);
-        }
-        Ok(answer)
+        path: &PathAndQuery,
+        call: Call,
+    ) -> Result<Begun, CallFailure> {
+        let deadline = call.deadline;
+        let request = Outgoing::call(path, call);
+        let begun = async {
+            let (connection, response) = self.send(&request).await?;
+            if !response.status().is_success() {
+                let answer = self.read(connection, response).await?;
+                return Err(CallFailure::Final(answer.into_error()));
+            }
+            Ok(Begun { connection, response, pool: self.pool.clone() })
+        };
+        let begun = timeout_at(deadline, begun).await;
+        begun.unwrap_or(Err(CallFailure::Final(WorkerError::TimedOut)))
+    }
+
+    pub(super) fn invocations(&self) -> &PathAndQuery {
+        &self.paths.invocations
     }
 
     fn request(&self, outgoing: &Outgoing) -> Request<Full<Bytes>> {

@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sagebrush_core::worker::{Reply, WorkerError};
+use sagebrush_core::worker::WorkerError;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::client::ContractClient;
@@ -45,7 +46,7 @@ pub(crate) struct Pulse {
 }
 
 /// A call that is under way; also one that is given up.
-pub(crate) struct Beat<'a>(&'a Pulse);
+pub(crate) struct Beat(Arc<Pulse>);
 
 /// Waits until the container answers its first ping.
 pub(crate) async fn first_ping(
@@ -103,9 +104,9 @@ pub(crate) async fn until_sick(
 }
 
 impl Pulse {
-    pub(crate) fn begin(&self) -> Beat<'_> {
+    pub(crate) fn begin(self: &Arc<Self>) -> Beat {
         self.under_way.fetch_add(1, Ordering::Relaxed);
-        Beat(self)
+        Beat(self.clone())
     }
 
     /// True if a failed ping does not count. A server of one thread cannot answer pings while it
@@ -123,8 +124,8 @@ impl Pulse {
     }
 }
 
-impl Beat<'_> {
-    pub(crate) fn end(self, reply: &Result<Reply, WorkerError>) {
+impl Beat {
+    pub(crate) fn end<T>(self, reply: &Result<T, WorkerError>) {
         match reply {
             Ok(_) => {
                 self.0.answered.store(true, Ordering::Relaxed);
@@ -142,7 +143,7 @@ impl Beat<'_> {
     }
 }
 
-impl Drop for Beat<'_> {
+impl Drop for Beat {
     fn drop(&mut self) {
         self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use sagebrush_core::artifact::ArtifactLease;
 use sagebrush_core::task;
 use sagebrush_core::worker::{
-    Call, LaunchError, LoadError, ModelHost, ModelSpec, Reply, Worker, WorkerError,
+    Call, LaunchError, LoadError, ModelHost, ModelSpec, Reply, StreamedReply, Worker, WorkerError,
 };
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -19,6 +20,7 @@ use super::client::ContractClient;
 use super::each;
 use super::failure::CallFailure;
 use super::health::Pulse;
+use super::stream::told_in_parts;
 use crate::models::{self, ModelFolder, Move, Moving};
 use crate::sandbox::Home;
 
@@ -30,10 +32,10 @@ const SHORTEST_UNLOAD: Duration = Duration::from_secs(5);
 pub(crate) trait Contracted: Worker {
     fn client(&self) -> &ContractClient;
 
-    fn pulse(&self) -> &Pulse;
+    fn pulse(&self) -> &Arc<Pulse>;
 
     /// How it ended, once it has: `The process ended with exit code 3`.
-    async fn cause(&self) -> String;
+    fn cause(&self) -> BoxFuture<'static, String>;
 }
 
 /// Brings a call to its end, seen by those who watch the container's health.
@@ -190,6 +192,11 @@ impl<C: Contracted> Worker for HostedModel<C> {
         let container = &self.hosting.container;
         let invoke = |call| told(container, container.client().invoke_model(&self.name, call));
         each(calls, invoke).await
+    }
+
+    async fn stream(&self, call: Call) -> Result<StreamedReply, WorkerError> {
+        let container = &self.hosting.container;
+        told_in_parts(container, container.client().stream_model(&self.name, call)).await
     }
 
     async fn ping(&self) -> Result<(), WorkerError> {

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::client::{ContractClient, Outgoing};
 use super::failure::CallFailure;
+use super::stream::InParts;
 
 impl ContractClient {
     /// `POST /models`: the container loads the files at `url`, a path as it sees it. `ended` as in
@@ -70,16 +71,31 @@ impl ContractClient {
 
     /// `POST /models/{name}/invoke`. A container that does not know the model has lost it.
     pub(crate) async fn invoke_model(&self, name: &str, call: Call) -> Result<Reply, CallFailure> {
-        let reply = self.invoke_at(&path(format!("/models/{name}/invoke"))?, call).await;
-        reply.map_err(|failure| match failure {
-            CallFailure::Final(WorkerError::Model { status: 404, message, .. }) => {
-                let reason = format!("the container does not have the model: {message}");
-                CallFailure::Final(WorkerError::Gone { reason })
-            }
-            CallFailure::Final(_) | CallFailure::NotSent { .. } | CallFailure::Broken { .. } => {
-                failure
-            }
-        })
+        let reply = self.invoke_at(&invoke_path(name)?, call).await;
+        reply.map_err(lost_model)
+    }
+
+    /// As [`Self::invoke_model`], in parts.
+    pub(crate) async fn stream_model(
+        &self,
+        name: &str,
+        call: Call,
+    ) -> Result<InParts, CallFailure> {
+        self.stream_at(&invoke_path(name)?, call).await.map_err(lost_model)
+    }
+}
+
+fn invoke_path(name: &str) -> Result<PathAndQuery, CallFailure> {
+    path(format!("/models/{name}/invoke"))
+}
+
+fn lost_model(failure: CallFailure) -> CallFailure {
+    match failure {
+        CallFailure::Final(WorkerError::Model { status: 404, message, .. }) => {
+            let reason = format!("the container does not have the model: {message}");
+            CallFailure::Final(WorkerError::Gone { reason })
+        }
+        CallFailure::Final(_) | CallFailure::NotSent { .. } | CallFailure::Broken { .. } => failure,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use sagebrush_core::task;
 use sagebrush_core::worker::{Payload, Reply, Timings, WorkerError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -226,6 +227,65 @@ async fn nonsense_breaks_one_connection_and_not_the_next_call() {
     }
 }
 
+/// The parts of a reply, as text, and why they ended early.
+async fn in_parts(server: &Server) -> (Vec<String>, Option<CallFailure>) {
+    let mut parts = server.client.stream(call("")).await.unwrap().parts;
+    let mut texts = Vec::new();
+    while let Some(part) = parts.next().await {
+        match part {
+            Ok(part) => texts.push(String::from_utf8(part.to_vec()).unwrap()),
+            Err(failure) => return (texts, Some(failure)),
+        }
+    }
+    (texts, None)
+}
+
+fn head(rest: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-type: text/csv\r\ntransfer-encoding: chunked\r\n\r\n{rest}")
+}
+
+#[tokio::test]
+async fn a_response_is_passed_on_in_parts_and_its_connection_kept() {
+    let script = vec![Step::Say(head("3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")), ok("whole"), ok("")];
+    let server = server(vec![script]).await;
+    let (texts, failure) = in_parts(&server).await;
+    assert_eq!((texts.concat().as_str(), failure.is_none()), ("abcde", true));
+    assert_eq!(in_parts(&server).await.0, ["whole"]);
+    assert!(in_parts(&server).await.0.is_empty());
+    assert_eq!(server.connections(), [3]);
+}
+
+#[tokio::test]
+async fn a_part_is_there_before_the_next_and_who_drops_them_closes_the_connection() {
+    let server = server(vec![vec![Step::Say(head("3\r\nabc\r\n"))], vec![ok("next")]]).await;
+    let mut parts = server.client.stream(call("")).await.unwrap().parts;
+    assert_eq!(parts.next().await.unwrap().unwrap(), "abc");
+    drop(parts);
+    until("the connection is closed", || server.seen.lock().unwrap().closed == 1).await;
+    assert_eq!(server.text("").await, "next");
+}
+
+#[tokio::test]
+async fn a_response_that_breaks_off_is_broken() {
+    let server = server(vec![vec![Step::Last(head("3\r\nabc\r\n5\r\nde"))]]).await;
+    let (texts, failure) = in_parts(&server).await;
+    assert_eq!(texts.concat(), "abcde");
+    assert!(matches!(failure, Some(CallFailure::Broken { .. })), "{failure:?}");
+}
+
+#[tokio::test]
+async fn an_error_instead_of_parts_is_the_calls() {
+    let error = "HTTP/1.1 422 Bad\r\ncontent-length: 2\r\n\r\nno".to_owned();
+    let server = server(vec![vec![Step::Say(error), ok("kept")]]).await;
+    let failure = server.client.stream(call("")).await.err().unwrap();
+    assert_eq!(failure.reason(), "the model answered 422: no");
+    assert_eq!(server.text("").await, "kept");
+    let mut late = call("");
+    late.deadline = Instant::now() + Duration::from_millis(50);
+    let failure = server.client.stream(late).await.err().unwrap();
+    assert!(matches!(failure, CallFailure::Final(WorkerError::TimedOut)), "{failure:?}");
+}
+
 #[tokio::test]
 async fn a_late_reply_is_given_up_and_its_connection_closed() {
     let server = server(vec![vec![Step::Wait], vec![ok("next")]]).await;
@@ -264,7 +324,7 @@ async fn a_ping_wants_exactly_200() {
 #[tokio::test(start_paused = true)]
 async fn a_hung_container_is_found_but_a_busy_one_is_left_alone() {
     let server = server(vec![vec![Step::Wait]; 200]).await;
-    let (check, pulse) = (HealthCheck::default(), Pulse::default());
+    let (check, pulse) = (HealthCheck::default(), Arc::new(Pulse::default()));
     let sick = || until_sick(&server.client, &pulse, check);
     let want = "it failed 5 pings in a row (the model did not answer in time)";
     let since = Instant::now();
@@ -273,7 +333,7 @@ async fn a_hung_container_is_found_but_a_busy_one_is_left_alone() {
 
     let busy = pulse.begin();
     assert!(timeout(Duration::from_secs(600), sick()).await.is_err());
-    pulse.begin().end(&Err(WorkerError::TimedOut));
+    pulse.begin().end::<Reply>(&Err(WorkerError::TimedOut));
     assert_eq!(sick().await, want);
     drop(busy);
 }
@@ -284,7 +344,7 @@ async fn a_good_ping_clears_the_bad_ones_but_a_reply_does_not() {
     let script = [bad.clone(), bad.clone(), ok(""), bad.clone(), bad.clone(), bad];
     let server = server(vec![script.to_vec()]).await;
     let check = HealthCheck { interval: Duration::from_millis(1), failures: 3 };
-    let pulse = Pulse::default();
+    let pulse = Arc::new(Pulse::default());
     let reply =
         Reply { payload: Payload::default(), custom_attributes: None, timings: Timings::default() };
     pulse.begin().end(&Ok(reply));

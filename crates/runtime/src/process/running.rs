@@ -61,8 +61,9 @@ impl Running {
     }
 
     /// How it ended, once it has: `The process ended with exit code 3`.
-    pub(super) async fn cause(&self) -> String {
-        format!("The process {}", self.tree.ended().await)
+    pub(super) fn cause(&self) -> impl Future<Output = String> + Send + use<> {
+        let tree = self.tree.clone();
+        async move { format!("The process {}", tree.ended().await) }
     }
 
     pub(super) async fn ping(&self) -> Result<(), WorkerError> {

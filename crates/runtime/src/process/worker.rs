@@ -1,11 +1,15 @@
 //! A program that answers calls.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use sagebrush_core::worker::{Call, Reply, Worker, WorkerError};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use sagebrush_core::worker::{Call, Reply, StreamedReply, Worker, WorkerError};
 use tokio::time::Instant;
 
 use super::running::Running;
-use crate::contract::{ContractClient, Contracted, Pulse, each, told};
+use crate::contract::{ContractClient, Contracted, Pulse, each, told, told_in_parts};
 
 pub(super) struct ProcessWorker(pub(super) Running);
 
@@ -13,6 +17,10 @@ pub(super) struct ProcessWorker(pub(super) Running);
 impl Worker for ProcessWorker {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
         each(calls, |call| told(self, self.0.client.invoke(call))).await
+    }
+
+    async fn stream(&self, call: Call) -> Result<StreamedReply, WorkerError> {
+        told_in_parts(self, self.0.client.stream(call)).await
     }
 
     async fn ping(&self) -> Result<(), WorkerError> {
@@ -46,11 +54,11 @@ impl Contracted for ProcessWorker {
         &self.0.client
     }
 
-    fn pulse(&self) -> &Pulse {
+    fn pulse(&self) -> &Arc<Pulse> {
         &self.0.pulse
     }
 
-    async fn cause(&self) -> String {
-        self.0.cause().await
+    fn cause(&self) -> BoxFuture<'static, String> {
+        self.0.cause().boxed()
     }
 }

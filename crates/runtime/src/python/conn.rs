@@ -22,7 +22,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// A worker process that is idle, or that one exchange holds.
 pub(super) struct Conn {
     pub(super) forked: Forked,
-    line: Line,
+    pub(super) line: Line,
     /// It answers the calls of a frame together, not one by one.
     together: bool,
 }
@@ -45,6 +45,7 @@ impl Conn {
                 Err(FrameError::Failed { reason }) => return Err(NotLoaded::Failed(reason)),
                 Err(
                     error @ (FrameError::TooLong { .. }
+                    | FrameError::LongPart { .. }
                     | FrameError::TooMuch
                     | FrameError::Unexpected { .. }),
                 ) => return Err(NotLoaded::Ended(error.to_string())),
@@ -56,7 +57,7 @@ impl Conn {
     }
 
     /// How the worker ended.
-    async fn last_words(&mut self) -> String {
+    pub(super) async fn last_words(&mut self) -> String {
         match timeout(LAST_WORDS, self.forked.ended()).await {
             Ok(ending) => ending,
             Err(_) => "closed its socket and is still there".to_owned(),

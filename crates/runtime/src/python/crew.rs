@@ -1,6 +1,7 @@
 //! The workers of one model: a fixed number, each replaced when it ends.
 
 mod ask;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -11,6 +11,7 @@
 //! `length` is that of the whole frame, with one exception: a lone call that would not fit into
 //! [`ROOM`] bytes has its body behind the frame, which is padded to `ROOM`. So a worker that reads
 //! up to `ROOM` bytes has all of a small call, and a large body can be read into its place.
+//! `n_calls` is 0 for a lone call that is to be answered in parts.
 //!
 //! A worker answers each call of a frame, in their order, with as few writes as it likes. The head
 //! is text, its fields separated by newlines. Of a call: request id, content type, accept, then
@@ -21,9 +22,17 @@
 //! was begun. Before any call the worker says [`READY`], its body `together` if the code has
 //! `predict_batch_fn`; or, with the reason as the body, [`FAILED`].
 //!
+//! A call that is to be answered in parts gets as many replies of the status [`PART`] as the code
+//! makes parts, each with one of them, and then a reply like any other: its body is the last part,
+//! an error is what ended them. The first reply has the head. We read no faster than parts are
+//! wanted, so that a worker that is faster than its reader waits in its write. For each such call
+//! we say one byte, [`ENOUGH`]: either early, which makes the worker end before its next part, or
+//! when its last reply has come. The worker reads it before the next frame, in either case.
+//!
 //! A worker that answers several calls one by one notes the number of the one that it begins in a
 //! page that we share: if it ends, that call is at fault, and the others are not.
 
+mod parts;
 mod reply;
 #[cfg(test)]
 mod tests;
@@ -35,6 +44,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use sagebrush_core::worker::Call;
 use tokio::time::Instant;
 
+pub(super) use parts::{Received, Said};
 pub(super) use reply::{FrameError, Ready, Replies};
 
 /// What stands before the calls of a frame.
@@ -51,12 +61,16 @@ const COPIED: usize = 16 << 10;
 const READY: u32 = 0;
 const FAILED: u32 = 1;
 const LATE: u32 = 2;
+const PART: u32 = 3;
+
+/// What a worker is told that answers in parts.
+pub(super) const ENOUGH: Bytes = Bytes::from_static(b"\x04");
 
 /// The parts of the frame of these calls, none of them empty.
 pub(super) fn frame(calls: &[Call], now: Instant, longest: Duration) -> VecDeque<Bytes> {
     let left = |call: &Call| call.deadline.saturating_duration_since(now).min(longest);
     if let [call] = calls {
-        return lone(call, left(call));
+        return lone(call, left(call), 1);
     }
     let is_copied = |call: &&Call| call.payload.body.len() <= COPIED;
     let copied = calls.iter().filter(is_copied).map(|call| call.payload.body.len());
@@ -94,7 +108,12 @@ pub(super) fn frame(calls: &[Call], now: Instant, longest: Duration) -> VecDeque
     parts
 }
 
-fn lone(call: &Call, left: Duration) -> VecDeque<Bytes> {
+/// The parts of the frame of a call that is to be answered in parts.
+pub(super) fn frame_for_parts(call: &Call, now: Instant, longest: Duration) -> VecDeque<Bytes> {
+    lone(call, call.deadline.saturating_duration_since(now).min(longest), 0)
+}
+
+fn lone(call: &Call, left: Duration, n_calls: usize) -> VecDeque<Bytes> {
     let body = call.payload.body.clone();
     let mut frame = BytesMut::with_capacity(512);
     frame.put_bytes(0, START);
@@ -104,7 +123,7 @@ fn lone(call: &Call, left: Duration) -> VecDeque<Bytes> {
         frame.put_bytes(0, ROOM.saturating_sub(frame.len()));
         length = frame.len();
     }
-    put_start(&mut frame, length, 1);
+    put_start(&mut frame, length, n_calls);
     let mut parts = VecDeque::from([frame.freeze()]);
     if !body.is_empty() {
         parts.push_back(body);

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use sagebrush_core::artifact::ArtifactLease;
 use sagebrush_core::task;
 use sagebrush_core::worker::{
-    Call, LaunchError, LaunchSpec, LoadError, ModelHost, ModelSpec, Reply, Worker, WorkerError,
+    Call, LaunchError, LaunchSpec, LoadError, ModelHost, ModelSpec, Reply, StreamedReply, Worker,
+    WorkerError,
 };
 use tokio::time::Instant;
 
@@ -137,6 +138,10 @@ impl Worker for HostedModel {
             task::spawn("model-memory", async move { memory.measure(&crew).await });
         }
         replies
+    }
+
+    async fn stream(&self, call: Call) -> Result<StreamedReply, WorkerError> {
+        self.crew.stream(call).await
     }
 
     async fn ping(&self) -> Result<(), WorkerError> {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sagebrush_core::artifact::ArtifactLease;
-use sagebrush_core::worker::{Call, LaunchError, LaunchSpec, Reply, Worker, WorkerError};
+use sagebrush_core::worker::{
+    Call, LaunchError, LaunchSpec, Reply, StreamedReply, Worker, WorkerError,
+};
 use tokio::time::Instant;
 
 use super::crew::{Crew, CrewPlan};
@@ -59,6 +61,10 @@ impl PythonWorker {
 impl Worker for PythonWorker {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
         self.crew.ask_all(calls).await
+    }
+
+    async fn stream(&self, call: Call) -> Result<StreamedReply, WorkerError> {
+        self.crew.stream(call).await
     }
 
     async fn ping(&self) -> Result<(), WorkerError> {

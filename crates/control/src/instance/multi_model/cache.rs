@@ -77,7 +77,7 @@ pub(super) struct Loaded {
     pub(super) worker: Arc<dyn Worker>,
     pub(super) files: Arc<dyn ArtifactLease>,
     /// As many permits as it takes calls at once.
-    pub(super) turns: Semaphore,
+    pub(super) turns: Arc<Semaphore>,
 }
 
 impl State {

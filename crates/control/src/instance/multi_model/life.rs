@@ -61,7 +61,7 @@ impl Model<'_> {
             return Err(Failure::Overwritten);
         }
         let worker = self.load_into_memory(&files, deadline).await?;
-        let turns = Semaphore::new(worker.concurrency().max(1));
+        let turns = Arc::new(Semaphore::new(worker.concurrency().max(1)));
         Ok(Arc::new(Loaded { worker, files, turns }))
     }
 

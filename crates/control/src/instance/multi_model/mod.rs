@@ -26,7 +26,9 @@ use async_trait::async_trait;
 use futures::FutureExt as _;
 use futures::future::join_all;
 use sagebrush_core::task;
-use sagebrush_core::worker::{Call, LaunchSpec, ModelHost, Reply, Worker, WorkerError};
+use sagebrush_core::worker::{
+    Call, LaunchSpec, ModelHost, Reply, StreamedReply, Worker, WorkerError,
+};
 use tokio::time::{Instant, timeout_at};
 
 use super::parts::ask;
@@ -64,11 +66,7 @@ impl MultiModelWorker {
     }
 
     async fn answer(&self, call: Call) -> Result<Reply, WorkerError> {
-        let Some(target) = call.target_model.clone() else {
-            let message = "The request names no TargetModel: this endpoint has several models.";
-            return Err(WorkerError::Invalid { message: message.to_owned() });
-        };
-        target::check(&target)?;
+        let target = named(&call)?;
         let held = self.cache.model(&target, call.deadline).await?;
         match ask_held(&held, call.clone()).await {
             Err(WorkerError::Gone { .. }) => held.bury(),
@@ -76,16 +74,33 @@ impl MultiModelWorker {
         }
         let held = self.cache.model(&target, call.deadline).await?;
         match ask_held(&held, call).await {
-            Err(WorkerError::Gone { reason }) if self.has_ended() => {
-                Err(WorkerError::Gone { reason })
-            }
-            // Twice in a row: it is the model that ends, and another instance would not help.
-            Err(WorkerError::Gone { reason }) => {
-                held.bury();
-                Err(WorkerError::Model { status: 500, message: reason, content_type: None })
-            }
+            Err(WorkerError::Gone { reason }) => Err(self.gone_again(held, reason)),
             outcome => outcome,
         }
+    }
+
+    async fn answer_in_parts(&self, call: Call) -> Result<StreamedReply, WorkerError> {
+        let target = named(&call)?;
+        let held = self.cache.model(&target, call.deadline).await?;
+        match stream_held(held, call.clone()).await {
+            Err((held, WorkerError::Gone { .. })) => held.bury(),
+            outcome => return outcome.map_err(|(_, error)| error),
+        }
+        let held = self.cache.model(&target, call.deadline).await?;
+        match stream_held(held, call).await {
+            Err((held, WorkerError::Gone { reason })) => Err(self.gone_again(held, reason)),
+            outcome => outcome.map_err(|(_, error)| error),
+        }
+    }
+
+    /// What a call is told whose model was gone twice in a row.
+    fn gone_again(&self, held: Held, reason: String) -> WorkerError {
+        if self.has_ended() {
+            return WorkerError::Gone { reason };
+        }
+        // It is the model that ends, and another instance would not help.
+        held.bury();
+        WorkerError::Model { status: 500, message: reason, content_type: None }
     }
 
     fn has_ended(&self) -> bool {
@@ -97,6 +112,10 @@ impl MultiModelWorker {
 impl Worker for MultiModelWorker {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
         join_all(calls.into_iter().map(|call| self.answer(call))).await
+    }
+
+    async fn stream(&self, call: Call) -> Result<StreamedReply, WorkerError> {
+        self.answer_in_parts(call).await
     }
 
     async fn ping(&self) -> Result<(), WorkerError> {
@@ -137,6 +156,26 @@ async fn ask_held(held: &Held, call: Call) -> Result<Reply, WorkerError> {
     let turn = timeout_at(call.deadline, held.loaded.turns.acquire()).await;
     let _turn = turn.map_err(|_| WorkerError::TimedOut)?;
     ask(&*held.loaded.worker, call).await
+}
+
+/// As [`ask_held`], in parts: the model and the turn are held until the last of them.
+async fn stream_held(held: Held, call: Call) -> Result<StreamedReply, (Held, WorkerError)> {
+    let turn = timeout_at(call.deadline, held.loaded.turns.clone().acquire_owned()).await;
+    let Ok(turn) = turn else { return Err((held, WorkerError::TimedOut)) };
+    match held.loaded.worker.stream(call).await {
+        Ok(reply) => Ok(reply.holding((turn, held))),
+        Err(error) => Err((held, error)),
+    }
+}
+
+/// The model that a call names.
+fn named(call: &Call) -> Result<String, WorkerError> {
+    let Some(target) = call.target_model.clone() else {
+        let message = "The request names no TargetModel: this endpoint has several models.";
+        return Err(WorkerError::Invalid { message: message.to_owned() });
+    };
+    target::check(&target)?;
+    Ok(target)
 }
 
 async fn load_pinned(cache: Arc<Cache>) {

@@ -111,7 +111,7 @@ impl Shared {
 
     /// How long a call waits for a worker: to its deadline while there are any, but not much
     /// longer than the next attempt while none can be had.
-    fn patience(&self, deadline: Instant) -> Instant {
+    pub(super) fn patience(&self, deadline: Instant) -> Instant {
         match &*self.loaded.borrow() {
             Loaded::No(_) | Loaded::Never(_) if self.n_serving.load(Ordering::Relaxed) == 0 => {
                 deadline.min(Instant::now() + LONGEST_WAIT)
@@ -121,7 +121,7 @@ impl Shared {
     }
 
     /// Why no worker took a call.
-    fn no_worker(&self) -> WorkerError {
+    pub(super) fn no_worker(&self) -> WorkerError {
         if self.pool.is_closed() {
             return WorkerError::Gone { reason: "its workers were stopped".to_owned() };
         }

@@ -9,12 +9,12 @@ use super::{FAILED, LATE, READY};
 use crate::contract::error_text;
 
 /// What stands before the head of a reply.
-const START: usize = 40;
+pub(super) const START: usize = 40;
 /// A worker does not say how much memory we take.
 const LONGEST_HEAD: usize = 64 << 10;
 const LONGEST_BODY: u64 = 256 << 20;
 /// Room for the start of replies; small ones need no more.
-const FIRST_READ: usize = 4 << 10;
+pub(super) const FIRST_READ: usize = 4 << 10;
 /// Replies that are whole leave the room they came in when there is so much of them.
 const WHOLE: usize = 1 << 20;
 
@@ -118,16 +118,16 @@ impl Ready {
 
 /// What stands before a reply's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Start {
-    status: u32,
+pub(super) struct Start {
+    pub(super) status: u32,
     head: usize,
-    body: usize,
+    pub(super) body: usize,
     timings: Timings,
 }
 
 impl Start {
     /// `None` until enough has come.
-    fn read(input: &[u8]) -> Result<Option<Self>, FrameError> {
+    pub(super) fn read(input: &[u8]) -> Result<Option<Self>, FrameError> {
         let Some(start) = input.first_chunk::<START>() else { return Ok(None) };
         let number = |at: usize| {
             let bytes = start.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
@@ -145,27 +145,35 @@ impl Start {
     }
 
     /// How many bytes the whole frame has.
-    fn length(self) -> usize {
+    pub(super) fn length(self) -> usize {
         START + self.head + self.body
     }
 
     /// What the whole frame says.
-    fn reply(self, frame: &Bytes) -> Result<Reply, WorkerError> {
+    pub(super) fn reply(self, frame: &Bytes) -> Result<Reply, WorkerError> {
         if self.status == LATE {
             return Err(WorkerError::TimedOut);
         }
-        let head = String::from_utf8_lossy(frame.get(START..START + self.head).unwrap_or_default());
-        let body = frame.slice((START + self.head).min(frame.len())..);
-        let mut fields = head.split('\n');
-        let mut field = || fields.next().filter(|field| !field.is_empty()).map(str::to_owned);
-        let (content_type, custom_attributes) = (field(), field());
+        let Reply { payload: Payload { content_type, body }, custom_attributes, timings } =
+            self.part(frame);
         let status = u16::try_from(self.status).unwrap_or(500);
         if !(200..300).contains(&status) {
             let message = error_text(&body);
             return Err(WorkerError::Model { status, message, content_type });
         }
         let payload = Payload { content_type, body };
-        Ok(Reply { payload, custom_attributes, timings: self.timings })
+        Ok(Reply { payload, custom_attributes, timings })
+    }
+
+    /// What the whole frame has, whatever its status.
+    pub(super) fn part(self, frame: &Bytes) -> Reply {
+        let head = String::from_utf8_lossy(frame.get(START..START + self.head).unwrap_or_default());
+        let body = frame.slice((START + self.head).min(frame.len())..);
+        let mut fields = head.split('\n');
+        let mut field = || fields.next().filter(|field| !field.is_empty()).map(str::to_owned);
+        let (content_type, custom_attributes) = (field(), field());
+        let payload = Payload { content_type, body };
+        Reply { payload, custom_attributes, timings: self.timings }
     }
 }
 
@@ -173,6 +181,11 @@ impl Start {
 pub(in super::super) enum FrameError {
     #[error("its reply would have {body} bytes: more than {LONGEST_BODY}")]
     TooLong { body: u64 },
+    #[error(
+        "a part of its reply would have {body} bytes: more than {}",
+        super::parts::LONGEST_PART
+    )]
+    LongPart { body: usize },
     #[error("it said more than its reply")]
     TooMuch,
     /// The model could not be loaded; the traceback.

@@ -5,7 +5,10 @@ use sagebrush_core::worker::{Call, Payload, Reply, WorkerError};
 use tokio::time::Instant;
 
 use super::reply::Ready;
-use super::{CALL, FAILED, FrameError, LATE, READY, ROOM, Replies, START, frame};
+use super::{
+    CALL, FAILED, FrameError, LATE, PART, READY, ROOM, Received, Replies, START, Said, frame,
+    frame_for_parts,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -168,7 +171,86 @@ fn what_is_said_before_any_call() {
     assert_eq!(Ready::read(&mut part), Ok(None));
 }
 
+#[tokio::test]
+async fn a_call_for_parts_looks_like_any_other_but_for_its_number() {
+    for body in [0, ROOM] {
+        let call = call("id", "", vec![7; body]);
+        let of = |parts: std::collections::VecDeque<bytes::Bytes>| {
+            parts.into_iter().map(Vec::from).collect::<Vec<_>>().concat()
+        };
+        let now = Instant::now();
+        let mut one = of(frame(std::slice::from_ref(&call), now, HOUR));
+        one[4] = 0;
+        assert_eq!(one, of(frame_for_parts(&call, now, HOUR)));
+    }
+}
+
+/// What is made of `bytes` that come in pieces of `piece`, and whether it is all.
+fn heard(bytes: &[u8], piece: usize) -> Result<(Vec<Said>, bool), FrameError> {
+    let (mut received, mut said, mut left) = (Received::default(), Vec::new(), bytes);
+    loop {
+        while let Some(next) = received.next()? {
+            said.push(next);
+        }
+        let input = received.input();
+        let n = piece.min(left.len()).min(input.capacity() - input.len());
+        if n == 0 {
+            return Ok((said, input.is_empty()));
+        }
+        input.extend(&left[..n]);
+        left = &left[n..];
+    }
+}
+
+#[test]
+fn the_first_part_has_the_head_and_the_last_may_be_an_error() {
+    let parts = [reply(PART, "text/csv\nattr", b"1"), reply(PART, "", b"2")];
+    let (said, _) = heard(&[parts.concat(), reply(422, "text/x", b"no")].concat(), 9).unwrap();
+    let [Said::Part(first), Said::Part(second), Said::Last(Err(last))] = &said[..] else {
+        panic!("{said:?}")
+    };
+    assert_eq!(first.payload.content_type.as_deref(), Some("text/csv"));
+    assert_eq!(first.custom_attributes.as_deref(), Some("attr"));
+    assert_eq!((&first.payload.body[..], &second.payload.body[..]), (&b"1"[..], &b"2"[..]));
+    assert!(matches!(last, WorkerError::Model { status: 422, .. }), "{last:?}");
+}
+
+#[test]
+fn what_a_worker_makes_up_of_parts_is_refused() {
+    let long = reply(PART, "", &vec![0; (1 << 20) + 1]);
+    let wanted = Some(FrameError::LongPart { body: (1 << 20) + 1 });
+    assert_eq!(heard(&long, 99_999).err(), wanted);
+    let more = [reply(200, "", b""), reply(PART, "", b"")].concat();
+    assert_eq!(heard(&more, 999).err(), Some(FrameError::TooMuch));
+    let mut endless = reply(PART, "", b"");
+    endless[14] = 1;
+    assert!(matches!(heard(&endless, 99), Err(FrameError::TooLong { .. })));
+}
+
 proptest! {
+    #[test]
+    fn parts_are_read_in_any_pieces(
+        lengths in proptest::collection::vec(0..6_000_usize, 0..20),
+        large in proptest::option::of(1_usize << 17..1 << 20),
+        piece in 1..70_000_usize,
+    ) {
+        let lengths: Vec<_> = lengths.into_iter().chain(large).collect();
+        let body = |at: usize, length: usize| vec![u8::try_from(at).unwrap(); length];
+        let frames = lengths.iter().enumerate();
+        let frames: Vec<_> = frames.map(|(at, n)| reply(PART, "a/b", &body(at, *n))).collect();
+        let bytes = [frames.concat(), reply(200, "", b"end")].concat();
+        let piece = if large.is_some() { piece.max(999) } else { piece };
+        let (mut said, is_all) = heard(&bytes, piece).unwrap();
+        prop_assert!(is_all);
+        let Some(Said::Last(Ok(last))) = said.pop() else { panic!("{said:?}") };
+        prop_assert_eq!(&last.payload.body[..], b"end");
+        prop_assert_eq!(said.len(), lengths.len());
+        for (at, (said, length)) in said.into_iter().zip(&lengths).enumerate() {
+            let Said::Part(part) = said else { panic!("{said:?}") };
+            prop_assert!(part.payload.body == body(at, *length));
+        }
+    }
+
     #[test]
     fn calls_are_found_as_they_were(
         calls in proptest::collection::vec(("[a-z]{0,9}", 0..30_000_usize), 2..20),
@@ -216,6 +298,7 @@ proptest! {
             }
         }
         drop(received(n_wanted, &input, 50));
+        drop(heard(&input, 50));
         drop(Ready::read(&mut input));
     }
 }

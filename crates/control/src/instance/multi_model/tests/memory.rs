@@ -1,9 +1,10 @@
 //! Who leaves when memory is needed.
 
-use sagebrush_core::worker::{LoadError, WorkerError};
+use futures::StreamExt as _;
+use sagebrush_core::worker::{LoadError, Worker as _, WorkerError};
 use tokio::time::Instant;
 
-use super::{Container, SECOND};
+use super::{Container, SECOND, call};
 
 const NONE: [&str; 0] = [];
 
@@ -48,6 +49,28 @@ async fn a_model_in_use_stays_and_the_newcomer_waits() {
     assert!(a.await.unwrap().is_ok() && b.await.unwrap().is_ok());
     assert_eq!(container.host.faults(), NONE);
     assert!(container.host.peak() <= 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_answers_in_parts_is_in_use_until_the_last() {
+    let container = Container::with(60);
+    three(&container);
+    for is_read in [true, false] {
+        let call = call("a", 100 * SECOND);
+        let mut parts = container.worker.stream(call).await.unwrap().parts;
+        assert!(parts.next().await.unwrap().is_ok());
+        let waits = container.spawn("b");
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(container.targets(), ["a"]);
+        if is_read {
+            assert!(parts.next().await.is_none());
+        } else {
+            drop(parts);
+        }
+        assert!(waits.await.unwrap().is_ok());
+        assert_eq!(container.targets(), ["b"]);
+    }
+    assert_eq!(container.host.faults(), NONE);
 }
 
 #[tokio::test(start_paused = true)]

@@ -84,7 +84,12 @@ async fn ask(
     target: &str,
     timeout: Duration,
 ) -> Result<String, WorkerError> {
-    let call = Call {
+    let reply = worker.invoke(vec![call(target, timeout)]).await.remove(0)?;
+    Ok(String::from_utf8(reply.payload.body.to_vec()).unwrap())
+}
+
+fn call(target: &str, timeout: Duration) -> Call {
+    Call {
         payload: Payload::default(),
         accept: None,
         headers: Vec::new(),
@@ -92,9 +97,7 @@ async fn ask(
         target_container: None,
         request_id: "1".into(),
         deadline: Instant::now() + timeout,
-    };
-    let reply = worker.invoke(vec![call]).await.remove(0)?;
-    Ok(String::from_utf8(reply.payload.body.to_vec()).unwrap())
+    }
 }
 
 fn group() -> GroupKey {

@@ -1,0 +1,78 @@
+//! Calls whose reply comes in parts. SageMaker Runtime API: `InvokeEndpointWithResponseStream`.
+
+mod frames;
+#[cfg(test)]
+mod tests;
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{Either, Full};
+use hyper::body::Body;
+use sagebrush_aws::{InvokeKind, request_id};
+use tokio::time::Instant;
+
+use self::frames::Frames;
+use crate::door::{Door, LetIn, Refusal};
+use crate::invoke::Streamed;
+use crate::reply::{self, Spent};
+
+/// How long a call may take, to the last part of its reply.
+///
+/// SageMaker API: "the total timeout of a streamed response is 8 minutes".
+const STREAM_TIMEOUT: Duration = Duration::from_mins(8);
+
+/// A reply in parts, or an error in one piece.
+pub type StreamBody = Either<Full<Bytes>, Frames>;
+
+impl Door {
+    /// Answers `POST /endpoints/{endpoint}/invocations-response-stream`.
+    pub async fn stream<B>(&self, endpoint: &str, request: Request<B>) -> Response<StreamBody>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let arrived_at = Instant::now();
+        let id = request_id();
+        let response = self.begin(endpoint, request, &id, arrived_at).await;
+        response.unwrap_or_else(|refusal| refusal.into_response(&id, arrived_at).map(Either::Left))
+    }
+
+    /// The way of a call up to the first part of its reply.
+    async fn begin<B>(
+        &self,
+        endpoint: &str,
+        request: Request<B>,
+        id: &Arc<str>,
+        arrived_at: Instant,
+    ) -> Result<Response<StreamBody>, Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let deadline = arrived_at + STREAM_TIMEOUT;
+        let let_in = self.let_in(endpoint, InvokeKind::Stream, request, id, deadline).await?;
+        let LetIn { target, call, held } = let_in;
+        let streamed = self.invoker.stream(&target, call).await.inspect_err(|error| {
+            self.meters.refused(&target, error);
+        })?;
+        let Streamed { variant, outcome, queued, model_latency } = streamed;
+        let total = arrived_at.elapsed();
+        let spent = Spent { total, queued, model_latency, batch_size: 1, ..Spent::default() };
+        Ok(match outcome {
+            Ok(reply) => {
+                let meter = self.meters.streamed(&target, &variant, &spent);
+                let head = reply::parted((), &reply, &variant, id, &spent);
+                let frames = Frames::new(reply.parts, meter, held);
+                head.map(|()| Either::Right(frames))
+            }
+            Err(error) => {
+                self.meters.not_streamed(&target, &variant, &error, &spent);
+                reply::failure(&error, id, &spent).map(Either::Left)
+            }
+        })
+    }
+}
