@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -17,6 +18,7 @@ use sagebrush_aws::{BodyMemory, Target};
 use sagebrush_control::Control;
 use sagebrush_control::instance::{Launcher, LocalFleet};
 use sagebrush_core::fleet::Fleet;
+use sagebrush_core::messages::{Message, PublishError, Publisher};
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::objects::{Bucket, IndexError, ObjectIndex, Versioning};
 use sagebrush_core::route::Routes;
@@ -25,7 +27,7 @@ use sagebrush_core::{AccountId, Clock, SystemClock, task};
 use sagebrush_objects::{DoorConfig, Objects, S3Door};
 use sagebrush_onnx::OnnxRuntime;
 use sagebrush_serving::invoke::Invoker;
-use sagebrush_serving::{Meters, Settings};
+use sagebrush_serving::{AsyncInference, Meters, Settings, async_inference};
 use sagebrush_store::SqliteStore;
 use sagebrush_telemetry::logs::{self, LogStore};
 use tokio::task::JoinHandle;
@@ -94,9 +96,25 @@ impl App {
         let memory = usize::try_from(config.max_body_memory).unwrap_or(usize::MAX);
         let memory = BodyMemory::new(memory);
         let api = sagebrush_control::operations().serve(control);
-        let api = api.and(logs::operations().serve(logs));
+        let api = api.and(logs::operations().serve(logs.clone()));
         let meters = Arc::new(Meters::new(metrics.clone()));
         let first_routes = routes.clone();
+        let invoker = Invoker {
+            routes: routes.clone(),
+            account: account.clone(),
+            chance: rand::random::<f32>,
+        };
+        let asynchronous = AsyncInference::open(async_inference::Parts {
+            store: store.clone(),
+            objects: Arc::new(objects.clone()),
+            publisher: Arc::new(NoTopics),
+            invoker: invoker.clone(),
+            clock: clock.clone(),
+            log: logs.clone(),
+            metrics: metrics.clone(),
+            spool: data.join("async-input"),
+        });
+        let asynchronous = asynchronous.await.map_err(|error| unusable(data, &error))?;
         let background = vec![
             task::spawn("endpoint-reconciler", reconciler.run()),
             task::spawn("meter-cleaner", forget_deleted(routes.clone(), meters.clone())),
@@ -104,7 +122,7 @@ impl App {
         ];
         Ok(Arc::new(Self {
             aws: sagebrush_aws::Door::new(api, verifier.clone(), account.clone(), memory.clone()),
-            serving: serving_door(config, memory, routes, account, verifier, meters),
+            serving: serving_door(config, memory, invoker, asynchronous, verifier, meters),
             s3: s3_door(config, objects, keys, clock),
             metrics,
             store,
@@ -150,6 +168,7 @@ impl App {
             OperationsPage::Ready => (StatusCode::OK, "ready\n".to_owned()),
             OperationsPage::Metrics => {
                 self.serving.meters.look(&self.serving.invoker.routes.borrow());
+                self.serving.asynchronous.look();
                 (StatusCode::OK, self.metrics.render())
             }
         };
@@ -168,6 +187,7 @@ impl App {
 
     /// Ends the instances and closes the store. What is wanted stays in the store.
     pub async fn stop(&self) {
+        self.serving.asynchronous.stop(); // First: no call fails because its instance ends.
         for task in &self.background {
             task.abort();
         }
@@ -217,14 +237,15 @@ fn launcher(
 fn serving_door(
     config: &Config,
     body_memory: BodyMemory,
-    routes: Routes,
-    account: AccountId,
+    invoker: Invoker,
+    asynchronous: AsyncInference,
     verifier: Arc<Verifier>,
     meters: Arc<Meters>,
 ) -> sagebrush_serving::Door {
     let max_payload = usize::try_from(config.max_payload_bytes).unwrap_or(usize::MAX);
     sagebrush_serving::Door {
-        invoker: Invoker { routes, account, chance: rand::random::<f32> },
+        invoker,
+        asynchronous,
         verifier,
         meters,
         settings: Settings { max_payload, body_memory },
@@ -267,6 +288,16 @@ async fn forget_deleted(mut routes: Routes, meters: Arc<Meters>) {
     while routes.changed().await.is_ok() {
         let table = routes.borrow_and_update().clone();
         meters.retain(&table);
+    }
+}
+
+/// There are no topics: whoever names one hears so.
+struct NoTopics;
+
+#[async_trait]
+impl Publisher for NoTopics {
+    async fn publish(&self, topic_arn: &str, _message: Message) -> Result<(), PublishError> {
+        Err(PublishError::NoTopic(topic_arn.to_owned()))
     }
 }
 

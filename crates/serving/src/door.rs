@@ -16,6 +16,7 @@ use sagebrush_core::ResourceName;
 use sagebrush_core::worker::{Call, Payload};
 use tokio::time::Instant;
 
+use crate::async_inference::{self, AsyncInference, LONGEST_BODY};
 use crate::error::InvokeError;
 use crate::headers;
 use crate::invoke::{Invoked, Invoker, Target};
@@ -39,6 +40,7 @@ pub struct Settings {
 /// Lets calls in, and answers them.
 pub struct Door {
     pub invoker: Invoker,
+    pub asynchronous: AsyncInference,
     pub verifier: Arc<Verifier>,
     pub meters: Arc<Meters>,
     pub settings: Settings,
@@ -92,16 +94,25 @@ impl Door {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        if kind == InvokeKind::Async {
+            return self.accept(endpoint, request, id, arrived_at).await;
+        }
         let deadline = arrived_at + CALL_TIMEOUT;
         let (parts, body) = request.into_parts();
         // The body's room stays taken until the call is answered or given up.
-        let body = self.read(body, signs_body(&parts), deadline).await?;
+        let limit = self.settings.max_payload;
+        let body = self.read(body, signs_body(&parts), limit, deadline).await?;
         let caller = self.verifier.verify_read(&parts, &body, "sagemaker");
         let caller = caller.map_err(|error| error.into_api_error(Dialect::Json))?;
         check_served(kind)?;
         let headers = headers::read(&parts.headers)?;
         let variant = headers.target_variant;
-        let target = Target { region: caller.region, endpoint: name(endpoint)?, variant };
+        let target = Target {
+            region: caller.region,
+            endpoint: name(endpoint)?,
+            variant,
+            is_asynchronous: false,
+        };
         let call = Call {
             payload: Payload { content_type: headers.content_type, body: body.bytes.clone() },
             accept: headers.accept,
@@ -126,17 +137,44 @@ impl Door {
         })
     }
 
+    /// The way of a call that is answered later: body, signature, backlog.
+    async fn accept<B>(
+        &self,
+        endpoint: &str,
+        request: Request<B>,
+        id: &Arc<str>,
+        arrived_at: Instant,
+    ) -> Answered
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let deadline = arrived_at + CALL_TIMEOUT;
+        let body = self.read(body, signs_body(&parts), LONGEST_BODY, deadline).await?;
+        let caller = self.verifier.verify_read(&parts, &body, "sagemaker");
+        let caller = caller.map_err(|error| error.into_api_error(Dialect::Json))?;
+        let target = Target {
+            region: caller.region,
+            endpoint: name(endpoint)?,
+            variant: None,
+            is_asynchronous: true,
+        };
+        let accepted = self.asynchronous.accept(&target, &parts.headers, body.bytes.clone()).await;
+        Ok(reply::accepted(&accepted?, id))
+    }
+
     async fn read<B>(
         &self,
         body: B,
         is_signed: bool,
+        limit: usize,
         deadline: Instant,
     ) -> Result<ReadBody, Refusal>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let limit = self.settings.max_payload;
         let terms = Terms { limit, deadline, memory: &self.settings.body_memory, is_signed };
         read_body(body, terms).await.map_err(|error| match error {
             BodyError::TooLarge { .. } => Refusal::Invoke(InvokeError::Invalid(format!(
@@ -152,8 +190,7 @@ impl Door {
 
 fn check_served(kind: InvokeKind) -> Result<(), ApiError> {
     match kind {
-        InvokeKind::RealTime => Ok(()),
-        InvokeKind::Async => Err(ApiError::unknown_operation("InvokeEndpointAsync")),
+        InvokeKind::RealTime | InvokeKind::Async => Ok(()),
         InvokeKind::Stream => Err(ApiError::unknown_operation("InvokeEndpointWithResponseStream")),
     }
 }
@@ -172,6 +209,15 @@ fn name(endpoint: &str) -> Result<ResourceName, InvokeError> {
              constraint: {constraint}"
         ))
     })
+}
+
+impl From<async_inference::Refused> for Refusal {
+    fn from(refused: async_inference::Refused) -> Self {
+        match refused {
+            async_inference::Refused::Invalid(error) => Self::Invoke(error),
+            async_inference::Refused::Api(error) => Self::Door(error),
+        }
+    }
 }
 
 impl From<ApiError> for Refusal {

@@ -11,6 +11,13 @@ pub enum InvokeError {
     NoEndpoint { endpoint: String, account: String },
     #[error("Endpoint {endpoint} is not in service: its status is {status}.")]
     NotInService { endpoint: String, status: &'static str },
+    #[error(
+        "Endpoint {endpoint} takes asynchronous calls only: it has an AsyncInferenceConfig. Use \
+         InvokeEndpointAsync."
+    )]
+    OnlyAsynchronous { endpoint: String },
+    #[error("Endpoint {endpoint} takes no asynchronous calls: it has no AsyncInferenceConfig.")]
+    NotAsynchronous { endpoint: String },
     #[error("Variant {variant} of endpoint {endpoint} not found.")]
     NoVariant { endpoint: String, variant: String },
     /// A constraint of the API does not hold.
@@ -38,6 +45,8 @@ impl InvokeError {
         match self {
             Self::NoEndpoint { .. }
             | Self::NotInService { .. }
+            | Self::OnlyAsynchronous { .. }
+            | Self::NotAsynchronous { .. }
             | Self::NoVariant { .. }
             | Self::Invalid(_) => ("ValidationError", StatusCode::BAD_REQUEST),
             Self::NoCapacity { .. } => ("ServiceUnavailable", StatusCode::SERVICE_UNAVAILABLE),

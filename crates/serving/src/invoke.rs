@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagebrush_core::instance::{Admitted, Answered, Batch, NoTurn, Refused};
-use sagebrush_core::route::{EndpointRoute, Routes, VariantRoute};
+use sagebrush_core::instance::{Admitted, Answered, Batch, Instance, NoTurn, Refused};
+use sagebrush_core::route::{AsyncConfig, EndpointRoute, Routes, VariantRoute};
 use sagebrush_core::worker::{Call, Reply, WorkerError};
 use sagebrush_core::{AccountId, Region, ResourceName};
 use tokio::time::Instant;
@@ -31,13 +31,19 @@ pub struct Target {
     pub endpoint: ResourceName,
     /// `X-Amzn-SageMaker-Target-Variant`.
     pub variant: Option<String>,
+    /// The call comes from a backlog: endpoints take either such calls or all others.
+    pub is_asynchronous: bool,
 }
 
 /// A reply with where it came from and what it took.
 #[derive(Debug)]
 pub struct Invoked {
     pub variant: String,
+    /// Of the instance.
+    pub instance: Arc<Instance>,
     pub outcome: Result<Reply, InvokeError>,
+    /// The worker ended with the call, perhaps because of it.
+    pub worker_died: bool,
     /// From the admission to the worker's free slot.
     pub queued: Duration,
     /// From there to the start of its batch.
@@ -70,6 +76,7 @@ impl Invoker {
             let answered = place.answer(call.clone()).await;
             let Answered { outcome, queued, gathered, took, batch } =
                 answered.map_err(|NoTurn { retry_after }| overloaded(target, retry_after))?;
+            let instance = place.instance().clone();
             drop(place);
             if outcome.as_ref().is_err_and(is_gone) && n_gone < MAX_WORKERS_GONE {
                 n_gone += 1; // The newest route names another one, or will.
@@ -77,9 +84,31 @@ impl Invoker {
                 drop(tokio::time::timeout_at(look_after, routes.changed()).await);
                 continue;
             }
+            let worker_died = outcome.as_ref().is_err_and(is_lost);
             let outcome = outcome.map_err(|error| self.explain(target, PRIMARY, error));
-            return Ok(Invoked { variant, outcome, queued, gathered, batch, model_latency: took });
+            return Ok(Invoked {
+                variant,
+                instance,
+                outcome,
+                worker_died,
+                queued,
+                gathered,
+                batch,
+                model_latency: took,
+            });
         }
+    }
+
+    /// The configuration of the asynchronous endpoint that is named.
+    ///
+    /// # Errors
+    /// When it takes no asynchronous calls, or none at all.
+    pub fn asynchronous(&self, target: &Target) -> Result<Arc<AsyncConfig>, InvokeError> {
+        let table = self.routes.borrow().clone();
+        let route = self.route(&table, target)?;
+        let endpoint = || target.endpoint.to_string();
+        let config = route.asynchronous.clone();
+        config.ok_or_else(|| InvokeError::NotAsynchronous { endpoint: endpoint() })
     }
 
     /// A place on an instance of the newest route; held until there is one.
@@ -122,6 +151,9 @@ impl Invoker {
             account: self.account.to_string(),
         })?;
         match route.closed {
+            None if route.asynchronous.is_some() && !target.is_asynchronous => {
+                Err(InvokeError::OnlyAsynchronous { endpoint: endpoint() })
+            }
             None => Ok(route),
             Some(status) => Err(InvokeError::NotInService { endpoint: endpoint(), status }),
         }
@@ -137,6 +169,7 @@ impl Invoker {
                 self.model_error(target, container, status, message)
             }
             WorkerError::TimedOut => self.model_error(target, container, 0, timed_out(container)),
+            WorkerError::Died { message } => self.model_error(target, container, 500, message),
             WorkerError::Gone { reason } => self.model_error(target, container, 500, reason),
         }
     }
@@ -187,6 +220,19 @@ fn is_gone(error: &WorkerError) -> bool {
     match error {
         WorkerError::Gone { .. } => true,
         WorkerError::At { error, .. } => is_gone(error),
+        WorkerError::Model { .. }
+        | WorkerError::Died { .. }
+        | WorkerError::TimedOut
+        | WorkerError::Invalid { .. }
+        | WorkerError::NotReady { .. } => false,
+    }
+}
+
+/// Whether the worker ended before it answered.
+fn is_lost(error: &WorkerError) -> bool {
+    match error {
+        WorkerError::Died { .. } | WorkerError::Gone { .. } => true,
+        WorkerError::At { error, .. } => is_lost(error),
         WorkerError::Model { .. }
         | WorkerError::TimedOut
         | WorkerError::Invalid { .. }

@@ -11,6 +11,7 @@ use sagebrush_core::store::SortBy;
 use sagebrush_wire::Empty;
 use sagebrush_wire::sagemaker as wire;
 
+use super::asynchronous::asynchronous;
 use super::{EndpointConfig, EndpointConfigSpec, ProductionVariant};
 use crate::list::{self, to_wire};
 use crate::resources::{arn, create_error, described, found, stored_request, tag_map};
@@ -121,7 +122,8 @@ impl TryFrom<wire::CreateEndpointConfigInput> for EndpointConfigSpec {
         check_names(&variants)?;
         check_weights(&variants)?;
         let network_isolation = input.enable_network_isolation.unwrap_or(false);
-        Ok(Self { variants, network_isolation, asynchronous: None, unserved, request })
+        let asynchronous = input.async_inference_config.map(asynchronous).transpose()?;
+        Ok(Self { variants, network_isolation, asynchronous, unserved, request })
     }
 }
 
@@ -182,7 +184,6 @@ fn unserved(input: &wire::CreateEndpointConfigInput) -> Vec<String> {
         input.production_variants.iter().any(|variant| strategy(variant) == Some(wanted))
     };
     let is_there = [
-        ("AsyncInferenceConfig", input.async_inference_config.is_some()),
         ("ExplainerConfig", input.explainer_config.is_some()),
         ("ShadowProductionVariants", input.shadow_production_variants.is_some()),
         ("ServerlessConfig", input.production_variants.iter().any(serverless)),
