@@ -13,9 +13,9 @@ use super::backlog::{At, Queue, Ticket};
 use super::demand::Held;
 use super::turn::Failure;
 
-/// How many calls an instance gets at once, unless its worker takes more or the configuration
-/// says how many.
-const CALLS_PER_INSTANCE: usize = 4;
+/// So many calls go to a worker for each that it can have at once, if it answers several together:
+/// what waits on the instance may join a batch, but its time runs.
+const CALLS_PER_SLOT: usize = 4;
 
 /// A queue is looked at that often at least.
 const LOOK_AFTER: Duration = Duration::from_secs(60);
@@ -129,7 +129,7 @@ fn with_room<'a>(queue: &Queue, route: &'a EndpointRoute, chance: f32) -> Option
 fn room(variant: &VariantRoute, given: Option<u32>) -> usize {
     let of = |instance: &Arc<Instance>| match given {
         Some(given) => usize::try_from(given).unwrap_or(usize::MAX),
-        None => instance.concurrency().max(CALLS_PER_INSTANCE),
+        None => instance.concurrency() * instance.worker.max_batch().clamp(1, CALLS_PER_SLOT),
     };
     variant.instances.iter().map(of).sum()
 }
