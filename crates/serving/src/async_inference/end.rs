@@ -125,9 +125,8 @@ impl Core {
             let content_type = payload.content_type.as_deref();
             let body = payload.body.clone();
             let body = stream::iter([Ok(body)]).boxed();
-            let error = match self.objects.put(at, content_type, body).await {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
+            let Err(error) = self.objects.put(at, content_type, body).await else {
+                return Ok(());
             };
             match waits.next() {
                 Some(wait) if may_pass(&error) => sleep(*wait).await,

@@ -48,7 +48,7 @@ impl Core {
         loop {
             let table = routes.borrow_and_update().clone();
             let now = self.clock.now();
-            self.end_all(&queue, queue.take_expired(now), || Failure::waited());
+            self.end_all(&queue, queue.take_expired(now), Failure::waited);
             match standing(table.find(&queue.region, &queue.endpoint)) {
                 Standing::Open(route) => {
                     self.hand_out(&queue, route);
@@ -56,7 +56,7 @@ impl Core {
                 }
                 Standing::Closed => {}
                 Standing::Gone => {
-                    self.end_all(&queue, queue.take_all(), || Failure::endpoint_gone());
+                    self.end_all(&queue, queue.take_all(), Failure::endpoint_gone);
                     if self.backlog.forget(&queue) {
                         return;
                     }
@@ -122,7 +122,7 @@ fn with_room<'a>(queue: &Queue, route: &'a EndpointRoute, chance: f32) -> Option
         left -= variant.weight;
         left < 0.0
     });
-    chosen.or(free.last()).copied()
+    chosen.or_else(|| free.last()).copied()
 }
 
 /// How many calls the instances of a variant may have at once.

@@ -209,7 +209,7 @@ async fn an_instance_has_so_many_calls_at_once() {
         let mut world = World::new();
         world.config.max_concurrent_per_instance = given;
         let worker = worker(Does::Take(Duration::from_secs(1)), concurrency);
-        let session = world.start(&Power::on(), &[worker.clone()]).await.unwrap();
+        let session = world.start(&Power::on(), std::slice::from_ref(&worker)).await.unwrap();
         for _ in 0..20 {
             accept(&session).await;
         }

@@ -179,7 +179,7 @@ impl Objects {
     pub(super) fn add(&self, uri: &str, body: &str) {
         let at = ObjectRef::parse(uri).unwrap();
         let meta = ObjectMeta {
-            key: at.key.clone(),
+            key: at.key,
             size: body.len().try_into().unwrap(),
             etag: "e".to_owned(),
             modified_at: self.clock.now(),
