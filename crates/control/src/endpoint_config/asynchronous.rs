@@ -58,3 +58,45 @@ fn topic(member: &str, arn: String) -> Result<String, ApiError> {
         None => Err(ApiError::validation(format!("{member} {arn} must be the ARN of a topic."))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sagebrush_wire::sagemaker as wire;
+
+    use super::asynchronous;
+
+    fn config(path: Option<&str>, topic: Option<&str>) -> wire::AsyncInferenceConfig {
+        let notification = wire::AsyncInferenceNotificationConfig {
+            error_topic: topic.map(str::to_owned),
+            include_inference_response_in: Some(vec![
+                wire::AsyncNotificationTopicTypes::ErrorNotificationTopic,
+            ]),
+            ..wire::AsyncInferenceNotificationConfig::default()
+        };
+        wire::AsyncInferenceConfig {
+            client_config: None,
+            output_config: wire::AsyncInferenceOutputConfig {
+                s3_output_path: path.map(str::to_owned),
+                notification_config: Some(notification),
+                ..wire::AsyncInferenceOutputConfig::default()
+            },
+        }
+    }
+
+    #[test]
+    fn what_an_endpoint_acts_on() {
+        for path in ["s3://b", "s3://b/", "s3://b/p/q"] {
+            let made = asynchronous(config(Some(path), None)).unwrap();
+            assert_eq!((made.output_path.as_str(), made.failure_path), (path, None));
+            assert!(made.error_has_response && !made.success_has_response);
+        }
+        for path in [None, Some(""), Some("s3://"), Some("https://b/p"), Some("b/p")] {
+            assert!(asynchronous(config(path, None)).is_err(), "{path:?}");
+        }
+        let arn = "arn:aws:sns:us-east-1:123456789012:t";
+        let made = asynchronous(config(Some("s3://b"), Some(arn))).unwrap();
+        assert_eq!(made.error_topic.as_deref(), Some(arn));
+        let arn = "arn:aws:sqs:us-east-1:123456789012:q";
+        assert!(asynchronous(config(Some("s3://b"), Some(arn))).is_err());
+    }
+}

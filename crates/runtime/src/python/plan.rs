@@ -258,3 +258,36 @@ fn cores() -> usize {
 fn permanent(error: EnvironmentError) -> LaunchError {
     LaunchError::Permanent { reason: error.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sagebrush_core::worker::{Call, Payload};
+    use tokio::time::Instant;
+
+    use super::CallTimeout;
+
+    fn check(timeout: CallTimeout, deadlines: &[u64], want: u64) {
+        let now = Instant::now();
+        let call = |seconds: &u64| Call {
+            payload: Payload::default(),
+            accept: None,
+            headers: Vec::new(),
+            target_model: None,
+            target_container: None,
+            request_id: "r".into(),
+            deadline: now + Duration::from_secs(*seconds),
+        };
+        let calls: Vec<_> = deadlines.iter().map(call).collect();
+        assert_eq!(timeout.of(&calls, now), Duration::from_secs(want), "{timeout:?} {deadlines:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_calls_own_time_counts_if_it_is_longer_and_none_is_given() {
+        check(CallTimeout::Usual, &[5], 60);
+        check(CallTimeout::Usual, &[5, 900], 900);
+        check(CallTimeout::Given(Duration::from_secs(2)), &[900], 2);
+        check(CallTimeout::Given(Duration::from_secs(100)), &[5], 100);
+    }
+}

@@ -405,7 +405,7 @@ impl World {
     pub(super) async fn is_quiet(&self) {
         let quiet = async {
             while self.rows().await > 0 {
-                sleep(Duration::from_millis(50)).await;
+                sleep(Duration::from_secs(1)).await;
             }
         };
         timeout(Duration::from_secs(100_000), quiet).await.unwrap();
