@@ -1,5 +1,6 @@
 """Asynchronous inference by plain boto3."""
 
+import base64
 import json
 import re
 import urllib.request
@@ -284,3 +285,72 @@ def test_what_is_counted_and_logged(endpoint, client, endpoint_url, s3, runtime)
         )
 
     support.wait_for(logged, "the lines in the log")
+
+
+class Ears:
+    """A topic for results and one for failures, both with a queue that hears them."""
+
+    def __init__(self, client, name):
+        self.sns, self.sqs = client("sns"), client("sqs")
+        self.good, self.good_queue = self._pair(f"{name}-good")
+        self.bad, self.bad_queue = self._pair(f"{name}-bad")
+
+    def _pair(self, name):
+        topic = self.sns.create_topic(Name=name)["TopicArn"]
+        queue = self.sqs.create_queue(QueueName=name)["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+        self.sns.subscribe(
+            TopicArn=topic, Protocol="sqs", Endpoint=arn["Attributes"]["QueueArn"],
+            ReturnSubscriptionArn=True,
+        )
+        return topic, queue
+
+    def hear(self, queue):
+        """The next result that the queue is told of."""
+
+        def receive():
+            return self.sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=1).get("Messages")
+
+        [message] = support.wait_for(receive, "a message")
+        self.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        return json.loads(json.loads(message["Body"])["Message"])
+
+
+def test_results_are_told(deploy, bucket, name, client, s3, runtime):
+    ears = Ears(client, name)
+    config = asynchronous.config(
+        bucket, SuccessTopic=ears.good, ErrorTopic=ears.bad,
+        IncludeInferenceResponseIn=["SUCCESS_NOTIFICATION_TOPIC"],
+    )
+    endpoint = deploy(
+        support.inference_py(asynchronous.MODEL), image=support.PYTHON, asynchronous=config
+    )
+    s3.put_object(Bucket=bucket, Key="in/1", Body=b'{"n": 1}')
+    good = runtime.invoke_endpoint_async(
+        EndpointName=endpoint, InputLocation=f"s3://{bucket}/in/1", ContentType=JSON
+    )
+    told = ears.hear(ears.good_queue)
+    body = answer(s3, good)
+    assert base64.b64decode(told.pop("responseBody")["content"]) == body
+    received, ended = told.pop("receivedTime"), told.pop("eventTime")
+    assert received <= ended
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", ended)
+    assert told == {
+        "awsRegion": support.REGION,
+        "invocationStatus": "Completed",
+        "requestParameters": {
+            "contentType": JSON, "endpointName": endpoint,
+            "inputLocation": f"s3://{bucket}/in/1",
+        },
+        "responseParameters": {"contentType": JSON, "outputLocation": good["OutputLocation"]},
+        "inferenceId": good["InferenceId"],
+        "eventVersion": "1.0",
+        "eventSource": "aws:sagemaker",
+        "eventName": "InferenceResult",
+    }
+    bad = ask(runtime, endpoint, {"fail": True})
+    told = ears.hear(ears.bad_queue)
+    assert told["inferenceId"] == bad["InferenceId"]
+    assert told["invocationStatus"] == "Failed"
+    assert "this call was to fail" in told["failureReason"]
+    assert "responseBody" not in told

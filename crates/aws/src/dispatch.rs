@@ -36,10 +36,30 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
         R: Future<Output = Result<O::Output, ApiError>> + Send + 'static,
     {
         let handle = Handler::<O, F> { handler, operation: std::marker::PhantomData };
-        let served =
-            Served { service: O::SERVICE, input: O::input_shape(), handle: Arc::new(handle) as _ };
+        let served = Served {
+            service: O::SERVICE,
+            input: O::input_shape(),
+            is_open: false,
+            handle: Arc::new(handle) as _,
+        };
         self.operations.insert((O::SERVICE.signing_name, O::NAME), served);
         self
+    }
+
+    /// Serves `O`, of the query protocol, to those also who do not sign; [`Context::is_signed`]
+    /// tells them. For links in messages, which carry a secret of their own.
+    #[must_use]
+    pub fn on_open<O, F, R>(self, handler: F) -> Self
+    where
+        O: Operation,
+        F: Fn(Arc<S>, Context, O::Input) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<O::Output, ApiError>> + Send + 'static,
+    {
+        let mut served = self.on::<O, F, R>(handler);
+        if let Some(open) = served.operations.get_mut(&(O::SERVICE.signing_name, O::NAME)) {
+            open.is_open = true;
+        }
+        served
     }
 
     /// The names of the operations served here, sorted.
@@ -71,6 +91,7 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
         let bind = |served: Served<Arc<dyn Handle<S>>>| Served {
             service: served.service,
             input: served.input,
+            is_open: served.is_open,
             handle: Arc::new(Bound { state: state.clone(), handle: served.handle }) as _,
         };
         Api {
@@ -116,6 +137,12 @@ impl Api {
         found.map(|served| served.service.signing_name).filter(|_| !prefix.is_empty())
     }
 
+    /// The signing name of the service that serves `operation` to those who do not sign.
+    pub(crate) fn open_service(&self, operation: &str) -> Option<&'static str> {
+        let mut served = self.operations.iter();
+        served.find(|((_, name), it)| it.is_open && *name == operation).map(|((name, _), _)| *name)
+    }
+
     /// Checks `input`, calls the operation and writes its answer.
     pub(crate) async fn call(
         &self,
@@ -146,6 +173,7 @@ pub(crate) enum Input {
 struct Served<H> {
     service: Service,
     input: &'static Shape,
+    is_open: bool,
     handle: H,
 }
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, USER_AGENT};
+use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderName, Request, Response};
 use http_body_util::Full;
 use hyper::body::Body;
-use sagebrush_core::{AccountId, task};
+use sagebrush_core::{AccountId, Region, task};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -19,7 +19,9 @@ use crate::demux::signing_service;
 use crate::dispatch::{Api, Input};
 use crate::query::Form;
 use crate::sigv4::{Caller, Dialect, Verifier, signs_body};
-use crate::{ApiError, BodyMemory, Context, Target, Terms, json, query, read_body, request_id};
+use crate::{
+    ApiError, BodyMemory, Context, Presence, Target, Terms, json, query, read_body, request_id,
+};
 
 /// The longest input of the control plane: SageMaker's own limits stay far below.
 const MAX_BODY: usize = 1 << 20;
@@ -40,6 +42,8 @@ struct Call {
     service: String,
     operation: String,
     input: Input,
+    /// Not signed, and need not be.
+    is_open: bool,
 }
 
 impl Door {
@@ -55,10 +59,11 @@ impl Door {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let dialect = target.dialect();
+        let version = json::version(request.headers());
         let id = request_id();
         let span = tracing::info_span!("call", request_id = &*id);
         let outcome = self.handle(target, request, id.clone()).instrument(span.clone()).await;
-        match (outcome, dialect) {
+        let mut response = match (outcome, dialect) {
             (Ok(body), Dialect::Json) => json::success(body, &id),
             (Ok(body), Dialect::Query) => query::success(body, &id),
             (Err(error), dialect) => {
@@ -68,7 +73,11 @@ impl Door {
                     Dialect::Query => query::failure(&error, &id),
                 }
             }
+        };
+        if dialect == Dialect::Json {
+            response.headers_mut().insert(CONTENT_TYPE, version);
         }
+        response
     }
 
     /// The way of a call.
@@ -88,11 +97,15 @@ impl Door {
         let terms = Terms { limit, deadline, memory: &self.memory, is_signed: signs_body(&parts) };
         let body = read_body(body, terms).await?;
         let call = self.read(target, &parts, &body.bytes)?;
-        let caller = self
-            .verifier
-            .verify_read(&parts, &body, &call.service)
-            .map_err(|error| error.into_api_error(dialect))?;
-        let context = self.context(&parts, caller, request_id);
+        let caller = if call.is_open {
+            nobody()
+        } else {
+            let verified = self.verifier.verify_read(&parts, &body, &call.service);
+            verified.map_err(|error| error.into_api_error(dialect))?
+        };
+        let mut context = self.context(&parts, caller, request_id);
+        let (_here, caller) = Presence::new();
+        context.caller = caller;
         self.call(call, context).await
     }
 
@@ -104,7 +117,8 @@ impl Door {
                 let service = served
                     .or_else(|| signing_service(parts).map(Cow::into_owned))
                     .unwrap_or_default();
-                Ok(Call { service, operation, input: Input::Json(body.clone()) })
+                let input = Input::Json(body.clone());
+                Ok(Call { service, operation, input, is_open: false })
             }
             Target::Query { service } => {
                 // A presigned URL carries it all, and is posted without a body.
@@ -113,10 +127,15 @@ impl Door {
                 let form = Form::parse(text)
                     .map_err(|error| ApiError::serialization(error.to_string()))?;
                 let operation = form.get("Action").unwrap_or_default().to_owned();
-                Ok(Call { service, operation, input: Input::Form(form) })
+                let unsigned = signing_service(parts).is_none();
+                let open = self.api.open_service(&operation).filter(|_| unsigned);
+                let service = open.map_or(service, str::to_owned);
+                let input = Input::Form(form);
+                Ok(Call { service, operation, input, is_open: open.is_some() })
             }
             Target::Unknown { service, operation } => {
-                Ok(Call { service, operation, input: Input::Json(Bytes::new()) })
+                let input = Input::Json(Bytes::new());
+                Ok(Call { service, operation, input, is_open: false })
             }
             Target::Operations(_) | Target::Invoke { .. } | Target::S3 => {
                 Err(ApiError::unknown_operation(parts.uri.path()))
@@ -137,6 +156,7 @@ impl Door {
             session: caller.session,
             user_agent: header(USER_AGENT),
             host: header(HOST).or_else(authority),
+            caller: Presence::default(),
         }
     }
 
@@ -144,11 +164,16 @@ impl Door {
     /// panic must not take the connection down.
     async fn call(&self, call: Call, context: Context) -> Result<Vec<u8>, ApiError> {
         let api = self.api.clone();
-        let Call { service, operation, input } = call;
+        let Call { service, operation, input, is_open: _ } = call;
         tracing::debug!(service, operation, region = %context.region, "called");
         let work = async move { api.call(&service, &operation, context, input).await };
         task::spawn("call", work.in_current_span()).await.map_err(ApiError::internal)?
     }
+}
+
+/// Who calls an open operation without a signature. The region is for the input to tell.
+fn nobody() -> Caller {
+    Caller { region: Region::new(""), access_key: "".into(), session: None }
 }
 
 fn log(error: &ApiError) {

@@ -15,6 +15,8 @@ pub struct ApiError {
     pub code: Cow<'static, str>,
     pub status: StatusCode,
     pub message: String,
+    /// What the code was before the service spoke JSON, if it has told clients so ever since.
+    pub query_code: Option<&'static str>,
     #[source]
     cause: Option<Arc<dyn Error + Send + Sync>>,
 }
@@ -26,7 +28,7 @@ impl ApiError {
         status: StatusCode,
         message: impl Into<String>,
     ) -> Self {
-        Self { code: code.into(), status, message: message.into(), cause: None }
+        Self { code: code.into(), status, message: message.into(), query_code: None, cause: None }
     }
 
     /// What SageMaker answers to nearly everything that is the client's fault.
@@ -82,6 +84,13 @@ impl ApiError {
     pub fn retry_after(&self) -> Option<(HeaderName, HeaderValue)> {
         let is_passing = self.status == StatusCode::SERVICE_UNAVAILABLE;
         is_passing.then(|| (RETRY_AFTER, HeaderValue::from_static("1")))
+    }
+
+    /// Names the code of the query protocol, by which clients of a service that has left it
+    /// still know the error.
+    #[must_use]
+    pub fn once_called(self, query_code: &'static str) -> Self {
+        Self { query_code: Some(query_code), ..self }
     }
 
     /// Keeps what went wrong for the log.

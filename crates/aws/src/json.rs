@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::Full;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -13,7 +13,9 @@ use crate::ApiError;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+const QUERY_ERROR: HeaderName = HeaderName::from_static("x-amzn-query-error");
 const AMZ_JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
+const AMZ_JSON_1_0: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.0");
 
 /// How deep values may nest. No operation of AWS goes beyond 20.
 const MAX_DEPTH: usize = 64;
@@ -47,8 +49,22 @@ pub fn failure(error: &ApiError, request_id: &str) -> Response<Full<Bytes>> {
     if let Ok(code) = HeaderValue::from_str(&error.code) {
         response.headers_mut().insert(ERROR_TYPE, code);
     }
+    if let Some(code) = error.query_code {
+        let at_fault = if error.status.is_server_error() { "Receiver" } else { "Sender" };
+        if let Ok(code) = HeaderValue::from_str(&format!("{code};{at_fault}")) {
+            response.headers_mut().insert(QUERY_ERROR, code);
+        }
+    }
     response.headers_mut().extend(error.retry_after());
     response
+}
+
+/// The version that a request is written in. Its answer is written in the same.
+pub(crate) fn version(headers: &HeaderMap) -> HeaderValue {
+    match headers.get(CONTENT_TYPE) {
+        Some(version) if *version == AMZ_JSON_1_0 => AMZ_JSON_1_0,
+        Some(_) | None => AMZ_JSON,
+    }
 }
 
 fn response(status: StatusCode, body: Vec<u8>, request_id: &str) -> Response<Full<Bytes>> {
@@ -209,6 +225,26 @@ mod tests {
         assert_eq!(parts.headers["content-type"], "application/x-amz-json-1.1");
         assert_eq!(parts.headers["x-amzn-requestid"], "id-1");
         assert_eq!(parts.headers["x-amzn-errortype"], "ValidationException");
+        assert!(!parts.headers.contains_key("x-amzn-query-error"));
+    }
+
+    #[test]
+    fn errors_say_what_they_were_called_in_the_query_protocol() {
+        let error = ApiError::validation("no").once_called("AWS.SimpleQueueService.No");
+        let response = failure(&error, "id-1");
+        let header = &response.headers()["x-amzn-query-error"];
+        assert_eq!(header, "AWS.SimpleQueueService.No;Sender");
+    }
+
+    #[test]
+    fn an_answer_has_the_version_of_its_request() {
+        let check = |sent: Option<&'static str>, expected: &str| {
+            let sent = sent.map(|version| (CONTENT_TYPE, HeaderValue::from_static(version)));
+            assert_eq!(version(&sent.into_iter().collect()), expected);
+        };
+        check(Some("application/x-amz-json-1.0"), "application/x-amz-json-1.0");
+        check(Some("application/x-amz-json-1.1"), "application/x-amz-json-1.1");
+        check(None, "application/x-amz-json-1.1");
     }
 
     proptest! {

@@ -23,7 +23,7 @@ pub mod sigv4;
 pub mod validate;
 
 pub use body::{BodyError, BodyMemory, Held, ReadBody, Terms, read_body};
-pub use context::{Context, request_id};
+pub use context::{Context, Presence, request_id};
 pub use demux::{InvokeKind, Target, route};
 pub use dispatch::{Api, Dispatch};
 pub use door::Door;

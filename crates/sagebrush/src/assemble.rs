@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -18,18 +17,21 @@ use sagebrush_aws::{BodyMemory, Target};
 use sagebrush_control::Control;
 use sagebrush_control::instance::{Launcher, LocalFleet};
 use sagebrush_core::fleet::Fleet;
-use sagebrush_core::messages::{Message, PublishError, Publisher};
+use sagebrush_core::messages::Publisher;
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::objects::{Bucket, IndexError, ObjectIndex, Versioning};
 use sagebrush_core::route::Routes;
+use sagebrush_core::store::StoreError;
 use sagebrush_core::worker::Runtime;
 use sagebrush_core::{AccountId, Clock, SystemClock, task};
+use sagebrush_messaging::Messaging;
 use sagebrush_objects::{DoorConfig, Objects, S3Door};
 use sagebrush_onnx::OnnxRuntime;
 use sagebrush_serving::invoke::Invoker;
 use sagebrush_serving::{AsyncInference, Meters, Settings, async_inference};
 use sagebrush_store::SqliteStore;
 use sagebrush_telemetry::logs::{self, LogStore};
+use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use crate::answer::{Answer, AnswerBody};
@@ -59,6 +61,7 @@ pub struct App {
     store: Arc<SqliteStore>,
     fleet: Arc<LocalFleet>,
     background: Vec<JoinHandle<()>>,
+    messaging: Messaging,
     /// Never looked at: it has changed once the first table is made.
     routes: Routes,
     stopping: AtomicBool,
@@ -86,6 +89,8 @@ impl App {
         let metrics = Registry::default();
         let fleet = Arc::new(LocalFleet::new(launcher(config, &objects, &logs, &metrics)?));
         let master = master_secret(data).map_err(|error| unusable(data, &error))?;
+        let messaging = messaging(&store, &clock, &account, (&master, &metrics)).await;
+        let messaging = messaging.map_err(|error| unusable(data, &error))?;
         let (control, reconciler, routes) =
             Control::new(TemporaryKeys::new(master), store.clone(), fleet.clone(), clock.clone());
         let keys = Arc::new(Keys {
@@ -96,7 +101,7 @@ impl App {
         let memory = usize::try_from(config.max_body_memory).unwrap_or(usize::MAX);
         let memory = BodyMemory::new(memory);
         let api = sagebrush_control::operations().serve(control);
-        let api = api.and(logs::operations().serve(logs.clone()));
+        let api = api.and(logs::operations().serve(logs.clone())).and(messaging.api());
         let meters = Arc::new(Meters::new(metrics.clone()));
         let first_routes = routes.clone();
         let invoker = Invoker {
@@ -107,7 +112,7 @@ impl App {
         let asynchronous = AsyncInference::open(async_inference::Parts {
             store: store.clone(),
             objects: Arc::new(objects.clone()),
-            publisher: Arc::new(NoTopics),
+            publisher: messaging.publisher(),
             invoker: invoker.clone(),
             clock: clock.clone(),
             log: logs.clone(),
@@ -115,11 +120,12 @@ impl App {
             spool: data.join("async-input"),
         });
         let asynchronous = asynchronous.await.map_err(|error| unusable(data, &error))?;
-        let background = vec![
+        let mut background = vec![
             task::spawn("endpoint-reconciler", reconciler.run()),
             task::spawn("meter-cleaner", forget_deleted(routes.clone(), meters.clone())),
             task::spawn("blob-sweep", sweep(objects.clone())),
         ];
+        background.extend(messaging.start());
         Ok(Arc::new(Self {
             aws: sagebrush_aws::Door::new(api, verifier.clone(), account.clone(), memory.clone()),
             serving: serving_door(config, memory, invoker, asynchronous, verifier, meters),
@@ -128,6 +134,7 @@ impl App {
             store,
             fleet,
             background,
+            messaging,
             routes: first_routes,
             stopping: AtomicBool::new(false),
         }))
@@ -180,9 +187,16 @@ impl App {
         response
     }
 
+    /// Where messages of the server itself are published.
+    #[must_use]
+    pub fn publisher(&self) -> Arc<dyn Publisher> {
+        self.messaging.publisher()
+    }
+
     /// From now on `/readyz` says no.
     pub fn set_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.messaging.stop();
     }
 
     /// Ends the instances and closes the store. What is wanted stays in the store.
@@ -232,6 +246,26 @@ fn launcher(
         metrics: metrics.clone(),
         limits: config.limits,
     })
+}
+
+/// Topics and queues. The secrets of topics are made from another secret than session keys.
+async fn messaging(
+    store: &Arc<SqliteStore>,
+    clock: &Arc<dyn Clock>,
+    account: &AccountId,
+    (master, metrics): (&[u8; 32], &Registry),
+) -> Result<Messaging, StoreError> {
+    let mut secret = Sha256::new();
+    secret.update(b"sagebrush topics ");
+    secret.update(master);
+    let parts = sagebrush_messaging::Parts {
+        store: store.clone(),
+        clock: clock.clone(),
+        account: account.clone(),
+        secret: secret.finalize().into(),
+        metrics: metrics.clone(),
+    };
+    Messaging::open(parts).await
 }
 
 fn serving_door(
@@ -288,16 +322,6 @@ async fn forget_deleted(mut routes: Routes, meters: Arc<Meters>) {
     while routes.changed().await.is_ok() {
         let table = routes.borrow_and_update().clone();
         meters.retain(&table);
-    }
-}
-
-/// There are no topics: whoever names one hears so.
-struct NoTopics;
-
-#[async_trait]
-impl Publisher for NoTopics {
-    async fn publish(&self, topic_arn: &str, _message: Message) -> Result<(), PublishError> {
-        Err(PublishError::NoTopic(topic_arn.to_owned()))
     }
 }
 

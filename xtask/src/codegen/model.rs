@@ -142,6 +142,13 @@ impl Shape {
         if text.values.is_empty() { None } else { Some(&text.values) }
     }
 
+    /// Lets an enumeration take any value.
+    pub(super) fn open(&mut self) {
+        if let Self::String(text) = self {
+            text.values.clear();
+        }
+    }
+
     /// Says whether the shape gets a type of its own in Rust.
     pub(super) fn is_type(&self) -> bool {
         self.as_structure().is_some() || self.as_enum().is_some()

@@ -17,8 +17,17 @@ pub(super) struct Service {
     pub(super) shapes: BTreeSet<String>,
 }
 
+/// Enumerations that their service does not keep to, by service: `ReceiveMessage` takes the names
+/// of attributes of a message where its model has those of a queue.
+const OPEN: &[(&str, &str)] = &[("sqs", "QueueAttributeName")];
+
 impl Service {
-    pub(super) fn new(name: &str, operations: Vec<String>, model: Model) -> Result<Self> {
+    pub(super) fn new(name: &str, operations: Vec<String>, mut model: Model) -> Result<Self> {
+        for (_, shape) in OPEN.iter().filter(|(service, _)| *service == name) {
+            let shape =
+                model.shapes.get_mut(*shape).with_context(|| format!("no shape {shape}"))?;
+            shape.open();
+        }
         let n_operations = operations.len();
         let operations: BTreeSet<String> = operations.into_iter().collect();
         ensure!(operations.len() == n_operations, "an operation of {name} is listed twice");

@@ -24,12 +24,14 @@ impl Host {
 }
 
 /// What stands before the region, and the service that it is.
-const SERVICES: [(&str, &str); 5] = [
+const SERVICES: [(&str, &str); 7] = [
     ("api.sagemaker", "sagemaker"),
     ("runtime.sagemaker", "sagemaker"),
     ("sts", "sts"),
     ("iam", "iam"),
     ("logs", "logs"),
+    ("sns", "sns"),
+    ("sqs", "sqs"),
 ];
 
 pub(super) fn of(parts: &Parts) -> Host {

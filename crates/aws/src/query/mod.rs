@@ -1,4 +1,4 @@
-//! The query protocol of STS and IAM: forms in, XML out.
+//! The query protocol of STS, IAM and SNS: forms in, XML out.
 
 mod form;
 mod read;

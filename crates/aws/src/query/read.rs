@@ -78,13 +78,15 @@ impl<'a> Node<'a> {
         items.into_iter().map(|(_, node)| node).collect()
     }
 
+    /// Most maps call their halves `key` and `value`; SNS has one with `Name` and `Value`.
     fn pair(&self, key: &Shape, value: &Shape) -> Result<(String, Value), ApiError> {
-        let Some(name) = self.below.get("key").and_then(|node| node.value) else {
+        let half = |word: &str, other: &str| self.below.get(word).or_else(|| self.below.get(other));
+        let Some(name) = half("key", "Name").and_then(|node| node.value) else {
             return Err(ApiError::serialization("An entry of a map has no key"));
         };
         debug_assert!(matches!(key, Shape::String { .. }), "keys are strings");
         let empty = Node::default();
-        let entry = self.below.get("value").unwrap_or(&empty).read(value)?;
+        let entry = half("value", "Value").unwrap_or(&empty).read(value)?;
         Ok((name.to_owned(), entry))
     }
 }

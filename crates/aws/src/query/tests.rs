@@ -61,6 +61,7 @@ fn forms_become_values() {
         "Map.entry.1.key=a&Map.entry.1.value=1&Map.entry.2.key=b&Map.entry.2.value=2",
         json!({ "Map": { "a": 1, "b": 2 } }),
     );
+    check("Map.entry.1.Name=a&Map.entry.1.Value=1", json!({ "Map": { "a": 1 } }));
 }
 
 #[test]

@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sagebrush-serving", &["sagebrush-core", "sagebrush-aws", "sagebrush-wire"]),
     ("sagebrush-control", &["sagebrush-core", "sagebrush-aws", "sagebrush-wire"]),
     ("sagebrush-telemetry", &["sagebrush-core", "sagebrush-aws", "sagebrush-wire"]),
+    ("sagebrush-messaging", &["sagebrush-core", "sagebrush-aws", "sagebrush-wire"]),
     (
         "sagebrush",
         &[
@@ -32,6 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sagebrush-serving",
             "sagebrush-control",
             "sagebrush-telemetry",
+            "sagebrush-messaging",
         ],
     ),
     // The load generator signs with ours and measures ONNX Runtime bare.

@@ -4,4 +4,6 @@ pub mod iam;
 pub mod logs;
 pub mod sagemaker;
 pub mod sagemaker_runtime;
+pub mod sns;
+pub mod sqs;
 pub mod sts;
