@@ -1,5 +1,7 @@
 """What the scenarios of asynchronous inference share."""
 
+import json
+
 from botocore.exceptions import ClientError
 
 import support
@@ -73,3 +75,32 @@ def result(s3, accepted, deadline=60):
         return None
 
     return support.wait_for(look, f"a result of {accepted['InferenceId']}", deadline)
+
+
+class Ears:
+    """A topic for results and one for failures, both with a queue that hears them."""
+
+    def __init__(self, client, name):
+        self.sns, self.sqs = client("sns"), client("sqs")
+        self.good, self.good_queue = self._pair(f"{name}-good")
+        self.bad, self.bad_queue = self._pair(f"{name}-bad")
+
+    def _pair(self, name):
+        topic = self.sns.create_topic(Name=name)["TopicArn"]
+        queue = self.sqs.create_queue(QueueName=name)["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+        self.sns.subscribe(
+            TopicArn=topic, Protocol="sqs", Endpoint=arn["Attributes"]["QueueArn"],
+            ReturnSubscriptionArn=True,
+        )
+        return topic, queue
+
+    def hear(self, queue):
+        """The next result that the queue is told of."""
+
+        def receive():
+            return self.sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=1).get("Messages")
+
+        [message] = support.wait_for(receive, "a message")
+        self.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        return json.loads(json.loads(message["Body"])["Message"])

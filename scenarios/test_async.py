@@ -287,37 +287,8 @@ def test_what_is_counted_and_logged(endpoint, client, endpoint_url, s3, runtime)
     support.wait_for(logged, "the lines in the log")
 
 
-class Ears:
-    """A topic for results and one for failures, both with a queue that hears them."""
-
-    def __init__(self, client, name):
-        self.sns, self.sqs = client("sns"), client("sqs")
-        self.good, self.good_queue = self._pair(f"{name}-good")
-        self.bad, self.bad_queue = self._pair(f"{name}-bad")
-
-    def _pair(self, name):
-        topic = self.sns.create_topic(Name=name)["TopicArn"]
-        queue = self.sqs.create_queue(QueueName=name)["QueueUrl"]
-        arn = self.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
-        self.sns.subscribe(
-            TopicArn=topic, Protocol="sqs", Endpoint=arn["Attributes"]["QueueArn"],
-            ReturnSubscriptionArn=True,
-        )
-        return topic, queue
-
-    def hear(self, queue):
-        """The next result that the queue is told of."""
-
-        def receive():
-            return self.sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=1).get("Messages")
-
-        [message] = support.wait_for(receive, "a message")
-        self.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-        return json.loads(json.loads(message["Body"])["Message"])
-
-
 def test_results_are_told(deploy, bucket, name, client, s3, runtime):
-    ears = Ears(client, name)
+    ears = asynchronous.Ears(client, name)
     config = asynchronous.config(
         bucket, SuccessTopic=ears.good, ErrorTopic=ears.bad,
         IncludeInferenceResponseIn=["SUCCESS_NOTIFICATION_TOPIC"],

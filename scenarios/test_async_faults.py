@@ -1,6 +1,7 @@
 """`kill -9` at random moments with many asynchronous calls in flight: none is lost, none is answered
 twice."""
 
+import json
 import os
 import random
 import re
@@ -24,14 +25,16 @@ CALLERS = 8
 
 
 def test_no_acknowledged_call_is_lost_or_answered_twice(server):
-    """Every tenth call names an input that is not there, and fails."""
+    """Every tenth call names an input that is not there, and fails. A topic hears of all results."""
     random.seed(time.time_ns())
     client = conftest.make_clients(boto3, server.url)
     s3 = client("s3")
     s3.create_bucket(Bucket="kept")
     s3.put_object(Bucket="kept", Key="in/row.csv", Body=models.csv(models.ROWS[:1]))
+    ears = asynchronous.Ears(client, "kept")
+    config = asynchronous.config("kept", SuccessTopic=ears.good, ErrorTopic=ears.bad)
     endpoint = Deployment(client, "kept", "kept")(
-        {"model.onnx": models.logistic()}, asynchronous=asynchronous.config("kept")
+        {"model.onnx": models.logistic()}, asynchronous=config
     )
     accepted = []
     for _ in range(KILLS):
@@ -51,6 +54,11 @@ def test_no_acknowledged_call_is_lost_or_answered_twice(server):
         n_failures = failures.count(f"{inference_id}-error.out")
         assert (n_outputs, n_failures) == ((0, 1) if fails else (1, 0)), inference_id
     assert len(outputs) + len(failures) == len(accepted)
+    support.wait_for(lambda: in_flight(server, endpoint) == 0, "no call is in flight")
+    sqs = conftest.make_clients(boto3, server.url)("sqs")
+    for queue, fails in [(ears.good_queue, False), (ears.bad_queue, True)]:
+        wanted = {inference_id for inference_id, failed in accepted if failed == fails}
+        heard(sqs, queue, wanted)
 
 
 def fill(server, endpoint, n_calls):
@@ -71,6 +79,30 @@ def fill(server, endpoint, n_calls):
     outcomes = support.in_threads(CALLERS, ask)
     assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)], outcomes
     return [one for outcome in outcomes for one in outcome]
+
+
+def heard(sqs, queue, wanted):
+    """The queue hears of each call once; a message that comes again is known by its id."""
+    ids = {}
+
+    def receive():
+        found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1)
+        messages = found.get("Messages", [])
+        for message in messages:
+            told = json.loads(message["Body"])
+            inference_id = json.loads(told["Message"])["inferenceId"]
+            ids.setdefault(inference_id, set()).add(told["MessageId"])
+        entries = [
+            {"Id": str(i), "ReceiptHandle": message["ReceiptHandle"]}
+            for i, message in enumerate(messages)
+        ]
+        if entries:
+            sqs.delete_message_batch(QueueUrl=queue, Entries=entries)
+        return not messages and len(ids) >= len(wanted)
+
+    support.wait_for(receive, f"{len(wanted)} messages", 300)
+    assert set(ids) == wanted
+    assert all(len(of_one) == 1 for of_one in ids.values()), ids
 
 
 def in_flight(server, endpoint):
