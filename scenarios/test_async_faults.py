@@ -61,6 +61,27 @@ def test_no_acknowledged_call_is_lost_or_answered_twice(server):
         heard(sqs, queue, wanted)
 
 
+def test_a_server_that_is_stopped_leaves_calls_to_the_next(server):
+    client = conftest.make_clients(boto3, server.url)
+    client("s3").create_bucket(Bucket="kept")
+    endpoint = Deployment(client, "kept", "kept")(
+        support.inference_py(asynchronous.MODEL), image=support.PYTHON,
+        asynchronous=asynchronous.config("kept"),
+    )
+    runtime = client("sagemaker-runtime")
+    calls = [
+        runtime.invoke_endpoint_async(EndpointName=endpoint, Body=b'{"seconds": 3}')
+        for _ in range(3)
+    ]
+    support.wait_for(lambda: in_flight(server, endpoint) == 3, "3 calls are in flight")
+    assert server.stop() == 0
+    server.start()
+    s3 = conftest.make_clients(boto3, server.url)("s3")
+    for accepted in calls:
+        kind, found = asynchronous.result(s3, accepted)
+        assert kind == "output", found["Body"].read()
+
+
 def fill(server, endpoint, n_calls):
     """Has calls accepted until the server has so many more; returns their ids."""
 

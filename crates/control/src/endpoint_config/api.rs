@@ -117,6 +117,7 @@ impl TryFrom<wire::CreateEndpointConfigInput> for EndpointConfigSpec {
     fn try_from(input: wire::CreateEndpointConfigInput) -> Result<Self, ApiError> {
         let request = stored_request(&input)?;
         let unserved = unserved(&input);
+        check_alone(&input)?;
         let variants: Vec<_> =
             input.production_variants.into_iter().map(ProductionVariant::from).collect();
         check_names(&variants)?;
@@ -155,6 +156,19 @@ impl From<wire::ProductionVariant> for ProductionVariant {
 
 fn strategy(variant: &wire::ProductionVariant) -> Option<wire::RoutingStrategy> {
     variant.routing_config.as_ref().map(|routing| routing.routing_strategy)
+}
+
+/// SageMaker has no serverless endpoints that are asynchronous.
+fn check_alone(input: &wire::CreateEndpointConfigInput) -> Result<(), ApiError> {
+    let is_serverless =
+        input.production_variants.iter().any(|variant| variant.serverless_config.is_some());
+    if is_serverless && input.async_inference_config.is_some() {
+        return Err(ApiError::validation(
+            "One or more endpoint features are not supported using this configuration: \
+             AsyncInferenceConfig is not for variants with a ServerlessConfig.",
+        ));
+    }
+    Ok(())
 }
 
 fn check_names(variants: &[ProductionVariant]) -> Result<(), ApiError> {

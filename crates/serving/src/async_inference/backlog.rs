@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sagebrush_core::demand::{Demand, Wanted};
 use sagebrush_core::resource::{Stored, Table};
+use sagebrush_core::route::VariantRoute;
 use sagebrush_core::store::{Query, SortBy, StoreError};
 use sagebrush_core::{Region, ResourceName, Timestamp};
 use tokio::sync::Notify;
@@ -62,6 +64,8 @@ pub(super) struct Ticket {
 pub(super) struct Turn {
     pub(super) queue: Arc<Queue>,
     pub(super) variant: String,
+    /// Counts the call until its worker is asked.
+    pub(super) wanted: Option<Wanted>,
 }
 
 /// A call that was there when the server started.
@@ -141,15 +145,16 @@ impl Queue {
     }
 
     /// The next call, with a turn on `variant`.
-    pub(super) fn next(self: &Arc<Self>, variant: &str) -> Option<(Ticket, Turn)> {
+    pub(super) fn next(self: &Arc<Self>, variant: &VariantRoute) -> Option<(Ticket, Turn)> {
         let mut line = self.line();
         if line.rest_until.is_some_and(|until| until > Instant::now()) {
             return None;
         }
         line.rest_until = None;
         let ticket = line.waiting.pop_front()?;
-        *line.running.entry(variant.to_owned()).or_default() += 1;
-        Some((ticket, Turn { queue: self.clone(), variant: variant.to_owned() }))
+        *line.running.entry(variant.name.clone()).or_default() += 1;
+        let wanted = variant.demand.as_ref().and_then(Demand::call);
+        Some((ticket, Turn { queue: self.clone(), variant: variant.name.clone(), wanted }))
     }
 
     /// A call comes back to be tried again, after `rest` at the earliest.

@@ -11,7 +11,8 @@ use super::backlog::Queue;
 /// More calls than that do not make a variant grow faster.
 const MOST: usize = 1000;
 
-/// The calls that variants are told of: those that they have, and their share of those that wait.
+/// The calls that variants are told of: their share of those that wait. A call that has its turn
+/// counts itself.
 #[derive(Default)]
 pub(super) struct Held(HashMap<String, (Arc<Demand>, Vec<Wanted>)>);
 
@@ -26,7 +27,7 @@ impl Held {
                 self.0.remove(&variant.name);
                 continue;
             };
-            let wanted = queue.n_running(&variant.name) + share(variant, total, n_waiting);
+            let wanted = share(variant, total, n_waiting);
             let (held_of, held) =
                 self.0.entry(variant.name.clone()).or_insert_with(|| (demand.clone(), Vec::new()));
             if !Arc::ptr_eq(held_of, demand) {

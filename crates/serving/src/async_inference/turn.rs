@@ -62,7 +62,7 @@ enum Tried {
 
 impl Core {
     /// Answers a call, or lets it wait again.
-    pub(super) async fn take_turn(self: Arc<Self>, mut ticket: Ticket, turn: Turn) {
+    pub(super) async fn take_turn(self: Arc<Self>, mut ticket: Ticket, mut turn: Turn) {
         let Some(call) = self.read(&turn.queue, &mut ticket).await else { return };
         let mut spent = Spent {
             backlog: self.clock.now().since(ticket.accepted_at),
@@ -70,7 +70,7 @@ impl Core {
             variant: turn.variant.clone(),
             ..Spent::default()
         };
-        let end = match self.try_once(&call, &turn.variant, &mut spent).await {
+        let end = match self.try_once(&call, &mut turn, &mut spent).await {
             Tried::End(end) => end,
             Tried::Again(rest) => return turn.queue.again(ticket, rest),
             Tried::Lost(_) if ticket.tries + 1 < MOST_TRIES => {
@@ -133,19 +133,25 @@ impl Core {
         }
     }
 
-    async fn try_once(&self, call: &Stored<AsyncCall>, variant: &str, spent: &mut Spent) -> Tried {
+    async fn try_once(
+        &self,
+        call: &Stored<AsyncCall>,
+        turn: &mut Turn,
+        spent: &mut Spent,
+    ) -> Tried {
         let began = Instant::now();
         let payload = match input::load(&call.spec, &*self.objects, &self.spool).await {
             Ok(payload) => payload,
-            Err(error) => return self.no_input(call, variant, &error),
+            Err(error) => return self.no_input(call, &turn.variant, &error),
         };
         spent.download = Some(began.elapsed());
         let target = Target {
             region: call.region.clone(),
             endpoint: call.spec.endpoint.clone(),
-            variant: Some(variant.to_owned()),
+            variant: Some(turn.variant.clone()),
             is_asynchronous: true,
         };
+        turn.wanted = None;
         match self.invoker.invoke(&target, asked(call, payload)).await {
             Ok(invoked) => answered(invoked, spent),
             Err(error) => refused(error),

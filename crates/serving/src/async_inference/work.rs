@@ -76,7 +76,7 @@ impl Core {
     fn hand_out(self: &Arc<Self>, queue: &Arc<Queue>, route: &EndpointRoute) {
         while queue.n_waiting() > 0
             && let Some(variant) = with_room(queue, route, (self.invoker.chance)())
-            && let Some((ticket, turn)) = queue.next(&variant.name)
+            && let Some((ticket, turn)) = queue.next(variant)
         {
             self.spawn("async-call", self.clone().take_turn(ticket, turn));
         }
