@@ -32,7 +32,7 @@ class Deployment:
         self.endpoints.append(name)
         return name
 
-    def config(self, files=None, *, suffix="", instances=1, **options):
+    def config(self, files=None, *, suffix="", instances=1, asynchronous=None, **options):
         model = self.model(files, suffix=suffix, **options)
         name = f"{self.name}{suffix}"
         variant = {
@@ -41,7 +41,10 @@ class Deployment:
             "InitialInstanceCount": instances,
             "InstanceType": "ml.m5.large",
         }
-        self.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+        more = {"AsyncInferenceConfig": asynchronous} if asynchronous is not None else {}
+        self.sagemaker.create_endpoint_config(
+            EndpointConfigName=name, ProductionVariants=[variant], **more
+        )
         self.configs.append(name)
         return name
 

@@ -244,3 +244,56 @@ def assert_gone(url, name):
     sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=name)
     assert sagemaker.list_models(NameContains=name)["Models"] == []
     assert sagemaker.list_endpoint_configs(NameContains=name)["EndpointConfigs"] == []
+
+
+ASYNC = """
+import json
+import sagemaker
+from sagemaker.async_inference import AsyncInferenceConfig, WaiterConfig
+from sagemaker.deserializers import JSONDeserializer
+from sagemaker.exceptions import AsyncInferenceModelError
+from sagemaker.model import Model
+from sagemaker.predictor import Predictor
+from sagemaker.serializers import CSVSerializer
+
+session = sagemaker.Session()
+data = session.upload_data("model.tar.gz", key_prefix={name!r})
+model = Model(
+    image_uri="sagebrush/onnx", model_data=data, role={role!r}, name={name!r},
+    sagemaker_session=session, predictor_cls=Predictor,
+)
+predictor = model.deploy(
+    1, "ml.m5.large", endpoint_name={name!r}, wait=False,
+    serializer=CSVSerializer(), deserializer=JSONDeserializer(),
+    async_inference_config=AsyncInferenceConfig(max_concurrent_invocations_per_instance=2),
+)
+{wait}
+waiter = WaiterConfig(delay=1, max_attempts=30)
+json_please = {{"Accept": "application/json"}}
+answer = predictor.predict({row!r}, initial_args=json_please, waiter_config=waiter)
+later = predictor.predict_async({row!r}, initial_args=json_please, inference_id="mine")
+again = later.get_result(waiter)
+predictor.deserializer = sagemaker.deserializers.StringDeserializer()
+try:
+    predictor.predict([1.0], waiter_config=waiter)
+    failure = None
+except AsyncInferenceModelError as error:
+    failure = str(error)
+predictor.delete_model()
+predictor.delete_endpoint(delete_endpoint_config=True)
+print(json.dumps({{
+    "answer": answer, "again": again, "failure": failure, "output": later.output_path,
+}}))
+"""
+
+
+def test_async_predictor(endpoint_url, tmp_path, name):
+    code = ASYNC.format(
+        role=support.ROLE, name=name, row=sdk_common.ROW, wait=sdk_common.wait_in_service(name)
+    )
+    said = json.loads(sdk_common.run_python(code, endpoint_url, tmp_path / "sdk"))
+    assert said["answer"]["predictions"], said
+    assert said["again"] == said["answer"]
+    assert said["output"].endswith("/mine.out")
+    assert "expects float32" in said["failure"], said
+    assert_gone(endpoint_url, name)

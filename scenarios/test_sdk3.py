@@ -146,3 +146,49 @@ def test_model_builder(endpoint_url, tmp_path, name, kind):
         assert said == [0, 2]
     else:
         assert said["predictions"], said
+
+
+ASYNC = """
+import json, time
+import boto3
+from sagemaker.core.helper.session_helper import Session
+from sagemaker.core.inference_config import AsyncInferenceConfig
+from sagemaker.serve import ModelBuilder
+
+session = Session()
+bucket = session.default_bucket()
+data = session.upload_data("model.tar.gz", key_prefix={name!r})
+builder = ModelBuilder(
+    image_uri="sagebrush/onnx", s3_model_data_url=data, role_arn={role!r},
+    instance_type="ml.m5.large", sagemaker_session=session,
+)
+model = builder.build(model_name={name!r})
+config = AsyncInferenceConfig(
+    output_path=f"s3://{{bucket}}/{name}/out", failure_path=f"s3://{{bucket}}/{name}/failed"
+)
+endpoint = builder.deploy(endpoint_name={name!r}, wait=False, inference_config=config)
+{wait}
+s3 = boto3.client("s3")
+s3.put_object(Bucket=bucket, Key="{name}/row.csv", Body={row!r})
+accepted = endpoint.invoke_async(
+    input_location=f"s3://{{bucket}}/{name}/row.csv", content_type="text/csv",
+    accept="application/json",
+)
+key = accepted.output_location.removeprefix(f"s3://{{bucket}}/")
+s3.get_waiter("object_exists").wait(
+    Bucket=bucket, Key=key, WaiterConfig={{"Delay": 1, "MaxAttempts": 30}}
+)
+text = s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+endpoint.delete()
+model.delete()
+print(json.dumps(json.loads(text)))
+"""
+
+
+def test_model_builder_asynchronous(endpoint_url, tmp_path, name):
+    code = ASYNC.format(
+        role=support.ROLE, name=name, row=",".join(map(str, sdk_common.ROW)),
+        wait=sdk_common.wait_in_service(name),
+    )
+    said = json.loads(sdk_common.run_python(code, endpoint_url, tmp_path / "sdk"))
+    assert said["predictions"], said

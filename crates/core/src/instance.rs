@@ -4,6 +4,7 @@
 //! are busy wait in the order in which they came; the next free slot takes as many of them
 //! together as is worth it ([`sizing`]).
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -142,6 +143,12 @@ impl Instance {
         })
     }
 
+    /// How many calls its worker may usefully have at once.
+    #[must_use]
+    pub fn concurrency(&self) -> usize {
+        self.concurrency
+    }
+
     /// How many calls wait or are being answered.
     #[must_use]
     pub fn outstanding(&self) -> usize {
@@ -202,6 +209,12 @@ impl Instance {
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance").field("id", &self.id).finish_non_exhaustive()
     }
 }
 

@@ -257,6 +257,10 @@ pub enum WorkerError {
     /// The model's own answer was an error: 4xx for a bad payload, 5xx for a fault of its own.
     #[error("the model answered {status}: {message}")]
     Model { status: u16, message: String, content_type: Option<String> },
+    /// The worker ended while it had the call, perhaps because of it: that is the model's own
+    /// error, but for callers who may ask more than once.
+    #[error("{message}")]
+    Died { message: String },
     #[error("the model did not answer in time")]
     TimedOut,
     /// The call asks for what the container does not have: `ValidationError`.

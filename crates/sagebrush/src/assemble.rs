@@ -28,7 +28,7 @@ use sagebrush_messaging::Messaging;
 use sagebrush_objects::{DoorConfig, Objects, S3Door};
 use sagebrush_onnx::OnnxRuntime;
 use sagebrush_serving::invoke::Invoker;
-use sagebrush_serving::{Meters, Settings};
+use sagebrush_serving::{AsyncInference, Meters, Settings, async_inference};
 use sagebrush_store::SqliteStore;
 use sagebrush_telemetry::logs::{self, LogStore};
 use sha2::{Digest as _, Sha256};
@@ -101,9 +101,25 @@ impl App {
         let memory = usize::try_from(config.max_body_memory).unwrap_or(usize::MAX);
         let memory = BodyMemory::new(memory);
         let api = sagebrush_control::operations().serve(control);
-        let api = api.and(logs::operations().serve(logs)).and(messaging.api());
+        let api = api.and(logs::operations().serve(logs.clone())).and(messaging.api());
         let meters = Arc::new(Meters::new(metrics.clone()));
         let first_routes = routes.clone();
+        let invoker = Invoker {
+            routes: routes.clone(),
+            account: account.clone(),
+            chance: rand::random::<f32>,
+        };
+        let asynchronous = AsyncInference::open(async_inference::Parts {
+            store: store.clone(),
+            objects: Arc::new(objects.clone()),
+            publisher: messaging.publisher(),
+            invoker: invoker.clone(),
+            clock: clock.clone(),
+            log: logs.clone(),
+            metrics: metrics.clone(),
+            spool: data.join("async-input"),
+        });
+        let asynchronous = asynchronous.await.map_err(|error| unusable(data, &error))?;
         let mut background = vec![
             task::spawn("endpoint-reconciler", reconciler.run()),
             task::spawn("meter-cleaner", forget_deleted(routes.clone(), meters.clone())),
@@ -112,7 +128,7 @@ impl App {
         background.extend(messaging.start());
         Ok(Arc::new(Self {
             aws: sagebrush_aws::Door::new(api, verifier.clone(), account.clone(), memory.clone()),
-            serving: serving_door(config, memory, routes, account, verifier, meters),
+            serving: serving_door(config, memory, invoker, asynchronous, verifier, meters),
             s3: s3_door(config, objects, keys, clock),
             metrics,
             store,
@@ -162,6 +178,7 @@ impl App {
             OperationsPage::Ready => (StatusCode::OK, "ready\n".to_owned()),
             OperationsPage::Metrics => {
                 self.serving.meters.look(&self.serving.invoker.routes.borrow());
+                self.serving.asynchronous.look();
                 (StatusCode::OK, self.metrics.render())
             }
         };
@@ -187,6 +204,7 @@ impl App {
 
     /// Ends the instances and closes the store. What is wanted stays in the store.
     pub async fn stop(&self) {
+        self.serving.asynchronous.stop(); // First: no call fails because its instance ends.
         for task in &self.background {
             task.abort();
         }
@@ -256,14 +274,15 @@ async fn messaging(
 fn serving_door(
     config: &Config,
     body_memory: BodyMemory,
-    routes: Routes,
-    account: AccountId,
+    invoker: Invoker,
+    asynchronous: AsyncInference,
     verifier: Arc<Verifier>,
     meters: Arc<Meters>,
 ) -> sagebrush_serving::Door {
     let max_payload = usize::try_from(config.max_payload_bytes).unwrap_or(usize::MAX);
     sagebrush_serving::Door {
-        invoker: Invoker { routes, account, chance: rand::random::<f32> },
+        invoker,
+        asynchronous,
         verifier,
         meters,
         settings: Settings { max_payload, body_memory },

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use hyper::body::Body;
 use sagebrush_aws::sigv4::{Dialect, Verifier, signs_body};
@@ -16,8 +16,9 @@ use sagebrush_core::ResourceName;
 use sagebrush_core::worker::{Call, Payload};
 use tokio::time::Instant;
 
+use crate::async_inference::{self, AsyncInference, LONGEST_BODY};
 use crate::error::InvokeError;
-use crate::headers;
+use crate::headers::{self, CallHeaders};
 use crate::invoke::{Invoked, Invoker, Target};
 use crate::meter::Meters;
 use crate::reply::{self, Spent};
@@ -39,6 +40,7 @@ pub struct Settings {
 /// Lets calls in, and answers them.
 pub struct Door {
     pub invoker: Invoker,
+    pub asynchronous: AsyncInference,
     pub verifier: Arc<Verifier>,
     pub meters: Arc<Meters>,
     pub settings: Settings,
@@ -94,7 +96,11 @@ impl Door {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let let_in = self.let_in(endpoint, kind, request, id, arrived_at + CALL_TIMEOUT).await?;
+        if kind == InvokeKind::Async {
+            return self.accept(endpoint, request, id, arrived_at).await;
+        }
+        let deadline = arrived_at + CALL_TIMEOUT;
+        let let_in = self.let_in(endpoint, headers::read, request, id, deadline).await?;
         let LetIn { target, call, held: _held } = let_in;
         let invoked = self.invoker.invoke(&target, call).await.inspect_err(|error| {
             self.meters.refused(&target, error);
@@ -115,7 +121,7 @@ impl Door {
     pub(crate) async fn let_in<B>(
         &self,
         endpoint: &str,
-        kind: InvokeKind,
+        read_headers: fn(&HeaderMap) -> Result<CallHeaders, InvokeError>,
         request: Request<B>,
         id: &Arc<str>,
         deadline: Instant,
@@ -126,18 +132,17 @@ impl Door {
     {
         let (parts, body) = request.into_parts();
         let read_by = deadline.min(Instant::now() + CALL_TIMEOUT);
-        let body = self.read(body, signs_body(&parts), read_by).await?;
+        let limit = self.settings.max_payload;
+        let body = self.read(body, signs_body(&parts), limit, read_by).await?;
         let caller = self.verifier.verify_read(&parts, &body, "sagemaker");
         let caller = caller.map_err(|error| error.into_api_error(Dialect::Json))?;
-        let headers = match kind {
-            InvokeKind::RealTime => headers::read(&parts.headers)?,
-            InvokeKind::Stream => headers::read_for_stream(&parts.headers)?,
-            InvokeKind::Async => {
-                return Err(ApiError::unknown_operation("InvokeEndpointAsync").into());
-            }
+        let headers = read_headers(&parts.headers)?;
+        let target = Target {
+            region: caller.region,
+            endpoint: name(endpoint)?,
+            variant: headers.target_variant,
+            is_asynchronous: false,
         };
-        let variant = headers.target_variant;
-        let target = Target { region: caller.region, endpoint: name(endpoint)?, variant };
         let call = Call {
             payload: Payload { content_type: headers.content_type, body: body.bytes },
             accept: headers.accept,
@@ -150,17 +155,44 @@ impl Door {
         Ok(LetIn { target, call, held: body.held })
     }
 
+    /// The way of a call that is answered later: body, signature, backlog.
+    async fn accept<B>(
+        &self,
+        endpoint: &str,
+        request: Request<B>,
+        id: &Arc<str>,
+        arrived_at: Instant,
+    ) -> Answered
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let deadline = arrived_at + CALL_TIMEOUT;
+        let body = self.read(body, signs_body(&parts), LONGEST_BODY, deadline).await?;
+        let caller = self.verifier.verify_read(&parts, &body, "sagemaker");
+        let caller = caller.map_err(|error| error.into_api_error(Dialect::Json))?;
+        let target = Target {
+            region: caller.region,
+            endpoint: name(endpoint)?,
+            variant: None,
+            is_asynchronous: true,
+        };
+        let accepted = self.asynchronous.accept(&target, &parts.headers, body.bytes.clone()).await;
+        Ok(reply::accepted(&accepted?, id))
+    }
+
     async fn read<B>(
         &self,
         body: B,
         is_signed: bool,
+        limit: usize,
         deadline: Instant,
     ) -> Result<ReadBody, Refusal>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let limit = self.settings.max_payload;
         let terms = Terms { limit, deadline, memory: &self.settings.body_memory, is_signed };
         read_body(body, terms).await.map_err(|error| match error {
             BodyError::TooLarge { .. } => Refusal::Invoke(InvokeError::Invalid(format!(
@@ -198,6 +230,15 @@ fn name(endpoint: &str) -> Result<ResourceName, InvokeError> {
              constraint: {constraint}"
         ))
     })
+}
+
+impl From<async_inference::Refused> for Refusal {
+    fn from(refused: async_inference::Refused) -> Self {
+        match refused {
+            async_inference::Refused::Invalid(error) => Self::Invoke(error),
+            async_inference::Refused::Api(error) => Self::Door(error),
+        }
+    }
 }
 
 impl From<ApiError> for Refusal {

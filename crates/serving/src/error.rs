@@ -43,6 +43,8 @@ impl StreamError {
             | InvokeError::NoCapacity { .. }
             | InvokeError::Overloaded { .. }
             | InvokeError::NotReady(_)
+            | InvokeError::OnlyAsynchronous { .. }
+            | InvokeError::NotAsynchronous { .. }
             | InvokeError::Internal) => Self::Internal { message: error.to_string() },
         }
     }
@@ -55,6 +57,7 @@ fn is_late(error: &WorkerError) -> bool {
         WorkerError::Model { .. }
         | WorkerError::Invalid { .. }
         | WorkerError::NotReady { .. }
+        | WorkerError::Died { .. }
         | WorkerError::Gone { .. } => false,
     }
 }
@@ -66,6 +69,13 @@ pub enum InvokeError {
     NoEndpoint { endpoint: String, account: String },
     #[error("Endpoint {endpoint} is not in service: its status is {status}.")]
     NotInService { endpoint: String, status: &'static str },
+    #[error(
+        "Endpoint {endpoint} takes asynchronous calls only: it has an AsyncInferenceConfig. Use \
+         InvokeEndpointAsync."
+    )]
+    OnlyAsynchronous { endpoint: String },
+    #[error("Endpoint {endpoint} takes no asynchronous calls: it has no AsyncInferenceConfig.")]
+    NotAsynchronous { endpoint: String },
     #[error("Variant {variant} of endpoint {endpoint} not found.")]
     NoVariant { endpoint: String, variant: String },
     /// A constraint of the API does not hold.
@@ -93,6 +103,8 @@ impl InvokeError {
         match self {
             Self::NoEndpoint { .. }
             | Self::NotInService { .. }
+            | Self::OnlyAsynchronous { .. }
+            | Self::NotAsynchronous { .. }
             | Self::NoVariant { .. }
             | Self::Invalid(_) => ("ValidationError", StatusCode::BAD_REQUEST),
             Self::NoCapacity { .. } => ("ServiceUnavailable", StatusCode::SERVICE_UNAVAILABLE),

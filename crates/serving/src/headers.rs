@@ -115,7 +115,7 @@ fn is_hostname(value: &str) -> bool {
 }
 
 /// The value, if it is as `pattern` says, for which `is_good` stands.
-fn matching(
+pub(crate) fn matching(
     value: String,
     member: &str,
     is_good: fn(&str) -> bool,
@@ -136,7 +136,7 @@ fn refuse_unserved(headers: &HeaderMap) -> Result<(), InvokeError> {
 }
 
 /// A header as text; `member` is its name in messages.
-fn text(
+pub(crate) fn text(
     headers: &HeaderMap,
     name: impl AsHeaderName,
     member: &str,

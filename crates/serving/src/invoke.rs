@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use sagebrush_core::instance::{self, Admitted, Answered, Batch, NoTurn, Refused};
-use sagebrush_core::route::{EndpointRoute, Routes, VariantRoute};
+use sagebrush_core::instance::{self, Admitted, Answered, Batch, Instance, NoTurn, Refused};
+use sagebrush_core::route::{AsyncConfig, EndpointRoute, Routes, VariantRoute};
 use sagebrush_core::worker::{Call, Reply, StreamedReply, WorkerError};
 use sagebrush_core::{AccountId, Region, ResourceName};
 use tokio::time::Instant;
@@ -35,13 +35,19 @@ pub struct Target {
     pub endpoint: ResourceName,
     /// `X-Amzn-SageMaker-Target-Variant`.
     pub variant: Option<String>,
+    /// The call comes from a backlog: endpoints take either such calls or all others.
+    pub is_asynchronous: bool,
 }
 
 /// A reply with where it came from and what it took.
 #[derive(Debug)]
 pub struct Invoked {
     pub variant: String,
+    /// Of the instance.
+    pub instance: Arc<Instance>,
     pub outcome: Result<Reply, InvokeError>,
+    /// The worker ended with the call, perhaps because of it.
+    pub worker_died: bool,
     /// From the admission to the worker's free slot.
     pub queued: Duration,
     /// From there to the start of its batch.
@@ -102,6 +108,7 @@ impl Invoker {
             let answered = place.answer(call.clone()).await;
             let Answered { outcome, queued, gathered, took, batch } =
                 answered.map_err(|NoTurn { retry_after }| overloaded(target, retry_after))?;
+            let instance = place.instance().clone();
             drop(place);
             if outcome.as_ref().is_err_and(is_gone) && n_gone < MAX_WORKERS_GONE {
                 n_gone += 1; // The newest route names another one, or will.
@@ -109,9 +116,19 @@ impl Invoker {
                 drop(tokio::time::timeout_at(look_after, routes.changed()).await);
                 continue;
             }
+            let worker_died = outcome.as_ref().is_err_and(is_lost);
             let outcome =
                 outcome.map_err(|error| explain(&self.account, &target.endpoint, PRIMARY, error));
-            return Ok(Invoked { variant, outcome, queued, gathered, batch, model_latency: took });
+            return Ok(Invoked {
+                variant,
+                instance,
+                outcome,
+                worker_died,
+                queued,
+                gathered,
+                batch,
+                model_latency: took,
+            });
         }
     }
 
@@ -141,6 +158,18 @@ impl Invoker {
             };
             return Ok(Streamed { variant, outcome, queued, model_latency: took });
         }
+    }
+
+    /// The configuration of the asynchronous endpoint that is named.
+    ///
+    /// # Errors
+    /// When it takes no asynchronous calls, or none at all.
+    pub fn asynchronous(&self, target: &Target) -> Result<Arc<AsyncConfig>, InvokeError> {
+        let table = self.routes.borrow().clone();
+        let route = self.route(&table, target)?;
+        let endpoint = || target.endpoint.to_string();
+        let config = route.asynchronous.clone();
+        config.ok_or_else(|| InvokeError::NotAsynchronous { endpoint: endpoint() })
     }
 
     /// A place on an instance of the newest route; held until there is one.
@@ -183,6 +212,9 @@ impl Invoker {
             account: self.account.to_string(),
         })?;
         match route.closed {
+            None if route.asynchronous.is_some() && !target.is_asynchronous => {
+                Err(InvokeError::OnlyAsynchronous { endpoint: endpoint() })
+            }
             None => Ok(route),
             Some(status) => Err(InvokeError::NotInService { endpoint: endpoint(), status }),
         }
@@ -208,6 +240,19 @@ fn is_gone(error: &WorkerError) -> bool {
     match error {
         WorkerError::Gone { .. } => true,
         WorkerError::At { error, .. } => is_gone(error),
+        WorkerError::Model { .. }
+        | WorkerError::Died { .. }
+        | WorkerError::TimedOut
+        | WorkerError::Invalid { .. }
+        | WorkerError::NotReady { .. } => false,
+    }
+}
+
+/// Whether the worker ended before it answered.
+fn is_lost(error: &WorkerError) -> bool {
+    match error {
+        WorkerError::Died { .. } | WorkerError::Gone { .. } => true,
+        WorkerError::At { error, .. } => is_lost(error),
         WorkerError::Model { .. }
         | WorkerError::TimedOut
         | WorkerError::Invalid { .. }

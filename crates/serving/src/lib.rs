@@ -11,10 +11,14 @@
 //! 6. [`reply`]: the reply, or the error as AWS words it, with its headers.
 //! 7. [`meter`]: counts and times, after the reply; never waits.
 //!
-//! A call whose reply comes in parts goes the same way, by [`stream`] and [`eventstream`].
+//! A call whose reply comes in parts goes the same way, by [`stream`] and [`eventstream`]. One of an
+//! asynchronous endpoint leaves it after 1. for [`async_inference`], and comes back to 3. when it
+//! has its turn.
 //!
-//! Serving reads one `RouteTable` and never asks the store: it goes on when control is down.
+//! Serving reads one `RouteTable`, and a call that is answered at once never asks the store: it
+//! goes on when control is down.
 
+pub mod async_inference;
 pub mod choose;
 pub mod door;
 pub mod error;
@@ -30,5 +34,6 @@ pub mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use async_inference::AsyncInference;
 pub use door::{Door, Settings};
 pub use meter::Meters;

@@ -11,6 +11,7 @@ use sagebrush_aws::ApiError;
 use sagebrush_core::worker::{Reply, Timings};
 use serde_json::json;
 
+use crate::async_inference::Accepted;
 use crate::error::InvokeError;
 use crate::eventstream;
 use crate::headers::{CUSTOM_ATTRIBUTES, INVOKED_VARIANT, MODEL_TYPE};
@@ -19,6 +20,8 @@ use crate::server_timing;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+const OUTPUT_LOCATION: HeaderName = HeaderName::from_static("x-amzn-sagemaker-outputlocation");
+const FAILURE_LOCATION: HeaderName = HeaderName::from_static("x-amzn-sagemaker-failurelocation");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Where the time of a call went.
@@ -99,6 +102,19 @@ pub(crate) fn parted<B>(
     response
 }
 
+/// That the call will be answered, and where.
+pub(crate) fn accepted(accepted: &Accepted, request_id: &Arc<str>) -> Response<Full<Bytes>> {
+    let body = json!({"InferenceId": accepted.inference_id}).to_string();
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    let headers = response.headers_mut();
+    set(headers, CONTENT_TYPE, "application/json");
+    set(headers, OUTPUT_LOCATION, &accepted.output_location);
+    set(headers, FAILURE_LOCATION, &accepted.failure_location);
+    set(headers, REQUEST_ID, request_id);
+    response
+}
+
 /// An error of the data plane.
 #[must_use]
 pub fn failure(error: &InvokeError, request_id: &Arc<str>, spent: &Spent) -> Response<Full<Bytes>> {
@@ -112,6 +128,8 @@ pub fn failure(error: &InvokeError, request_id: &Arc<str>, spent: &Spent) -> Res
         }),
         InvokeError::NoEndpoint { .. }
         | InvokeError::NotInService { .. }
+        | InvokeError::OnlyAsynchronous { .. }
+        | InvokeError::NotAsynchronous { .. }
         | InvokeError::NoVariant { .. }
         | InvokeError::Invalid(_)
         | InvokeError::NoCapacity { .. }
@@ -134,6 +152,8 @@ fn retry_after(error: &InvokeError) -> Option<Duration> {
         InvokeError::NotReady(_) => Some(Duration::from_secs(5)),
         InvokeError::NoEndpoint { .. }
         | InvokeError::NotInService { .. }
+        | InvokeError::OnlyAsynchronous { .. }
+        | InvokeError::NotAsynchronous { .. }
         | InvokeError::NoVariant { .. }
         | InvokeError::Invalid(_)
         | InvokeError::Model { .. }

@@ -99,7 +99,8 @@ fn invoker(first: Arc<RouteTable>) -> (Invoker, watch::Sender<Arc<RouteTable>>) 
 
 fn target(endpoint: &str, variant: Option<&str>) -> Target {
     let endpoint: ResourceName = endpoint.parse().unwrap();
-    Target { region: Region::new("r"), endpoint, variant: variant.map(str::to_owned) }
+    let variant = variant.map(str::to_owned);
+    Target { region: Region::new("r"), endpoint, variant, is_asynchronous: false }
 }
 
 fn call() -> Call {

@@ -28,6 +28,7 @@ pub(super) async fn resolve(
     for variant in &config.spec.variants {
         variants.push(resolve_variant(control, ctx, &config.spec, variant).await?);
     }
+    check_asynchronous(&config.spec, &variants)?;
     let revision = Uuid::now_v7().simple().to_string();
     Ok(Deployment {
         revision,
@@ -75,6 +76,25 @@ fn container(container: &Container) -> ContainerSpec {
         multi_model: container
             .multi_model
             .then_some(MultiModel { keeps_models: container.keeps_models }),
+    }
+}
+
+/// Asynchronous calls name neither a model nor a container.
+fn check_asynchronous(
+    config: &EndpointConfigSpec,
+    variants: &[DeployedVariant],
+) -> Result<(), ApiError> {
+    let targets = |variant: &&DeployedVariant| {
+        let targets = variant.targets();
+        targets.model || targets.container
+    };
+    match variants.iter().find(targets).filter(|_| config.asynchronous.is_some()) {
+        None => Ok(()),
+        Some(variant) => Err(ApiError::validation(format!(
+            "AsyncInferenceConfig is not served with multi-model containers, or with containers \
+             that are called directly, as ProductionVariant {} has them.",
+            variant.name
+        ))),
     }
 }
 

@@ -27,13 +27,15 @@ pub(super) fn output(
         endpoint_config_name: Some(deployed.config.clone()),
         production_variants: has_variants
             .then(|| variants(deployed, request.as_ref(), &Ran { endpoint, deployed, seen })),
+        async_inference_config: request
+            .as_ref()
+            .and_then(|request| request.async_inference_config.clone()),
         data_capture_config: request.and_then(|request| capture(request.data_capture_config)),
         endpoint_status: status(state),
         failure_reason: failure_reason(state),
         creation_time: to_wire(endpoint.created_at),
         last_modified_time: to_wire(endpoint.modified_at),
         last_deployment_config: None,
-        async_inference_config: None,
         pending_deployment_summary: pending(endpoint, seen),
         explainer_config: None,
         shadow_production_variants: None,

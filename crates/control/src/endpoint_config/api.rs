@@ -11,6 +11,7 @@ use sagebrush_core::store::SortBy;
 use sagebrush_wire::Empty;
 use sagebrush_wire::sagemaker as wire;
 
+use super::asynchronous::asynchronous;
 use super::{EndpointConfig, EndpointConfigSpec, ProductionVariant};
 use crate::list::{self, to_wire};
 use crate::resources::{arn, create_error, described, found, stored_request, tag_map};
@@ -116,12 +117,14 @@ impl TryFrom<wire::CreateEndpointConfigInput> for EndpointConfigSpec {
     fn try_from(input: wire::CreateEndpointConfigInput) -> Result<Self, ApiError> {
         let request = stored_request(&input)?;
         let unserved = unserved(&input);
+        check_alone(&input)?;
         let variants: Vec<_> =
             input.production_variants.into_iter().map(ProductionVariant::from).collect();
         check_names(&variants)?;
         check_weights(&variants)?;
         let network_isolation = input.enable_network_isolation.unwrap_or(false);
-        Ok(Self { variants, network_isolation, asynchronous: None, unserved, request })
+        let asynchronous = input.async_inference_config.map(asynchronous).transpose()?;
+        Ok(Self { variants, network_isolation, asynchronous, unserved, request })
     }
 }
 
@@ -155,6 +158,19 @@ fn strategy(variant: &wire::ProductionVariant) -> Option<wire::RoutingStrategy> 
     variant.routing_config.as_ref().map(|routing| routing.routing_strategy)
 }
 
+/// SageMaker has no serverless endpoints that are asynchronous.
+fn check_alone(input: &wire::CreateEndpointConfigInput) -> Result<(), ApiError> {
+    let is_serverless =
+        input.production_variants.iter().any(|variant| variant.serverless_config.is_some());
+    if is_serverless && input.async_inference_config.is_some() {
+        return Err(ApiError::validation(
+            "One or more endpoint features are not supported using this configuration: \
+             AsyncInferenceConfig is not for variants with a ServerlessConfig.",
+        ));
+    }
+    Ok(())
+}
+
 fn check_names(variants: &[ProductionVariant]) -> Result<(), ApiError> {
     let mut names = BTreeSet::new();
     let twice = variants.iter().find(|variant| !names.insert(variant.name.as_str()));
@@ -182,7 +198,6 @@ fn unserved(input: &wire::CreateEndpointConfigInput) -> Vec<String> {
         input.production_variants.iter().any(|variant| strategy(variant) == Some(wanted))
     };
     let is_there = [
-        ("AsyncInferenceConfig", input.async_inference_config.is_some()),
         ("ExplainerConfig", input.explainer_config.is_some()),
         ("ShadowProductionVariants", input.shadow_production_variants.is_some()),
         ("ServerlessConfig", input.production_variants.iter().any(serverless)),

@@ -103,7 +103,7 @@ fn is_fault<T>(outcome: &Result<T, WorkerError>) -> bool {
 fn is_at_fault(error: &WorkerError) -> bool {
     match error {
         WorkerError::Model { status, .. } => *status >= 500,
-        WorkerError::TimedOut | WorkerError::Gone { .. } => true,
+        WorkerError::Died { .. } | WorkerError::TimedOut | WorkerError::Gone { .. } => true,
         WorkerError::Invalid { .. } | WorkerError::NotReady { .. } => false,
         WorkerError::At { error, .. } => is_at_fault(error),
     }

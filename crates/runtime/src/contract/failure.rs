@@ -36,7 +36,7 @@ impl CallFailure {
                         format!("The connection broke while the model answered: {reason}.")
                     }
                 };
-                WorkerError::Model { status: 500, message, content_type: None }
+                WorkerError::Died { message }
             }
         }
     }

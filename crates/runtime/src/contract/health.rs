@@ -134,6 +134,7 @@ impl Beat {
             Err(WorkerError::TimedOut) => self.0.timed_out.store(true, Ordering::Relaxed),
             Err(
                 WorkerError::Model { .. }
+                | WorkerError::Died { .. }
                 | WorkerError::Invalid { .. }
                 | WorkerError::NotReady { .. }
                 | WorkerError::At { .. }

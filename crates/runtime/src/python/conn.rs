@@ -116,7 +116,7 @@ impl Exchange {
     pub(super) async fn run(mut self) -> Option<Vec<Outcome>> {
         let passed = self.trip.as_mut()?.pass().await;
         let Trip { mut conn, mut replies, .. } = self.trip.take()?;
-        let message = match passed {
+        let error = match passed {
             Ok(()) => {
                 self.pool.put(conn);
                 return Some(replies.take().into_iter().map(Outcome::Answered).collect());
@@ -127,18 +127,23 @@ impl Exchange {
             }
             Err(Broken::Stream) => {
                 let ending = conn.last_words().await;
-                format!("The worker process {ending} while it answered this call.")
+                let message = format!("The worker process {ending} while it answered this call.");
+                WorkerError::Died { message }
             }
-            Err(Broken::Frame(error)) => format!("The worker process was ended: {error}."),
+            Err(Broken::Frame(error)) => {
+                let message = format!("The worker process was ended: {error}.");
+                WorkerError::Model { status: 500, message, content_type: None }
+            }
         };
         let at_fault = self.at_fault(&conn);
         conn.forked.kill();
         let mut outcomes: Vec<_> = replies.take().into_iter().map(Outcome::Answered).collect();
         for at in outcomes.len()..self.n_calls {
-            let error =
-                WorkerError::Model { status: 500, message: message.clone(), content_type: None };
             let is_at_fault = at_fault == Some(at);
-            outcomes.push(if is_at_fault { Outcome::Answered(Err(error)) } else { Outcome::Lost });
+            outcomes.push(match is_at_fault {
+                true => Outcome::Answered(Err(error.clone())),
+                false => Outcome::Lost,
+            });
         }
         Some(outcomes)
     }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::conn::{Conn, NotLoaded};
 use super::frame::Ready;
 use super::pace::Pace;
+use super::plan::CallTimeout;
 use super::pool::Pool;
 use super::template::{Template, error_first};
 
@@ -34,8 +35,7 @@ pub(super) struct CrewPlan {
     /// As the template sees it.
     pub(super) model_dir: PathBuf,
     pub(super) n_workers: usize,
-    /// How long a call may take, whatever its own deadline says.
-    pub(super) call_timeout: Duration,
+    pub(super) call_timeout: CallTimeout,
     /// How long a worker may take to load the model, one that replaces another.
     pub(super) load_timeout: Duration,
     /// How many calls may go to a worker together, if that is given.

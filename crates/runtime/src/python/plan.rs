@@ -5,14 +5,16 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sagebrush_core::worker::{LaunchError, LaunchSpec, Resources};
+use sagebrush_core::worker::{Call, LaunchError, LaunchSpec, Resources};
+use tokio::time::Instant;
 
 use super::template::Plan;
 use super::{PythonRecipe, PythonShared};
 use crate::environment::EnvironmentError;
 use crate::sandbox::{Confinement, Home, PROCESSES};
 
-/// SageMaker: a container must respond within 60 seconds.
+/// SageMaker: a container must respond within 60 seconds. Calls with a later deadline, which were
+/// not made at the real-time door, have until then.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Each takes descriptors and memory of ours, too.
 const MOST_WORKERS: usize = 512;
@@ -35,10 +37,40 @@ pub(super) struct Launch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Settings {
     pub(super) n_workers: usize,
-    pub(super) call_timeout: Duration,
+    pub(super) call_timeout: CallTimeout,
     /// How many calls may go to a worker together, if that is given.
     pub(super) max_batch: Option<usize>,
     pub(super) max_batch_delay: Duration,
+}
+
+/// How long a call may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CallTimeout {
+    /// What the container's environment says, whatever the call's own deadline.
+    Given(Duration),
+    /// SageMaker's, or the call's own if that is longer.
+    Usual,
+}
+
+impl CallTimeout {
+    /// The longest that a part of a streamed reply may take.
+    pub(super) fn of_a_part(self) -> Duration {
+        match self {
+            Self::Given(timeout) => timeout,
+            Self::Usual => CALL_TIMEOUT,
+        }
+    }
+
+    /// The longest that one of `calls` may take from `now` on.
+    pub(super) fn of(self, calls: &[Call], now: Instant) -> Duration {
+        match self {
+            Self::Given(timeout) => timeout,
+            Self::Usual => {
+                let last = calls.iter().map(|call| call.deadline).max().unwrap_or(now);
+                last.saturating_duration_since(now).max(CALL_TIMEOUT)
+            }
+        }
+    }
 }
 
 impl Launch {
@@ -178,7 +210,8 @@ fn settings(
         None => number(environment, "SAGEMAKER_MODEL_SERVER_TIMEOUT")?,
     };
     let given = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let call_timeout = given.filter(|timeout| !timeout.is_zero()).unwrap_or(CALL_TIMEOUT);
+    let given = given.filter(|timeout| !timeout.is_zero());
+    let call_timeout = given.map_or(CallTimeout::Usual, CallTimeout::Given);
     let max_batch = within(environment, "SAGEBRUSH_MAX_BATCH_SIZE", 1..=LARGEST_BATCH)?;
     let delay = within(environment, "SAGEBRUSH_MAX_BATCH_DELAY_MS", 0..=LONGEST_DELAY_MS)?;
     let max_batch_delay = Duration::from_millis(delay.unwrap_or(0));
@@ -232,4 +265,37 @@ fn cores() -> usize {
 #[expect(clippy::needless_pass_by_value, reason = "fits `map_err`")]
 fn permanent(error: EnvironmentError) -> LaunchError {
     LaunchError::Permanent { reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sagebrush_core::worker::{Call, Payload};
+    use tokio::time::Instant;
+
+    use super::CallTimeout;
+
+    fn check(timeout: CallTimeout, deadlines: &[u64], want: u64) {
+        let now = Instant::now();
+        let call = |seconds: &u64| Call {
+            payload: Payload::default(),
+            accept: None,
+            headers: Vec::new(),
+            target_model: None,
+            target_container: None,
+            request_id: "r".into(),
+            deadline: now + Duration::from_secs(*seconds),
+        };
+        let calls: Vec<_> = deadlines.iter().map(call).collect();
+        assert_eq!(timeout.of(&calls, now), Duration::from_secs(want), "{timeout:?} {deadlines:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_calls_own_time_counts_if_it_is_longer_and_none_is_given() {
+        check(CallTimeout::Usual, &[5], 60);
+        check(CallTimeout::Usual, &[5, 900], 900);
+        check(CallTimeout::Given(Duration::from_secs(2)), &[900], 2);
+        check(CallTimeout::Given(Duration::from_secs(100)), &[5], 100);
+    }
 }

@@ -67,7 +67,12 @@ struct Bench {
 }
 
 fn target() -> Target {
-    Target { region: Region::new("r"), endpoint: "e".parse().unwrap(), variant: None }
+    Target {
+        region: Region::new("r"),
+        endpoint: "e".parse().unwrap(),
+        variant: None,
+        is_asynchronous: false,
+    }
 }
 
 impl Bench {

@@ -35,6 +35,64 @@ impl crate::Operation for InvokeEndpoint {
     }
 }
 
+/// SageMaker Runtime API: `InvokeEndpointAsync`.
+#[derive(Debug)]
+pub struct InvokeEndpointAsync;
+
+impl crate::Operation for InvokeEndpointAsync {
+    const NAME: &'static str = "InvokeEndpointAsync";
+    const SERVICE: crate::Service = SAGEMAKER_RUNTIME;
+    type Input = InvokeEndpointAsyncInput;
+    type Output = InvokeEndpointAsyncOutput;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::INVOKE_ENDPOINT_ASYNC_INPUT
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::INVOKE_ENDPOINT_ASYNC_OUTPUT
+    }
+}
+
+/// SageMaker Runtime API: `InvokeEndpointAsyncInput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InvokeEndpointAsyncInput {
+    pub endpoint_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_attributes: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inference_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_location: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3_output_path_extension: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filename: Option<String>,
+    #[serde(rename = "RequestTTLSeconds", default, skip_serializing_if = "Option::is_none")]
+    pub request_ttl_seconds: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invocation_timeout_seconds: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+}
+
+/// SageMaker Runtime API: `InvokeEndpointAsyncOutput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InvokeEndpointAsyncOutput {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inference_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_location: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_location: Option<String>,
+}
+
 /// SageMaker Runtime API: `InvokeEndpointInput`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -86,6 +144,8 @@ pub struct InvokeEndpointOutput {
 pub mod shapes {
     use crate::{Member, Shape};
 
+    pub static ASYNC_BODY_BLOB: Shape = Shape::Blob { min: None, max: Some(128000) };
+
     pub static BODY_BLOB: Shape = Shape::Blob { min: None, max: Some(6291456) };
 
     pub static CUSTOM_ATTRIBUTES_HEADER: Shape =
@@ -98,6 +158,13 @@ pub mod shapes {
         min: None,
         max: Some(63),
         pattern: Some("^[a-zA-Z0-9](-*[a-zA-Z0-9])*"),
+        values: &[],
+    };
+
+    pub static FILENAME_HEADER: Shape = Shape::String {
+        min: Some(1),
+        max: Some(32),
+        pattern: Some(r"^(?!.*\..*\.)[a-zA-Z0-9][a-zA-Z0-9-_\.]*$"),
         values: &[],
     };
 
@@ -117,6 +184,44 @@ pub mod shapes {
         pattern: Some(r"\A\S[\p{Print}]*\z"),
         values: &[],
     };
+
+    pub static INPUT_LOCATION_HEADER: Shape = Shape::String {
+        min: Some(1),
+        max: Some(1024),
+        pattern: Some("^(https|s3)://([^/]+)/?(.*)$"),
+        values: &[],
+    };
+
+    pub static INVOCATION_TIMEOUT_SECONDS_HEADER: Shape =
+        Shape::Integer { min: Some(1), max: Some(3600) };
+
+    pub static INVOKE_ENDPOINT_ASYNC_INPUT: Shape = Shape::Structure(&[
+        Member { name: "EndpointName", required: true, shape: &ENDPOINT_NAME },
+        Member { name: "ContentType", required: false, shape: &HEADER },
+        Member { name: "Accept", required: false, shape: &HEADER },
+        Member { name: "CustomAttributes", required: false, shape: &CUSTOM_ATTRIBUTES_HEADER },
+        Member { name: "InferenceId", required: false, shape: &INFERENCE_ID },
+        Member { name: "InputLocation", required: false, shape: &INPUT_LOCATION_HEADER },
+        Member {
+            name: "S3OutputPathExtension",
+            required: false,
+            shape: &S3_OUTPUT_PATH_EXTENSION_HEADER,
+        },
+        Member { name: "Filename", required: false, shape: &FILENAME_HEADER },
+        Member { name: "RequestTTLSeconds", required: false, shape: &REQUEST_TTL_SECONDS_HEADER },
+        Member {
+            name: "InvocationTimeoutSeconds",
+            required: false,
+            shape: &INVOCATION_TIMEOUT_SECONDS_HEADER,
+        },
+        Member { name: "Body", required: false, shape: &ASYNC_BODY_BLOB },
+    ]);
+
+    pub static INVOKE_ENDPOINT_ASYNC_OUTPUT: Shape = Shape::Structure(&[
+        Member { name: "InferenceId", required: false, shape: &HEADER },
+        Member { name: "OutputLocation", required: false, shape: &HEADER },
+        Member { name: "FailureLocation", required: false, shape: &HEADER },
+    ]);
 
     pub static INVOKE_ENDPOINT_INPUT: Shape = Shape::Structure(&[
         Member { name: "EndpointName", required: true, shape: &ENDPOINT_NAME },
@@ -168,6 +273,16 @@ pub mod shapes {
         min: Some(1),
         max: Some(64),
         pattern: Some(r"\A\S[\p{Print}]*\z"),
+        values: &[],
+    };
+
+    pub static REQUEST_TTL_SECONDS_HEADER: Shape =
+        Shape::Integer { min: Some(60), max: Some(21600) };
+
+    pub static S3_OUTPUT_PATH_EXTENSION_HEADER: Shape = Shape::String {
+        min: Some(1),
+        max: Some(512),
+        pattern: Some("^(?!s3:|https:)[a-zA-Z0-9!_.*'()/-]+$"),
         values: &[],
     };
 

@@ -77,8 +77,9 @@ impl Crew {
 impl Shared {
     /// Brings calls to a worker, and their replies back: an outcome for each.
     async fn trip(&self, calls: &[Call]) -> Vec<Outcome> {
-        let call_timeout = self.plan.call_timeout;
-        let by = Instant::now() + call_timeout;
+        let now = Instant::now();
+        let call_timeout = self.plan.call_timeout.of(calls, now);
+        let by = now + call_timeout;
         let deadline = calls.iter().map(|call| call.deadline.min(by)).max().unwrap_or(by);
         let all = |error: WorkerError| {
             calls.iter().map(|_| Outcome::Answered(Err(error.clone()))).collect()

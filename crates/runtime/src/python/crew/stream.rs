@@ -13,7 +13,7 @@ impl Crew {
     /// Has an idle worker answer, or the first that becomes idle.
     pub(in super::super) async fn stream(&self, call: Call) -> Result<StreamedReply, WorkerError> {
         let shared = &self.shared;
-        let part_timeout = shared.plan.call_timeout;
+        let part_timeout = shared.plan.call_timeout.of_a_part();
         let deadline = call.deadline.min(Instant::now() + part_timeout);
         loop {
             let Some(conn) = shared.pool.take(shared.patience(deadline)).await else {
