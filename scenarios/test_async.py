@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import urllib.error
 import urllib.request
 
 import pytest
@@ -325,3 +326,28 @@ def test_results_are_told(deploy, bucket, name, client, s3, runtime):
     assert told["invocationStatus"] == "Failed"
     assert "this call was to fail" in told["failureReason"]
     assert "responseBody" not in told
+
+
+def test_without_keys_of_ones_own(endpoint, bucket, client, runtime):
+    """A payload that is larger than a call's may be, and its result, through presigned URLs."""
+    s3 = client("s3")
+    large = b"1," * 5_000_000
+    at = {"Bucket": bucket, "Key": "in/large", "ContentType": "text/csv"}
+    put = s3.generate_presigned_url("put_object", at, 60)
+    headers = {"Content-Type": "text/csv"}
+    urllib.request.urlopen(urllib.request.Request(put, large, headers, method="PUT")).close()
+    accepted = runtime.invoke_endpoint_async(
+        EndpointName=endpoint, InputLocation=f"s3://{bucket}/in/large", ContentType="text/csv"
+    )
+    place = asynchronous.place(accepted["OutputLocation"])
+    get = s3.generate_presigned_url("get_object", place, 60)
+
+    def look():
+        try:
+            with urllib.request.urlopen(get) as found:
+                return found.read()
+        except urllib.error.HTTPError as error:
+            assert error.code == 404, error
+            return None
+
+    assert json.loads(support.wait_for(look, "the output")) == {"length": len(large)}

@@ -121,7 +121,7 @@ def heard(sqs, queue, wanted):
             sqs.delete_message_batch(QueueUrl=queue, Entries=entries)
         return not messages and len(ids) >= len(wanted)
 
-    support.wait_for(receive, f"{len(wanted)} messages", 300)
+    support.wait_for(receive, f"{len(wanted)} messages", 60 + len(wanted) / 40)
     assert set(ids) == wanted
     assert all(len(of_one) == 1 for of_one in ids.values()), ids
 

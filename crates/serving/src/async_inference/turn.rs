@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sagebrush_core::resource::Stored;
 use sagebrush_core::store::StoreError;
 use sagebrush_core::worker::{Call, Payload};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::Core;
 use super::backlog::{Queue, Ticket, Turn};
@@ -60,10 +60,23 @@ enum Tried {
     Lost(Failure),
 }
 
+/// What a look at a call's row says.
+enum Read {
+    Call(Box<Stored<AsyncCall>>),
+    /// There is nothing to do any more.
+    Over,
+    /// It cannot be said now.
+    Later,
+}
+
 impl Core {
     /// Answers a call, or lets it wait again.
     pub(super) async fn take_turn(self: Arc<Self>, mut ticket: Ticket, mut turn: Turn) {
-        let Some(call) = self.read(&turn.queue, &mut ticket).await else { return };
+        let call = match self.read(&turn.queue, &mut ticket).await {
+            Read::Call(call) => call,
+            Read::Over => return,
+            Read::Later => return turn.queue.again(ticket, LONG_REST),
+        };
         let mut spent = Spent {
             backlog: self.clock.now().since(ticket.accepted_at),
             stream: format!("{}/data-log", turn.variant),
@@ -91,24 +104,30 @@ impl Core {
         mut ticket: Ticket,
         why: Failure,
     ) {
-        let Some(call) = self.read(&queue, &mut ticket).await else { return };
+        let call = loop {
+            match self.read(&queue, &mut ticket).await {
+                Read::Call(call) => break call,
+                Read::Over => return,
+                Read::Later => sleep(LONG_REST).await,
+            }
+        };
         let backlog = self.clock.now().since(ticket.accepted_at);
         let spent = Spent { backlog, stream: "data-log".to_owned(), ..Spent::default() };
         self.end(call, End::Failed(why), spent).await;
     }
 
-    /// The call's row, unless it is over: ends it if its result is there already.
-    async fn read(&self, queue: &Queue, ticket: &mut Ticket) -> Option<Box<Stored<AsyncCall>>> {
+    /// The call's row; ends the call if its result is there already.
+    async fn read(&self, queue: &Queue, ticket: &mut Ticket) -> Read {
         let call = match self.backlog.table.get(&queue.region, &ticket.key).await {
-            Ok(call) => Box::new(call?),
+            Ok(Some(call)) => Box::new(call),
+            Ok(None) => return Read::Over,
             Err(error @ StoreError::Corrupt { .. }) => {
                 tracing::error!(%error, call = %ticket.key, "an asynchronous call is lost");
-                return None;
+                return Read::Over;
             }
             Err(error) => {
                 tracing::warn!(%error, call = %ticket.key, "an asynchronous call cannot be read");
-                queue.again(ticket.clone(), LONG_REST);
-                return None;
+                return Read::Later;
             }
         };
         let before = match &call.status {
@@ -118,17 +137,16 @@ impl Core {
                 Ok(before) => before,
                 Err(error) => {
                     tracing::warn!(%error, call = %ticket.key, "an output cannot be looked for");
-                    queue.again(ticket.clone(), LONG_REST);
-                    return None;
+                    return Read::Later;
                 }
             },
         };
         ticket.is_old = false;
         match before {
-            None => Some(call),
+            None => Read::Call(call),
             Some(done) => {
                 self.close(call, done).await;
-                None
+                Read::Over
             }
         }
     }
