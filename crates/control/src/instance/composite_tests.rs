@@ -15,8 +15,8 @@ use sagebrush_core::logs::MemoryLog;
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::per_model::PerModelHost;
 use sagebrush_core::worker::{
-    Call, LaunchError, LaunchSpec, ModelHost, Payload, Reply, Runtime, StreamedReply, Timings, Worker,
-    WorkerError,
+    Call, LaunchError, LaunchSpec, ModelHost, Payload, Reply, Runtime, StreamedReply, Timings,
+    Worker, WorkerError,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;

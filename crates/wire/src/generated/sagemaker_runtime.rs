@@ -35,6 +35,33 @@ impl crate::Operation for InvokeEndpoint {
     }
 }
 
+/// SageMaker Runtime API: `InvokeEndpointWithResponseStream`.
+#[derive(Debug)]
+pub struct InvokeEndpointWithResponseStream;
+
+impl crate::Operation for InvokeEndpointWithResponseStream {
+    const NAME: &'static str = "InvokeEndpointWithResponseStream";
+    const SERVICE: crate::Service = SAGEMAKER_RUNTIME;
+    type Input = InvokeEndpointWithResponseStreamInput;
+    type Output = InvokeEndpointWithResponseStreamOutput;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::INVOKE_ENDPOINT_WITH_RESPONSE_STREAM_INPUT
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::INVOKE_ENDPOINT_WITH_RESPONSE_STREAM_OUTPUT
+    }
+}
+
+/// SageMaker Runtime API: `InternalStreamFailure`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InternalStreamFailure {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
 /// SageMaker Runtime API: `InvokeEndpointInput`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -82,6 +109,75 @@ pub struct InvokeEndpointOutput {
     pub closed_session_id: Option<String>,
 }
 
+/// SageMaker Runtime API: `InvokeEndpointWithResponseStreamInput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InvokeEndpointWithResponseStreamInput {
+    pub endpoint_name: String,
+    pub body: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_attributes: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_variant: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_container_hostname: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inference_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inference_component_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_aware_id: Option<String>,
+}
+
+/// SageMaker Runtime API: `InvokeEndpointWithResponseStreamOutput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InvokeEndpointWithResponseStreamOutput {
+    pub body: ResponseStream,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invoked_production_variant: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_attributes: Option<String>,
+}
+
+/// SageMaker Runtime API: `ModelStreamError`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ModelStreamError {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<String>,
+}
+
+/// SageMaker Runtime API: `PayloadPart`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PayloadPart {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<String>,
+}
+
+/// SageMaker Runtime API: `ResponseStream`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ResponseStream {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_part: Option<PayloadPart>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_stream_error: Option<ModelStreamError>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub internal_stream_failure: Option<InternalStreamFailure>,
+}
+
 /// The shapes with their constraints.
 pub mod shapes {
     use crate::{Member, Shape};
@@ -101,6 +197,9 @@ pub mod shapes {
         values: &[],
     };
 
+    pub static ERROR_CODE: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: &[] };
+
     pub static HEADER: Shape =
         Shape::String { min: None, max: Some(1024), pattern: Some(r"\p{ASCII}*"), values: &[] };
 
@@ -117,6 +216,9 @@ pub mod shapes {
         pattern: Some(r"\A\S[\p{Print}]*\z"),
         values: &[],
     };
+
+    pub static INTERNAL_STREAM_FAILURE: Shape =
+        Shape::Structure(&[Member { name: "Message", required: false, shape: &MESSAGE }]);
 
     pub static INVOKE_ENDPOINT_INPUT: Shape = Shape::Structure(&[
         Member { name: "EndpointName", required: true, shape: &ENDPOINT_NAME },
@@ -155,6 +257,43 @@ pub mod shapes {
         Member { name: "ClosedSessionId", required: false, shape: &SESSION_ID_HEADER },
     ]);
 
+    pub static INVOKE_ENDPOINT_WITH_RESPONSE_STREAM_INPUT: Shape = Shape::Structure(&[
+        Member { name: "EndpointName", required: true, shape: &ENDPOINT_NAME },
+        Member { name: "Body", required: true, shape: &BODY_BLOB },
+        Member { name: "ContentType", required: false, shape: &HEADER },
+        Member { name: "Accept", required: false, shape: &HEADER },
+        Member { name: "CustomAttributes", required: false, shape: &CUSTOM_ATTRIBUTES_HEADER },
+        Member { name: "TargetVariant", required: false, shape: &TARGET_VARIANT_HEADER },
+        Member {
+            name: "TargetContainerHostname",
+            required: false,
+            shape: &TARGET_CONTAINER_HOSTNAME_HEADER,
+        },
+        Member { name: "InferenceId", required: false, shape: &INFERENCE_ID },
+        Member {
+            name: "InferenceComponentName",
+            required: false,
+            shape: &INFERENCE_COMPONENT_HEADER,
+        },
+        Member { name: "SessionId", required: false, shape: &SESSION_ID_HEADER },
+        Member { name: "PrefixAwareId", required: false, shape: &PREFIX_AWARE_ID_HEADER },
+    ]);
+
+    pub static INVOKE_ENDPOINT_WITH_RESPONSE_STREAM_OUTPUT: Shape = Shape::Structure(&[
+        Member { name: "Body", required: true, shape: &RESPONSE_STREAM },
+        Member { name: "ContentType", required: false, shape: &HEADER },
+        Member { name: "InvokedProductionVariant", required: false, shape: &HEADER },
+        Member { name: "CustomAttributes", required: false, shape: &CUSTOM_ATTRIBUTES_HEADER },
+    ]);
+
+    pub static MESSAGE: Shape =
+        Shape::String { min: None, max: Some(2048), pattern: None, values: &[] };
+
+    pub static MODEL_STREAM_ERROR: Shape = Shape::Structure(&[
+        Member { name: "Message", required: false, shape: &MESSAGE },
+        Member { name: "ErrorCode", required: false, shape: &ERROR_CODE },
+    ]);
+
     pub static NEW_SESSION_RESPONSE_HEADER: Shape = Shape::String {
         min: None,
         max: Some(256),
@@ -164,12 +303,23 @@ pub mod shapes {
         values: &[],
     };
 
+    pub static PART_BLOB: Shape = Shape::Blob { min: None, max: None };
+
+    pub static PAYLOAD_PART: Shape =
+        Shape::Structure(&[Member { name: "Bytes", required: false, shape: &PART_BLOB }]);
+
     pub static PREFIX_AWARE_ID_HEADER: Shape = Shape::String {
         min: Some(1),
         max: Some(64),
         pattern: Some(r"\A\S[\p{Print}]*\z"),
         values: &[],
     };
+
+    pub static RESPONSE_STREAM: Shape = Shape::Structure(&[
+        Member { name: "PayloadPart", required: false, shape: &PAYLOAD_PART },
+        Member { name: "ModelStreamError", required: false, shape: &MODEL_STREAM_ERROR },
+        Member { name: "InternalStreamFailure", required: false, shape: &INTERNAL_STREAM_FAILURE },
+    ]);
 
     pub static SESSION_ID_HEADER: Shape = Shape::String {
         min: None,
