@@ -359,6 +359,59 @@ def test_a_presigned_url_that_ran_out(client, bucket):
     support.wait_for(is_refused, "the URL expired", 10)
 
 
+def presigned(url, method, body=None):
+    """Status and body of a request by whoever has the URL."""
+    request = urllib.request.Request(url, data=body, method=method)
+    request.add_header("content-type", "")
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def test_a_presigned_url_for_a_large_body(client, bucket):
+    s3 = client("s3", config={"signature_version": "s3v4"})
+    sign = lambda operation, key="large": s3.generate_presigned_url(
+        operation, Params={"Bucket": bucket, "Key": key}, ExpiresIn=60
+    )
+    body = os.urandom(50_000_000)  # Far beyond what a call may carry.
+    assert presigned(sign("put_object"), "PUT", body)[0] == 200
+    assert s3.head_object(Bucket=bucket, Key="large")["ContentLength"] == len(body)
+    status, back = presigned(sign("get_object"), "GET")
+    assert (status, hashlib.sha256(back).digest()) == (200, hashlib.sha256(body).digest())
+
+
+def test_a_presigned_url_is_good_for_one_method(client, bucket):
+    s3 = client("s3", config={"signature_version": "s3v4"})
+    s3.put_object(Bucket=bucket, Key="a", Body=b"x")
+    sign = lambda operation: s3.generate_presigned_url(
+        operation, Params={"Bucket": bucket, "Key": "a"}, ExpiresIn=60
+    )
+    for operation, method, body in [
+        ("get_object", "PUT", b"y"), ("get_object", "DELETE", None), ("put_object", "GET", None),
+        ("put_object", "DELETE", None),
+    ]:
+        status, answer = presigned(sign(operation), method, body)
+        assert (status, b"SignatureDoesNotMatch" in answer) == (403, True), (method, answer)
+    assert s3.get_object(Bucket=bucket, Key="a")["Body"].read() == b"x"
+
+
+def test_a_presigned_put_that_ran_out(client, bucket):
+    s3 = client("s3", config={"signature_version": "s3v4"})
+    sign = lambda seconds: s3.generate_presigned_url(
+        "put_object", Params={"Bucket": bucket, "Key": "a"}, ExpiresIn=seconds
+    )
+    url = sign(1)
+    refused = lambda: presigned(url, "PUT", b"late")[0] == 403
+    support.wait_for(refused, "the URL expired", 10)
+    status, answer = presigned(url, "PUT", b"late")
+    assert (status, b"<Code>AccessDenied</Code>" in answer) == (403, True), answer
+    assert b"expired" in answer, answer
+    status, answer = presigned(sign(8 * 24 * 3600), "PUT", b"x")
+    assert (status, b"AuthorizationQueryParametersError" in answer) == (400, True), answer
+
+
 # Versions, tags, and what is only kept.
 
 

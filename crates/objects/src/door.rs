@@ -34,6 +34,8 @@ const MAX_XML: usize = 2 << 20;
 
 /// The most that a file in a form may have; `s3s` holds it in memory.
 const MAX_FORM_FILE: u64 = 64 << 20;
+/// A week, in seconds: how long AWS lets a presigned URL be good.
+const LONGEST_EXPIRES: u64 = 7 * 24 * 3600;
 
 /// What an [`S3Door`] must know.
 #[derive(Debug, Clone)]
@@ -74,6 +76,12 @@ impl S3Door {
         StdError: From<B::Error>,
     {
         let id = RequestId::new();
+        if lasts_too_long(&request) {
+            let message = "X-Amz-Expires must be less than a week (in seconds); that is, the given \
+                           X-Amz-Expires must be less than 604800 seconds";
+            let code = "AuthorizationQueryParametersError";
+            return id.sign(failed(StatusCode::BAD_REQUEST, code, message));
+        }
         let token = session_token(&request);
         let call = self.service.call(request.map(Body::http_body_unsync));
         let answer = match SESSION_TOKEN.scope(token, call).await {
@@ -81,7 +89,8 @@ impl S3Door {
             Err(error) => {
                 let error: StdError = error.into();
                 tracing::error!(%error, request_id = id.id, "answering an S3 request failed");
-                failed()
+                let message = "We encountered an internal error. Please try again.";
+                failed(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
             }
         };
         id.sign(answer)
@@ -110,10 +119,21 @@ fn session_token<B>(request: &Request<B>) -> Option<String> {
     if let Some(header) = request.headers().get(NAME) {
         return header.to_str().ok().map(str::to_owned);
     }
-    let mut pairs = request.uri().query()?.split('&').filter_map(|pair| pair.split_once('='));
-    let (_, token) = pairs.find(|(name, _)| name.eq_ignore_ascii_case(NAME))?;
+    let token = query(request, NAME)?;
     let token = percent_encoding::percent_decode_str(token).decode_utf8().ok()?;
     Some(token.into_owned())
+}
+
+/// Whether a presigned URL is to be good for more than a week.
+fn lasts_too_long<B>(request: &Request<B>) -> bool {
+    let seconds = query(request, "x-amz-expires").and_then(|seconds| seconds.parse::<u64>().ok());
+    seconds.is_some_and(|seconds| seconds > LONGEST_EXPIRES)
+}
+
+/// A value of the query, as it stands there.
+fn query<'r, B>(request: &'r Request<B>, name: &str) -> Option<&'r str> {
+    let mut pairs = request.uri().query()?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(one, _)| one.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
 /// What a client can tell us when it complains.
@@ -159,10 +179,12 @@ impl RequestId {
     }
 }
 
-fn failed() -> Response<Body> {
-    let xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>InternalError</Code>\
-               <Message>We encountered an internal error. Please try again.</Message></Error>";
-    let mut answer = Response::new(Body::from(xml.to_owned()));
-    *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+fn failed(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+    let xml = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code>\
+         <Message>{message}</Message></Error>"
+    );
+    let mut answer = Response::new(Body::from(xml));
+    *answer.status_mut() = status;
     answer
 }

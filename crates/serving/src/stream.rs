@@ -56,7 +56,8 @@ impl Door {
     {
         let deadline = arrived_at + STREAM_TIMEOUT;
         let let_in = self.let_in(endpoint, headers::read_for_stream, request, id, deadline).await?;
-        let LetIn { target, call, held } = let_in;
+        // The body is with the model when the first part is there, and its room is free then.
+        let LetIn { target, call, held: _held } = let_in;
         let streamed = self.invoker.stream(&target, call).await.inspect_err(|error| {
             self.meters.refused(&target, error);
         })?;
@@ -67,7 +68,7 @@ impl Door {
             Ok(reply) => {
                 let meter = self.meters.streamed(&target, &variant, &spent);
                 let head = reply::parted((), &reply, &variant, id, &spent);
-                let frames = Frames::new(reply.parts, meter, held);
+                let frames = Frames::new(reply.parts, meter);
                 head.map(|()| Either::Right(frames))
             }
             Err(error) => {

@@ -4,17 +4,22 @@
 mod tests;
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::turn::{Entered, Grant, Slot, enter};
 use super::{Admitted, Instance, NoTurn};
+use crate::task;
 use crate::worker::{Call, ReplyParts, StreamedReply, WorkerError};
+
+/// Who asks for parts hears of the deadline first.
+const UNASKED: Duration = Duration::from_secs(1);
 
 /// What came of a call that is answered in parts, and where its time went until the first.
 pub struct Streamed {
@@ -37,12 +42,9 @@ pub(super) async fn stream(place: Admitted, call: Call) -> Result<Streamed, NoTu
     let outcome = match outcome {
         Ok((reply, first)) => {
             let (parts, late) = (reply.parts, Box::pin(sleep_until(deadline)));
-            let mut running =
-                Some(Running { parts, late, waits_since: None, took, _slot: slot, place });
-            if first.is_none() {
-                running.take().iter().for_each(Running::end);
-            }
-            Ok(StreamedReply { parts: Parts { first, running }.boxed(), ..reply })
+            let running = Running { parts, late, waits_since: None, took, _slot: slot, place };
+            let parts = Parts::new(first, running, deadline).boxed();
+            Ok(StreamedReply { parts, ..reply })
         }
         Err(error) => Err(error),
     };
@@ -85,8 +87,15 @@ async fn begin(
 /// The parts of a reply, none of them empty.
 struct Parts {
     first: Option<Bytes>,
-    /// `None` once they have ended.
-    running: Option<Running>,
+    state: Arc<Mutex<State>>,
+    limit: Option<JoinHandle<()>>,
+}
+
+enum State {
+    Running(Running),
+    /// The deadline has passed while nobody asked for parts.
+    Late,
+    Over,
 }
 
 /// A worker that makes parts, with the slot that it does so on.
@@ -101,6 +110,31 @@ struct Running {
     place: Admitted,
 }
 
+impl Parts {
+    fn new(first: Option<Bytes>, running: Running, deadline: Instant) -> Self {
+        if first.is_none() {
+            running.end();
+            return Self { first, state: Arc::new(Mutex::new(State::Over)), limit: None };
+        }
+        let state = Arc::new(Mutex::new(State::Running(running)));
+        let limit = task::spawn("stream-limit", end_at(deadline, state.clone()));
+        Self { first, state, limit: Some(limit) }
+    }
+}
+
+/// Frees the place at the deadline, also if nobody asks for parts any more.
+async fn end_at(deadline: Instant, state: Arc<Mutex<State>>) {
+    sleep_until(deadline + UNASKED).await;
+    let mut state = lock(&state);
+    if matches!(*state, State::Running(_)) {
+        *state = State::Late;
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Stream for Parts {
     type Item = Result<Bytes, WorkerError>;
 
@@ -111,12 +145,25 @@ impl Stream for Parts {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(first)));
         }
-        let Some(running) = &mut self.running else { return Poll::Ready(None) };
-        let next = running.poll(context);
+        let mut state = lock(&self.state);
+        let next = match &mut *state {
+            State::Running(running) => running.poll(context),
+            State::Late => Poll::Ready(Some(Err(WorkerError::TimedOut))),
+            State::Over => Poll::Ready(None),
+        };
         if let Poll::Ready(None | Some(Err(_))) = &next {
-            self.running = None;
+            *state = State::Over;
         }
         next
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        *lock(&self.state) = State::Over;
+        if let Some(limit) = &self.limit {
+            limit.abort();
+        }
     }
 }
 

@@ -65,6 +65,16 @@ async fn refuses_unknown_keys() {
 }
 
 #[tokio::test]
+async fn a_presigned_url_is_good_for_a_week_at_most() {
+    let get = |seconds: &str| {
+        let uri = format!("/bucket/key?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires={seconds}");
+        Request::get(uri).header("host", "127.0.0.1:9000")
+    };
+    let refused = "AuthorizationQueryParametersError";
+    check(get("604801"), StatusCode::BAD_REQUEST, refused).await;
+}
+
+#[tokio::test]
 async fn nothing_new_has_no_body() {
     let mut answer = Response::new(Body::from("<Error></Error>".to_owned()));
     *answer.status_mut() = StatusCode::NOT_MODIFIED;

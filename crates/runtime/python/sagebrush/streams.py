@@ -12,10 +12,13 @@ PART = 3
 LONGEST_PART = 1 << 20
 
 
-def stream(sock, transform, call, pid):
-    """Sends the replies to a call, and reads the byte that the server says for it."""
-    is_told, replies = False, replies_to(transform, *call)
-    while True:
+def stream(sock, transform, call, pid, is_told):
+    """Sends the replies to a call, and reads the byte that the server says for it.
+
+    `is_told`: the byte has been read; nobody waits for the replies any more.
+    """
+    last, replies = reply(200, b"", b""), replies_to(transform, *call)
+    while not is_told:
         try:
             part = next(replies)
         except StopIteration as over:
@@ -24,7 +27,7 @@ def stream(sock, transform, call, pid):
         leave_if_forked(pid)
         if is_enough(sock):
             replies.close()
-            is_told, last = True, reply(200, b"", b"")
+            is_told = True
             break
         send(sock, (part,))
     flush()

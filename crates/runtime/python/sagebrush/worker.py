@@ -130,7 +130,8 @@ def serve(sock, transform, system, pid, answer_all):
             context, content_type, accept = asked(system, data[FRAME.size:at])
             output.request_id = context.request_id
             if n_calls == 0:
-                stream(sock, transform, (body, context, content_type, accept), pid)
+                is_told = len(data) > length  # It came with the frame.
+                stream(sock, transform, (body, context, content_type, accept), pid, is_told)
                 output.request_id = None
                 continue
             replies = (answer(transform, body, context, content_type, accept),)

@@ -8,7 +8,6 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use hyper::body::{Body, Frame};
-use sagebrush_aws::Held;
 
 use crate::error::StreamError;
 use crate::eventstream;
@@ -27,8 +26,6 @@ pub struct Frames {
 struct Running {
     parts: BoxStream<'static, Result<Bytes, StreamError>>,
     counted: Counted,
-    /// The room of the request's body.
-    _held: Held,
 }
 
 /// Counts the end of a reply, whichever it is.
@@ -41,17 +38,16 @@ impl Frames {
     pub(super) fn new(
         parts: BoxStream<'static, Result<Bytes, StreamError>>,
         meter: StreamMeter,
-        held: Held,
     ) -> Self {
         let counted = Counted { meter, is_over: false };
-        Self { running: Some(Running { parts, counted, _held: held }) }
+        Self { running: Some(Running { parts, counted }) }
     }
 }
 
 impl Running {
     /// Adds what is ready; true when nothing follows it.
     fn put(&mut self, context: &mut Context<'_>, out: &mut BytesMut) -> bool {
-        let Self { parts, counted, .. } = self;
+        let Self { parts, counted } = self;
         while out.len() < TOGETHER {
             match parts.poll_next_unpin(context) {
                 Poll::Ready(Some(Ok(part))) => {

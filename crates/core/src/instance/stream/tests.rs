@@ -214,7 +214,10 @@ async fn who_takes_parts_slowly_is_no_fault_of_the_worker() {
     for _ in 0..10 {
         let mut parts = begin(&instance, 10).await.unwrap().outcome.unwrap().parts;
         assert!(parts.next().await.unwrap().is_ok());
-        sleep(Duration::from_secs(11)).await;
+        sleep(Duration::from_millis(10_500)).await;
+        assert_eq!(instance.outstanding(), 1);
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!((instance.outstanding(), instance.queue().free()), (0, 1), "nobody asked");
         assert!(matches!(parts.next().await, Some(Err(WorkerError::TimedOut))));
         assert!(parts.next().await.is_none());
     }

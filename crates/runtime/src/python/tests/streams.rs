@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use sagebrush_core::worker::{ReplyParts, StreamedReply, Worker, WorkerError};
 use tokio::time::{Instant, timeout};
 
@@ -147,8 +147,11 @@ async fn who_drops_the_parts_closes_the_generator_and_keeps_the_worker() {
         assert_eq!(all(&worker, "pid").await, pid);
         until(|| closed() == 3 + 2 * n).await;
     }
-    drop(timeout(Duration::from_millis(1), worker.stream(call("endless"))).await);
-    assert_eq!(all(&worker, "pid").await, pid, "given up before the first part");
+    for _ in 0..20 {
+        // The worker may find the call and the word that it was given up in one read.
+        assert!(worker.stream(call("endless")).now_or_never().is_none());
+        assert_eq!(all(&worker, "pid").await, pid, "given up before the first part");
+    }
     stop(&worker).await;
 }
 
@@ -214,23 +217,8 @@ async fn generators_where_a_model_may_have_them() {
         assert_eq!(ask(&worker, "[1]").await.unwrap().payload.body, "ab", "{code}");
         stop(&worker).await;
     };
-    let input = "def input_fn(data, content_type): return data\n";
-    let yields = "    yield 'a'\n    yield b'b'\n";
-    check(&format!("def transform_fn(m, d, c, a):\n{yields}"), "application/json").await;
-    check(&format!("def transform_fn(m, d, c, a, context):\n    context.set_response_content_type(0, 'text/x')\n{yields}"), "text/x").await;
-    check(&format!("async def transform_fn(m, d, c, a):\n{yields}"), "application/json").await;
-    let predict = format!("{input}def predict_fn(d, m):\n{yields}");
-    check(&predict, "application/json").await;
-    check(&format!("{predict}def output_fn(p, a): return p, 'text/x'\n"), "text/x").await;
-    let pair = "def predict_fn(d, m): return iter(['a', 'b']), 'text/x'\n";
-    check(&format!("{input}{pair}"), "text/x").await;
-    let output = format!("{input}def predict_fn(d, m): return d\ndef output_fn(p, a):\n{yields}");
-    check(&output, "application/json").await;
-    let upper = "def output_fn(p, a): return map(str.lower, p)\n";
-    check(&format!("{input}def predict_fn(d, m): return iter('AB')\n{upper}"), "application/json")
+    check("def transform_fn(m, d, c, a):\n    yield 'a'\n    yield b'b'\n", "application/json")
         .await;
-    let batch = "def predict_batch_fn(i, m): return [iter('ab') for _ in i]\n";
-    check(&format!("{input}{batch}"), "application/json").await;
     let asynchronous = "
 import asyncio
 async def parts():
