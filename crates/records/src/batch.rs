@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use crate::gzip::{self, Inflate};
 use crate::split::{Record, SplitType, Splitter};
 use crate::{Processing, RecordError};
 
 /// SageMaker API: `BatchStrategy`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Strategy {
     /// As many as fit.
     #[default]

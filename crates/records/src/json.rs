@@ -181,7 +181,6 @@ fn read<'v, T: Deserialize<'v>>(text: &'v str) -> Result<T, Unfit> {
     serde_json::from_str(text).map_err(not_json)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn not_json<E: de::StdError>(error: E) -> Unfit {
     Unfit::NotJson(error.to_string())
 }

@@ -5,7 +5,7 @@
 //!   filter and [`batch`].
 //! - [`Processing`] goes from replies to the bytes of the output: filters and joins
 //!   (`DataProcessing`), and how records are set apart (`AssembleWith`).
-//! - [`Path`] is the subset of JSONPath that filters may use; [`csv`] and [`json`] are its values.
+//! - [`Path`] is the subset of `JSONPath` that filters may use; [`csv`] and [`json`] are its values.
 
 pub mod batch;
 pub mod csv;

@@ -1,4 +1,4 @@
-//! The subset of JSONPath that SageMaker's filters may use.
+//! The subset of `JSONPath` that SageMaker's filters may use.
 
 /// SageMaker API: a filter has at most 63 characters.
 const LONGEST: usize = 63;

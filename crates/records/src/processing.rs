@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use crate::{Batch, Path, Unfit, csv, json};
 
@@ -20,7 +21,7 @@ pub struct Processing {
 }
 
 /// SageMaker API: `AssembleWith`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Assemble {
     #[default]
     None,

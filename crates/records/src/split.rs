@@ -8,11 +8,12 @@ mod tests;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use memchr::memchr;
+use serde::{Deserialize, Serialize};
 
 use crate::RecordError;
 
 /// SageMaker API: `SplitType`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SplitType {
     /// The object is one record.
     #[default]

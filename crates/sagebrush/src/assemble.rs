@@ -86,6 +86,12 @@ impl App {
         let master = master_secret(data).map_err(|error| unusable(data, &error))?;
         let (control, reconciler, routes) =
             Control::new(TemporaryKeys::new(master), store.clone(), fleet.clone(), clock.clone());
+        let transforms = sagebrush_control::transform_job::Reconciler::new(
+            &control,
+            Arc::new(objects.clone()),
+            logs.clone(),
+            metrics.clone(),
+        );
         let keys = Arc::new(Keys {
             fixed: StaticKeys::default().with(&config.access_key, &config.secret_key),
             temporary: TemporaryKeys::new(master),
@@ -99,6 +105,7 @@ impl App {
         let first_routes = routes.clone();
         let background = vec![
             task::spawn("endpoint-reconciler", reconciler.run()),
+            task::spawn("transform-reconciler", transforms.run()),
             task::spawn("meter-cleaner", forget_deleted(routes.clone(), meters.clone())),
             task::spawn("blob-sweep", sweep(objects.clone())),
         ];

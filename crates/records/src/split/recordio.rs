@@ -1,5 +1,5 @@
-//! MXNet's `RecordIO`: a magic number, a length with a flag, the bytes, and zeros up to the next
-//! multiple of four. A record that has the magic number in it is cut there into parts.
+//! `RecordIO`: a magic number, a length with a flag, the bytes, and zeros up to the next multiple
+//! of four. A record that has the magic number in it is cut there into parts.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
@@ -25,8 +25,7 @@ pub(super) fn find(held: &[u8]) -> Result<Found, &'static str> {
     let mut parts: Vec<&[u8]> = Vec::new();
     let mut end = 0;
     let mut at_least = 0;
-    loop {
-        let Some((part, length)) = header(held, end)? else { break };
+    while let Some((part, length)) = header(held, end)? {
         let in_parts = !parts.is_empty();
         if in_parts != matches!(part, Part::Middle | Part::Last) {
             return Err("its parts are not in order");

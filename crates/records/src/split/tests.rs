@@ -34,7 +34,7 @@ fn bodies(split: SplitType, object: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     Ok(records.into_iter().map(|record| record.body.to_vec()).collect())
 }
 
-/// A `RecordIO` record as MXNet writes it: cut where the magic number stands at a multiple of 4.
+/// A `RecordIO` record as it is written: cut where the magic number stands at a multiple of 4.
 fn record_io(body: &[u8]) -> Vec<u8> {
     let mut parts: Vec<&[u8]> = Vec::new();
     let mut start = 0;

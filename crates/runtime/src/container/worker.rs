@@ -6,7 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sagebrush_core::artifact::ArtifactLease;
 use sagebrush_core::task;
-use sagebrush_core::worker::{Call, LaunchSpec, Reply, Resources, Worker, WorkerError};
+use sagebrush_core::worker::{
+    Call, ExecutionParameters, LaunchSpec, Reply, Resources, Worker, WorkerError,
+};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -112,6 +114,10 @@ impl Worker for ContainerWorker {
 
     fn concurrency(&self) -> usize {
         self.concurrency
+    }
+
+    async fn execution_parameters(&self) -> Option<ExecutionParameters> {
+        self.client.execution_parameters().await
     }
 
     async fn ended(&self) -> String {

@@ -1,7 +1,7 @@
 //! A program that answers calls.
 
 use async_trait::async_trait;
-use sagebrush_core::worker::{Call, Reply, Worker, WorkerError};
+use sagebrush_core::worker::{Call, ExecutionParameters, Reply, Worker, WorkerError};
 use tokio::time::Instant;
 
 use super::running::Running;
@@ -25,6 +25,10 @@ impl Worker for ProcessWorker {
 
     fn memory(&self) -> u64 {
         self.0.memory()
+    }
+
+    async fn execution_parameters(&self) -> Option<ExecutionParameters> {
+        self.0.client.execution_parameters().await
     }
 
     async fn ended(&self) -> String {
