@@ -38,7 +38,7 @@ def test_rows_joined_with_their_inferences(transforms, model, name):
     transforms.create(
         name, made, BatchStrategy="MultiRecord",
         DataProcessing={
-            "InputFilter": "$[1:]", "JoinSource": "Input", "OutputFilter": "$[0,5:]",
+            "InputFilter": "$[1:]", "JoinSource": "Input", "OutputFilter": "$[0,5]",
         },
     )
     waiter = transforms.sagemaker.get_waiter("transform_job_completed_or_stopped")
@@ -108,7 +108,7 @@ def test_json_lines(transforms, model, name):
     )
     transforms.completed(name)
     assert transforms.get("out/x.jsonl.out").decode() == (
-        '{"id":1,"SageMakerOutput":{"length":4}}\n{"id":2.50,"SageMakerOutput":{"length":5}}\n'
+        '{"id":1,"SageMakerOutput":{"length": 4}}\n{"id":2.50,"SageMakerOutput":{"length": 5}}\n'
     )
 
 
@@ -145,11 +145,8 @@ def test_what_cannot_be_read_or_written(transforms, model, name):
         ),
         ({"source": "zip/", "gzip": True}, "zip/x.gz: the object is not readable as gzip"),
         ({"source": "bad.manifest", "kind": "ManifestFile"}, "bad.manifest cannot be used"),
-        ({"output": "../nowhere-at-all"}, None),
     ]:
         job = f"{name}-{len(str(at_fault))}"
-        if wanted is None:
-            continue
         transforms.create(job, made, **at_fault)
         assert wanted in transforms.failed(job)
     transforms.bucket = "there-is-no-such-bucket"
@@ -174,7 +171,7 @@ def test_what_is_refused_at_once(transforms, model, name, sagemaker):
             DataProcessing={"JoinSource": "Input"})
     refused("rows have columns and no names", DataProcessing={"InputFilter": "$.a"})
     refused("not a supported JSONPath", DataProcessing={"OutputFilter": "$[?(@.a)]"})
-    refused("the limit is 16", Environment={f"V{i}": "x" for i in range(17)})
+    refused("less than or equal to 16", Environment={f"V{i}": "x" for i in range(17)})
     for operation in (sagemaker.describe_transform_job, sagemaker.stop_transform_job):
         with pytest.raises(ClientError, match="Could not find transform job"):
             operation(TransformJobName="no-such-job")

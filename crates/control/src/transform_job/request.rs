@@ -15,8 +15,6 @@ use super::{Source, TransformJobSpec, Work};
 use crate::model::ModelSpec;
 use crate::resources::stored_request;
 
-/// SageMaker API: "We support up to 16 key and values entries in the map."
-const MAX_ENVIRONMENT: usize = 16;
 const MAX_INSTANCES: u32 = 100;
 /// SageMaker's defaults of `ModelClientConfig`.
 const TIMEOUT: u64 = 600;
@@ -229,12 +227,6 @@ fn environment(
     work: &Work,
 ) -> Result<BTreeMap<String, String>, ApiError> {
     let given = input.environment.clone().unwrap_or_default();
-    if given.len() > MAX_ENVIRONMENT {
-        return Err(ApiError::validation(format!(
-            "Environment has {} entries; the limit is {MAX_ENVIRONMENT}.",
-            given.len()
-        )));
-    }
     if let Some((name, _)) = given.iter().find(|(_, value)| value.contains('\0')) {
         return Err(ApiError::validation(format!(
             "Environment variable {name} has a NUL character."
