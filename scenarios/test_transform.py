@@ -112,6 +112,20 @@ def test_json_lines(transforms, model, name):
     )
 
 
+def test_a_pipeline_and_records_of_tensorflow(transforms, model, name):
+    code = {"code/inference.py": LENGTHS}
+    made = model(containers=[{"files": code, "image": support.PYTHON} for _ in range(2)])
+    written = bytes.fromhex("0500000000000000eab2043e") + b"hello" + b"\0\0\0\0"
+    transforms.put("in/x.csv", "x" * 10 + "\n" + "x" * 1000 + "\n")
+    transforms.put("bad/x.rec", written)
+    transforms.create(name, made)
+    transforms.completed(name)
+    assert transforms.get("out/x.csv.out") == b"2\n4\n"
+    transforms.create(f"{name}-bad", made, source="bad/", split="TFRecord")
+    wanted = "bad/x.rec: record 1 is no TFRecord record: the checksum of its bytes is another"
+    assert wanted in transforms.failed(f"{name}-bad")
+
+
 def test_one_bad_object_fails_the_job_and_good_outputs_stay(transforms, model, name):
     made = lengths_model(model)
     transforms.put("in/bad.csv", "good\nfail\n")

@@ -62,6 +62,24 @@ def test_killed_again_and_again_the_outputs_are_the_same(server, own):
         assert calm.decode() == "".join(f"{line},{length}\n" for line, length in joined)
 
 
+def test_a_server_that_is_told_to_stop_does_not_fail_its_jobs(server, own):
+    client = own()
+    client("s3").create_bucket(Bucket="job")
+    transforms = Transforms(client, "job")
+    model = Deployment(client, "job", "job").model(
+        {"code/inference.py": LENGTHS}, image=support.PYTHON, environment={"NAP": "0.05"}
+    )
+    text = many_lines(100)
+    transforms.put("in/x.csv", text)
+    transforms.create("job", model, BatchStrategy="SingleRecord")
+    support.wait_for(lambda: transforms.describe("job").get("TransformStartTime"), "its start")
+    assert server.stop() == 0
+    server.start()
+    transforms = Transforms(own(), "job")
+    transforms.completed("job")
+    assert transforms.get("out/x.csv.out").decode() == lengths(text)
+
+
 def test_an_output_of_an_earlier_job_is_not_taken_for_this_ones(server, own):
     client = own()
     client("s3").create_bucket(Bucket="job")

@@ -14,22 +14,19 @@ const OUTPUT: &str = "SageMakerOutput";
 /// SageMaker: where the input is in a joined record, if it is no object itself.
 const INPUT: &str = "SageMakerInput";
 
-/// What `path` takes of `value`, on one line.
+/// Writes what `path` takes of `value`, on one line.
 ///
 /// # Errors
 /// When it is not JSON, or has no such part.
-pub fn filter(path: &Path, value: &str) -> Result<String, Unfit> {
-    let value = read::<&RawValue>(value)?;
-    let mut out = String::new();
-    take(&path.segments, value, &mut out)?;
-    Ok(out)
+pub fn filter(path: &Path, value: &str, out: &mut String) -> Result<(), Unfit> {
+    take(&path.segments, read(value)?, out)
 }
 
-/// An input and the model's answer to it, as one object on one line.
+/// Writes an input and the model's answer to it, as one object on one line.
 ///
 /// # Errors
 /// When either is not JSON.
-pub fn join(input: &str, reply: &str) -> Result<String, Unfit> {
+pub fn join(input: &str, reply: &str, out: &mut String) -> Result<(), Unfit> {
     let output = read::<&RawValue>(reply).map_err(|reason| Unfit::Reply(Box::new(reason)))?;
     let input = read::<&RawValue>(input)?;
     let mut members = if input.get().starts_with('{') {
@@ -39,12 +36,10 @@ pub fn join(input: &str, reply: &str) -> Result<String, Unfit> {
     };
     members.retain(|(name, _)| name != OUTPUT);
     members.push((OUTPUT.to_owned(), output));
-    let mut out = String::with_capacity(input.get().len() + output.get().len() + 32);
-    object(&mut out, members, |out, value| {
+    object(out, members, |out, value| {
         compact(value.get(), out);
         Ok(())
-    })?;
-    Ok(out)
+    })
 }
 
 /// The values of a text that may have several, one behind the other.
@@ -207,10 +202,21 @@ mod tests {
     use super::{filter, join, values};
     use crate::Path;
 
+    fn filtered(path: &str, value: &str) -> Result<String, String> {
+        let mut out = String::new();
+        let outcome = filter(&Path::parse(path).unwrap(), value, &mut out);
+        outcome.map(|()| out).map_err(|reason| reason.to_string())
+    }
+
+    fn joined(input: &str, reply: &str) -> Result<String, String> {
+        let mut out = String::new();
+        let outcome = join(input, reply, &mut out);
+        outcome.map(|()| out).map_err(|reason| reason.to_string())
+    }
+
     #[track_caller]
     fn check(path: &str, value: &str, wanted: &str) {
-        let filtered = filter(&Path::parse(path).unwrap(), value);
-        assert_eq!(filtered.as_deref().map_err(ToString::to_string), Ok(wanted), "{path} {value}");
+        assert_eq!(filtered(path, value).as_deref(), Ok(wanted), "{path} {value}");
     }
 
     #[test]
@@ -244,10 +250,10 @@ mod tests {
             ("$.a", "{\"a\":", "it is not JSON"),
             ("$.a", "{\"a\":1} x", "it is not JSON"),
         ] {
-            let error = filter(&Path::parse(path).unwrap(), value).unwrap_err().to_string();
+            let error = filtered(path, value).unwrap_err();
             assert!(error.contains(wanted), "{error}");
         }
-        assert!(filter(&Path::parse("$").unwrap(), &"[".repeat(100_000)).is_err());
+        assert!(filtered("$", &"[".repeat(100_000)).is_err());
     }
 
     #[test]
@@ -263,10 +269,10 @@ mod tests {
                 r#"{"a":1.10,"SageMakerOutput":{"p":1}}"#,
             ),
         ] {
-            assert_eq!(join(input, reply).as_deref(), Ok(wanted), "{input}");
+            assert_eq!(joined(input, reply).as_deref(), Ok(wanted), "{input}");
         }
-        assert!(join("{", "1").unwrap_err().to_string().starts_with("it is not JSON"));
-        assert!(join("1", "{").unwrap_err().to_string().starts_with("the reply: it is not JSON"));
+        assert!(joined("{", "1").unwrap_err().starts_with("it is not JSON"));
+        assert!(joined("1", "{").unwrap_err().starts_with("the reply: it is not JSON"));
     }
 
     #[test]

@@ -60,14 +60,17 @@ impl Processing {
             return Ok(Cow::Borrowed(record));
         }
         let text = text(record)?;
-        let sent = match self.format {
+        let mut sent = String::with_capacity(text.len());
+        match self.format {
             Format::Csv => {
-                let rows = rows(text).map(|row| csv::filter(&self.input_filter, row));
-                rows.collect::<Result<Vec<_>, _>>()?.join("\n")
+                for (at, row) in rows(text).enumerate() {
+                    sent.push_str(if at > 0 { "\n" } else { "" });
+                    csv::filter(&self.input_filter, row, &mut sent)?;
+                }
             }
-            Format::Json => json::filter(&self.input_filter, text)?,
-            Format::Opaque => text.to_owned(),
-        };
+            Format::Json => json::filter(&self.input_filter, text, &mut sent)?,
+            Format::Opaque => sent.push_str(text),
+        }
         Ok(Cow::Owned(sent.into_bytes()))
     }
 
@@ -101,21 +104,31 @@ impl Processing {
                 return Err(Unfit::OtherFormat(content_type.unwrap_or_default().to_owned()));
             }
         };
-        let written = if self.joins {
-            self.joined(batch, format, &replies)?
-        } else {
-            let filtered = replies.iter().map(|reply| self.filtered(format, reply));
-            filtered.collect::<Result<Vec<_>, _>>().map_err(in_reply)?
+        let mut out = Out {
+            text: String::with_capacity(answer.len() * 2),
+            n_records: 0,
+            ends_each: self.assemble == Assemble::Line,
+            is_rows: format == Format::Csv,
         };
-        Ok(self.together(format, &written, answer.ends_with('\n')))
+        if self.joins {
+            self.join(batch, format, &replies, &mut out)?;
+        } else {
+            for reply in replies {
+                out.begin();
+                self.filter(format, reply, &mut out.text).map_err(in_reply)?;
+                out.end();
+            }
+        }
+        Ok(out.finish(answer.ends_with('\n')))
     }
 
-    fn joined(
+    fn join(
         &self,
         batch: &Batch,
         format: Format,
         replies: &[&str],
-    ) -> Result<Vec<String>, Unfit> {
+        out: &mut Out,
+    ) -> Result<(), Unfit> {
         let mut inputs = Vec::with_capacity(batch.originals.len());
         for original in &batch.originals {
             let original = text(original)?;
@@ -128,34 +141,25 @@ impl Processing {
             let (records, replies) = (inputs.len(), replies.len());
             return Err(Unfit::OtherCount { records, replies });
         }
-        let joined = |(input, reply): (&&str, &&str)| {
-            let joined = match format {
-                Format::Csv => csv::join(input, reply),
-                Format::Json | Format::Opaque => json::join(input, reply)?,
-            };
-            self.filtered(format, &joined)
-        };
-        inputs.iter().zip(replies).map(joined).collect()
-    }
-
-    fn filtered(&self, format: Format, record: &str) -> Result<String, Unfit> {
-        match format {
-            Format::Csv => csv::filter(&self.output_filter, record),
-            Format::Json | Format::Opaque => json::filter(&self.output_filter, record),
-        }
-    }
-
-    fn together(&self, format: Format, written: &[String], was_ended: bool) -> Bytes {
-        let mut out = BytesMut::with_capacity(written.iter().map(|one| one.len() + 1).sum());
-        let all_end = self.assemble == Assemble::Line || (format == Format::Csv && was_ended);
-        for (at, one) in written.iter().enumerate() {
-            out.extend_from_slice(one.as_bytes());
-            let is_last = at + 1 == written.len();
-            if all_end || (format == Format::Csv && !is_last) {
-                out.extend_from_slice(b"\n");
+        let mut joined = String::new();
+        for (input, reply) in inputs.into_iter().zip(replies) {
+            joined.clear();
+            match format {
+                Format::Csv => csv::join(input, reply, &mut joined),
+                Format::Json | Format::Opaque => json::join(input, reply, &mut joined)?,
             }
+            out.begin();
+            self.filter(format, &joined, &mut out.text)?;
+            out.end();
         }
-        out.freeze()
+        Ok(())
+    }
+
+    fn filter(&self, format: Format, record: &str, out: &mut String) -> Result<(), Unfit> {
+        match format {
+            Format::Csv => csv::filter(&self.output_filter, record, out),
+            Format::Json | Format::Opaque => json::filter(&self.output_filter, record, out),
+        }
     }
 
     /// An answer as it is, but that with `Line` it ends with one newline.
@@ -167,6 +171,38 @@ impl Processing {
         out.extend_from_slice(reply);
         out.extend_from_slice(b"\n");
         out.freeze()
+    }
+}
+
+/// Records that are put together.
+struct Out {
+    text: String,
+    n_records: usize,
+    /// Each record ends with a newline.
+    ends_each: bool,
+    /// There is a newline between two records.
+    is_rows: bool,
+}
+
+impl Out {
+    fn begin(&mut self) {
+        if self.n_records > 0 && self.is_rows && !self.ends_each {
+            self.text.push('\n');
+        }
+        self.n_records += 1;
+    }
+
+    fn end(&mut self) {
+        if self.ends_each {
+            self.text.push('\n');
+        }
+    }
+
+    fn finish(mut self, answer_was_ended: bool) -> Bytes {
+        if self.is_rows && !self.ends_each && answer_was_ended {
+            self.text.push('\n');
+        }
+        self.text.into()
     }
 }
 

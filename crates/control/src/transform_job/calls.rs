@@ -53,7 +53,7 @@ impl Parameters {
             max_payload_mb,
             strategy: work
                 .strategy
-                .or(of_container.batch_strategy.map(of_batch))
+                .or_else(|| of_container.batch_strategy.map(of_batch))
                 .unwrap_or_default(),
         }
     }

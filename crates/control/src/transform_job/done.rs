@@ -2,9 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::StreamExt as _;
+use futures::stream;
 use sagebrush_core::Region;
 use sagebrush_core::resource::{Resource, Table};
 use sagebrush_core::store::{Query, StoreError};
+
+/// How many rows are looked at together, and removed at once: writers share commits.
+const PAGE: usize = 1000;
+const AT_ONCE: usize = 64;
 
 /// An output that this job has written. It says nothing of outputs of other jobs.
 #[derive(Debug, Clone, Copy)]
@@ -51,13 +57,14 @@ impl Done {
         self.remove(Some(revision), |of| of == revision).await
     }
 
-    /// Forgets the outputs of all jobs but those `in_progress`: an end may have cut off the
-    /// forgetting.
+    /// Forgets the outputs of all jobs of revisions `before` but those `in_progress`: an end may
+    /// have cut off the forgetting.
     pub(super) async fn forget_all_but(
         &self,
-        in_progress: &BTreeSet<&str>,
+        in_progress: &BTreeSet<String>,
+        before: &str,
     ) -> Result<(), StoreError> {
-        self.remove(None, |of| !in_progress.contains(of)).await
+        self.remove(None, |of| of < before && !in_progress.contains(of)).await
     }
 
     async fn remove(
@@ -66,17 +73,25 @@ impl Done {
         is_gone: impl Fn(&str) -> bool,
     ) -> Result<(), StoreError> {
         let name_contains = name_contains.map(str::to_owned);
-        let (noted, _) = self.0.list(&Query { name_contains, ..Query::default() }).await?;
-        for output in noted {
-            let revision = output.name.split_once('/').map(|(revision, _)| revision);
-            if revision.is_some_and(&is_gone) {
-                match self.0.remove(&output).await {
+        let mut query = Query { name_contains, limit: PAGE, ..Query::default() };
+        loop {
+            let (noted, next) = self.0.list(&query).await?;
+            let gone = noted.into_iter().filter(|output| {
+                output.name.split_once('/').is_some_and(|(revision, _)| is_gone(revision))
+            });
+            let removals = gone.map(|output| async move { self.0.remove(&output).await });
+            let mut removals = stream::iter(removals).buffer_unordered(AT_ONCE);
+            while let Some(removed) = removals.next().await {
+                match removed {
                     Ok(()) | Err(StoreError::Conflict { .. }) => {}
                     Err(error) => return Err(error),
                 }
             }
+            query.after = next;
+            if query.after.is_none() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 }
 

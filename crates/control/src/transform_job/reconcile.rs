@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use sagebrush_core::Clock;
 use sagebrush_core::fleet::{FleetError, FleetView, GroupKey, Owner};
 use sagebrush_core::logs::LogSink;
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::objects::ObjectStore;
 use sagebrush_core::resource::{Stored, Table};
 use sagebrush_core::store::{Query, StoreError};
+use sagebrush_core::{Clock, task};
 use tokio::sync::{Notify, watch};
+use uuid::Uuid;
 
 use super::done::Done;
 use super::owned::Owned;
@@ -68,7 +69,7 @@ impl Reconciler {
     pub async fn run(mut self) {
         let mut fleet = self.means.fleet.watch();
         if let Err(error) = self.forget_ended().await {
-            tracing::warn!(%error, "what ended transform jobs wrote was not forgotten");
+            tracing::warn!(%error, "reading transform jobs failed");
         }
         loop {
             let seen = fleet.borrow_and_update().clone();
@@ -142,7 +143,8 @@ impl Reconciler {
         if !after.status.state.is_final() {
             return Ok(Some(after));
         }
-        self.means.done.forget(&after.spec.revision).await?;
+        let done = self.means.done.clone();
+        forget(async move { done.forget(&after.spec.revision).await });
         Ok(None)
     }
 
@@ -177,9 +179,22 @@ impl Reconciler {
 
     async fn forget_ended(&self) -> Result<(), StoreError> {
         let jobs = self.unsettled().await?;
-        let in_progress = jobs.iter().map(|job| job.spec.revision.as_str()).collect();
-        self.means.done.forget_all_but(&in_progress).await
+        let in_progress = jobs.into_iter().map(|job| job.spec.revision).collect();
+        // What begins after this has revisions that sort behind it.
+        let (done, before) = (self.means.done.clone(), Uuid::now_v7().simple().to_string());
+        forget(async move { done.forget_all_but(&in_progress, &before).await });
+        Ok(())
     }
+}
+
+/// Removes rows in a task of its own, for there may be many. What is cut off is done at the next
+/// start.
+fn forget(forgetting: impl Future<Output = Result<(), StoreError>> + Send + 'static) {
+    task::spawn("transform-forget", async move {
+        if let Err(error) = forgetting.await {
+            tracing::warn!(%error, "what ended transform jobs wrote was not forgotten");
+        }
+    });
 }
 
 fn log_change(before: &Stored<TransformJob>, after: &Stored<TransformJob>) {

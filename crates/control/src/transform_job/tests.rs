@@ -192,6 +192,35 @@ async fn answers_are_written_in_the_order_of_the_records() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn outputs_are_named_after_what_is_behind_the_prefix() {
+    let all = ["in/a.csv", "in/deep/b.csv", "in/data/x.csv", "in/data.csv", "other.csv"];
+    let table: &[(&str, &str, &[&str])] = &[
+        ("s3://b/in/", "s3://b/out", &["a.csv", "data.csv", "data/x.csv", "deep/b.csv"]),
+        ("s3://b/in", "s3://b/out/", &["a.csv", "data.csv", "data/x.csv", "deep/b.csv"]),
+        ("s3://b/in/data", "s3://b/out", &["data.csv", "data/x.csv"]),
+        ("s3://b/in/data/", "s3://b/out", &["x.csv"]),
+        ("s3://b/in/data.csv", "s3://b/out", &["data.csv"]),
+        ("s3://b/oth", "s3://b/out", &["other.csv"]),
+        ("s3://b/deep", "s3://b/deep", &["c.csv"]),
+    ];
+    for (source, output, wanted) in table {
+        let platform = Platform::start();
+        all.iter().for_each(|key| platform.objects.set(&format!("s3://b/{key}"), "x\n"));
+        platform.objects.set("s3://b/deep/c.csv", "x\n");
+        platform.objects.set("s3://b/in/data/", "");
+        let source = json!({"S3DataType": "S3Prefix", "S3Uri": source});
+        let input = json!({"DataSource": {"S3DataSource": source}, "SplitType": "Line"});
+        let more = json!({"TransformInput": input, "TransformOutput": {"S3OutputPath": output}});
+        platform.begin(job(&more)).await;
+        platform.completed().await;
+        let output = output.trim_end_matches('/');
+        let wanted: Vec<_> = wanted.iter().map(|key| format!("{output}/{key}.out")).collect();
+        let written: Vec<_> = platform.objects.written.lock().unwrap().iter().cloned().collect();
+        assert_eq!(written, wanted);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_describe_is_final_and_the_container_knows_its_batch() {
     let platform = Platform::start();
     platform.objects.set("s3://b/in/x.csv", lines(3));

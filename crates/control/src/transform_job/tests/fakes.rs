@@ -27,6 +27,8 @@ pub(super) struct FakeObjects {
     pub(super) n_puts: AtomicUsize,
     /// The bytes that were taken out of the streams of objects.
     pub(super) n_read: Arc<AtomicU64>,
+    /// What was put; the rest was there before any job.
+    pub(super) written: Mutex<BTreeSet<String>>,
     /// There is no more room for outputs.
     pub(super) is_full: Mutex<bool>,
 }
@@ -41,12 +43,13 @@ impl FakeObjects {
         objects.get(uri).map(|body| String::from_utf8(body.to_vec()).unwrap())
     }
 
-    fn meta(at: &ObjectRef, body: &Bytes) -> ObjectMeta {
+    fn meta(&self, at: &ObjectRef, body: &Bytes) -> ObjectMeta {
+        let is_new = self.written.lock().unwrap().contains(&at.to_string());
         ObjectMeta {
             key: at.key.clone(),
             size: u64::try_from(body.len()).unwrap(),
             etag: String::new(),
-            modified_at: Timestamp(0),
+            modified_at: Timestamp(if is_new { i64::MAX } else { 0 }),
             content_type: None,
         }
     }
@@ -76,7 +79,7 @@ impl ObjectStore for FakeObjects {
             n_read.fetch_add(u64::try_from(piece.len()).unwrap(), Ordering::SeqCst);
             Ok(piece)
         });
-        Ok((Self::meta(at, &body), counted.boxed()))
+        Ok((self.meta(at, &body), counted.boxed()))
     }
 
     async fn put(
@@ -92,8 +95,9 @@ impl ObjectStore for FakeObjects {
             return Err(ObjectError::Full);
         }
         self.n_puts.fetch_add(1, Ordering::SeqCst);
+        self.written.lock().unwrap().insert(at.to_string());
         self.set(&at.to_string(), body.clone());
-        Ok(Self::meta(at, &body))
+        Ok(self.meta(at, &body))
     }
 
     async fn delete(&self, at: &ObjectRef) -> Result<(), ObjectError> {
@@ -113,7 +117,7 @@ impl ObjectStore for FakeObjects {
         let listed = objects.iter().filter_map(|(uri, body)| {
             let at = ObjectRef::parse(uri).filter(|at| at.bucket == bucket)?;
             let is_behind = after.is_none_or(|after| at.key.as_str() > after);
-            (is_behind && at.key.starts_with(prefix)).then(|| Self::meta(&at, body))
+            (is_behind && at.key.starts_with(prefix)).then(|| self.meta(&at, body))
         });
         Ok(listed.take(limit).collect())
     }
