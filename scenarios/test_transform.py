@@ -126,6 +126,24 @@ def test_a_pipeline_and_records_of_tensorflow(transforms, model, name):
     assert wanted in transforms.failed(f"{name}-bad")
 
 
+def test_payloads_and_answers_are_captured(transforms, model, name):
+    made = lengths_model(model)
+    transforms.put("in/x.csv", "one\nthree\n")
+    capture = {"DestinationS3Uri": f"s3://{transforms.bucket}/captured/",
+               "GenerateInferenceId": True}
+    transforms.create(name, made, DataCaptureConfig=capture)
+    assert transforms.completed(name)["DataCaptureConfig"] == capture
+    key, = transforms.keys("captured/")
+    assert key.startswith(f"captured/{name}/20") and key.endswith("/x.csv.jsonl")
+    line = json.loads(transforms.get(key))
+    data = line["captureData"]
+    assert (data["endpointInput"]["data"], data["endpointInput"]["encoding"]) == (
+        "one\nthree", "CSV"
+    )
+    assert data["batchTransformOutput"]["data"] == "3\n5"
+    assert {"eventId", "inferenceId", "inferenceTime"} == line["eventMetadata"].keys()
+
+
 def test_one_bad_object_fails_the_job_and_good_outputs_stay(transforms, model, name):
     made = lengths_model(model)
     transforms.put("in/bad.csv", "good\nfail\n")

@@ -22,6 +22,8 @@ const SUFFIX: &str = ".out";
 pub(super) struct Input {
     pub(super) at: ObjectRef,
     pub(super) output: ObjectRef,
+    /// What their keys have in common.
+    pub(super) relative: String,
 }
 
 /// All inputs of a job, in an order that stays.
@@ -142,10 +144,9 @@ impl Listing {
     }
 
     fn input(&self, object: ObjectMeta) -> Input {
-        let relative = object.key.strip_prefix(&self.base).unwrap_or(&object.key);
-        let output = output(&self.output, relative);
+        let relative = object.key.strip_prefix(&self.base).unwrap_or(&object.key).to_owned();
         let bucket = self.prefix.bucket.clone();
-        Input { at: ObjectRef { bucket, key: object.key }, output }
+        Input::new(ObjectRef { bucket, key: object.key }, &self.output, &relative)
     }
 }
 
@@ -165,9 +166,12 @@ pub(super) fn output_path(uri: &str) -> Result<ObjectRef, InputError> {
     Ok(path)
 }
 
-fn output(path: &ObjectRef, relative: &str) -> ObjectRef {
-    let relative = relative.trim_start_matches('/');
-    ObjectRef { bucket: path.bucket.clone(), key: format!("{}{relative}{SUFFIX}", path.key) }
+impl Input {
+    fn new(at: ObjectRef, path: &ObjectRef, relative: &str) -> Self {
+        let relative = relative.trim_start_matches('/').to_owned();
+        let key = format!("{}{relative}{SUFFIX}", path.key);
+        Self { at, output: ObjectRef { bucket: path.bucket.clone(), key }, relative }
+    }
 }
 
 async fn manifest(objects: &dyn ObjectStore, uri: &str) -> Result<Vec<u8>, InputError> {
@@ -201,7 +205,7 @@ fn named(text: &[u8], path: &ObjectRef) -> Result<Vec<Input>, String> {
         }
         let uri = format!("{prefix}{relative}");
         let at = ObjectRef::parse(&uri).ok_or_else(|| format!("{uri} is no S3 location"))?;
-        inputs.push(Input { at, output: output(path, relative) });
+        inputs.push(Input::new(at, path, relative));
     }
     if inputs.is_empty() { Err("it names no objects".to_owned()) } else { Ok(inputs) }
 }

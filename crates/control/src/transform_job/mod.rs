@@ -21,6 +21,7 @@
 
 pub(crate) mod api;
 mod calls;
+mod capture;
 mod describe;
 mod done;
 mod inputs;
@@ -100,6 +101,15 @@ pub struct Work {
     pub max_concurrent: Option<u32>,
     pub timeout: Duration,
     pub max_retries: u32,
+    pub capture: Option<Capture>,
+}
+
+/// SageMaker API: `BatchDataCaptureConfig`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capture {
+    pub destination: String,
+    /// `GenerateInferenceId`.
+    pub has_inference_id: bool,
 }
 
 /// SageMaker API: `S3DataType`.

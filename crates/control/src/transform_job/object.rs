@@ -5,17 +5,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _, TryFutureExt as _, TryStreamExt as _};
 use sagebrush_core::objects::{ByteStream, ObjectError};
 use sagebrush_core::store::StoreError;
 use sagebrush_core::task;
-use sagebrush_core::worker::WorkerError;
+use sagebrush_core::worker::{Payload, WorkerError};
 use sagebrush_records::{Batch, Batches, RecordError, Unfit};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::inputs::Input;
 use super::owned::Owned;
 use super::run::Running;
+
+/// The type of captured data.
+const JSON_LINES: &str = "application/jsonlines";
 
 /// Writes the output of an object, unless it was written before.
 pub(super) async fn transform(running: &Arc<Running>, input: &Input) -> Result<(), Failure> {
@@ -25,13 +28,57 @@ pub(super) async fn transform(running: &Arc<Running>, input: &Input) -> Result<(
         return Ok(());
     }
     let (_, body) = running.objects.get(&input.at, None).await.map_err(Failure::Input)?;
-    let written = parts(running.clone(), from.as_str().into(), body);
-    let written = written.map_err(io::Error::other).boxed();
+    let (sender, captured) = mpsc::channel(1);
+    let parts = parts(running.clone(), from.as_str().into(), body);
+    let written = told_apart(parts, sender).map_err(io::Error::other).boxed();
     let accept = running.calls.accept.as_deref();
-    running.objects.put(&input.output, accept, written).await.map_err(Failure::of_output)?;
+    let write = running.objects.put(&input.output, accept, written);
+    let write = write.map_err(Failure::of_output);
+    match &running.capturing {
+        None => write.await?,
+        Some(capturing) => {
+            let at = capturing.at(&input.relative);
+            let capture = running.objects.put(&at, Some(JSON_LINES), lines(captured));
+            tokio::try_join!(write, capture.map_err(Failure::Capture))?.0
+        }
+    };
     running.note_done(&to).await?;
     running.progress.wrote(&from, &to);
     Ok(())
+}
+
+/// A part of an output.
+struct Part {
+    bytes: Bytes,
+    /// The line that is captured of it.
+    captured: Option<Bytes>,
+}
+
+/// The bytes of an output; what is captured beside it goes to `sender`, and `None` at the end.
+fn told_apart(
+    parts: BoxStream<'static, Result<Part, Failure>>,
+    sender: mpsc::Sender<Option<Bytes>>,
+) -> impl Stream<Item = Result<Bytes, Failure>> + Send + 'static {
+    stream::try_unfold((parts, sender), |(mut parts, sender)| async move {
+        let part = parts.try_next().await?;
+        let is_told = part.as_ref().is_none_or(|part| part.captured.is_some());
+        if is_told {
+            let captured = part.as_ref().and_then(|part| part.captured.clone());
+            let _nobody_captures = sender.send(captured).await;
+        }
+        Ok(part.map(|part| (part.bytes, (parts, sender))))
+    })
+}
+
+/// What is captured, as long as the output gets on; it is whole only if the output is.
+fn lines(captured: mpsc::Receiver<Option<Bytes>>) -> ByteStream {
+    let lines = stream::try_unfold(captured, |mut captured| async move {
+        match captured.recv().await {
+            Some(line) => Ok(line.map(|line| (line, captured))),
+            None => Err(io::Error::other("the output is not whole")),
+        }
+    });
+    lines.boxed()
 }
 
 /// The parts of an output in their order. Many are made at once, each in a task of its own.
@@ -39,7 +86,7 @@ fn parts(
     running: Arc<Running>,
     input: Arc<str>,
     body: ByteStream,
-) -> BoxStream<'static, Result<Bytes, Failure>> {
+) -> BoxStream<'static, Result<Part, Failure>> {
     let at_once = running.look_ahead;
     let reader = Reader {
         batches: Some(Batches::new(running.shape.clone())),
@@ -62,18 +109,23 @@ fn parts(
 }
 
 /// Has a payload answered, and makes of the answer what is written.
-async fn part(running: Arc<Running>, input: Arc<str>, batch: Batch) -> Result<Bytes, Failure> {
+async fn part(running: Arc<Running>, input: Arc<str>, batch: Batch) -> Result<Part, Failure> {
     let (first, n_records) = (batch.first, batch.n_records);
     let reply = running.calls.answer(&input, &batch, &running.progress).await;
     let reply = reply.map_err(|error| Failure::Model { first, n_records, error })?.payload;
     running.progress.answered(&input, n_records);
-    let processing = running.shape.processing.clone();
-    let written = task::blocking(move || {
-        let content_type = reply.content_type.as_deref();
-        processing.written(&batch, content_type, &reply.body)
+    let made = task::blocking(move || {
+        let processing = &running.shape.processing;
+        let bytes = processing.written(&batch, reply.content_type.as_deref(), &reply.body)?;
+        let captured = running.capturing.as_ref().map(|capturing| {
+            let content_type = running.calls.content_type.clone();
+            let sent = Payload { content_type, body: batch.payload };
+            capturing.line(running.clock.now(), &sent, &reply)
+        });
+        Ok(Part { bytes, captured })
     });
-    let written = written.await.map_err(|error| Failure::Crashed(error.to_string()))?;
-    written.map_err(|reason| Failure::Answer { first, n_records, reason })
+    let made = made.await.map_err(|error| Failure::Crashed(error.to_string()))?;
+    made.map_err(|reason| Failure::Answer { first, n_records, reason })
 }
 
 /// Makes payloads of an object, no more at once than there is room for.
@@ -144,6 +196,8 @@ pub(super) enum Failure {
     Answer { first: u64, n_records: u64, reason: Unfit },
     #[error("its output cannot be written: {}", told(.0))]
     Output(#[source] ObjectError),
+    #[error("its captured data cannot be written: {}", told(.0))]
+    Capture(#[source] ObjectError),
     #[error("what was written cannot be noted: {0}")]
     Store(#[from] StoreError),
     #[error("its transformation crashed: {0}")]

@@ -57,7 +57,7 @@ impl Reconciler {
         let fleet = control.fleet.clone();
         Self {
             jobs: control.transform_jobs.clone(),
-            means: Means { objects, fleet, log, metrics, done },
+            means: Means { objects, fleet, log, metrics, clock: control.clock.clone(), done },
             clock: control.clock.clone(),
             wake: control.transform_wake.clone(),
             settled: control.transform_settled.clone(),

@@ -11,7 +11,7 @@ use sagebrush_wire::sagemaker as wire;
 use uuid::Uuid;
 
 use super::calls::{MAX_UNDER_WAY_MB, strategy_word};
-use super::{Source, TransformJobSpec, Work};
+use super::{Capture, Source, TransformJobSpec, Work};
 use crate::model::ModelSpec;
 use crate::resources::stored_request;
 
@@ -83,8 +83,15 @@ fn work(input: &wire::CreateTransformJobRequest) -> Result<Work, ApiError> {
         timeout: number(client.invocations_timeout_in_seconds)
             .map_or(Duration::from_secs(TIMEOUT), |given| Duration::from_secs(given.into())),
         max_retries: number(client.invocations_max_retries).unwrap_or(MAX_RETRIES),
+        capture: input.data_capture_config.as_ref().map(|config| Capture {
+            destination: config.destination_s3_uri.clone(),
+            has_inference_id: config.generate_inference_id.unwrap_or(false),
+        }),
     };
     in_s3("S3OutputPath", &work.output_path)?;
+    if let Some(capture) = &work.capture {
+        in_s3("DestinationS3Uri", &capture.destination)?;
+    }
     check_size(&work)?;
     check_processing(&work)?;
     Ok(work)
@@ -212,11 +219,6 @@ fn check_served(
         return Err(ApiError::validation(format!(
             "The containers of model {name} are called directly, which transform jobs cannot do."
         )));
-    }
-    if input.data_capture_config.is_some() {
-        return Err(ApiError::validation(
-            "DataCaptureConfig of a transform job is not served here.",
-        ));
     }
     Ok(())
 }

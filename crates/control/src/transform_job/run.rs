@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt as _;
-use sagebrush_core::Region;
 use sagebrush_core::fleet::{Fleet, InstanceState};
 use sagebrush_core::instance::Instance;
 use sagebrush_core::logs::LogSink;
@@ -11,10 +10,12 @@ use sagebrush_core::metrics::Registry;
 use sagebrush_core::objects::ObjectStore;
 use sagebrush_core::resource::Stored;
 use sagebrush_core::store::StoreError;
+use sagebrush_core::{Clock, Region};
 use sagebrush_records::{Format, Path, Processing, Shape};
 use tokio::sync::Semaphore;
 
 use super::calls::{Calls, Parameters};
+use super::capture::Capturing;
 use super::done::Done;
 use super::inputs::{InputError, Inputs, output_path};
 use super::object::{self, Failure};
@@ -36,6 +37,7 @@ pub(super) struct Means {
     pub(super) fleet: Arc<dyn Fleet>,
     pub(super) log: Arc<dyn LogSink>,
     pub(super) metrics: Registry,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) done: Done,
 }
 
@@ -48,6 +50,8 @@ pub(super) struct Running {
     /// How many payloads there are at once of one object, and of all.
     pub(super) look_ahead: usize,
     pub(super) room: Arc<Semaphore>,
+    pub(super) capturing: Option<Capturing>,
+    pub(super) clock: Arc<dyn Clock>,
     done: Done,
     region: Region,
     revision: String,
@@ -95,9 +99,12 @@ fn told(input: &str, failure: &Failure) -> String {
 /// The inputs, once it is known that there are some and that outputs have a bucket.
 async fn prepared(means: &Means, job: &Stored<TransformJob>) -> Result<Inputs, InputError> {
     let work = &job.spec.work;
-    let output = output_path(&work.output_path)?;
-    let listed = means.objects.list(&output.bucket, &output.key, None, 1).await;
-    listed.map_err(|source| InputError::Unwritable { uri: work.output_path.clone(), source })?;
+    let destinations = work.capture.iter().map(|capture| &capture.destination);
+    for uri in destinations.chain([&work.output_path]) {
+        let path = output_path(uri)?;
+        let listed = means.objects.list(&path.bucket, &path.key, None, 1).await;
+        listed.map_err(|source| InputError::Unwritable { uri: uri.clone(), source })?;
+    }
     Inputs::look(&means.objects, work, job.created_at).await
 }
 
@@ -153,6 +160,8 @@ impl Running {
             shape: shape(work, &parameters)?,
             look_ahead,
             room: Arc::new(Semaphore::new(look_ahead)),
+            capturing: capturing(job).map_err(|error| error.to_string())?,
+            clock: means.clock.clone(),
             done: means.done.clone(),
             region: job.region.clone(),
             revision: job.spec.revision.clone(),
@@ -166,6 +175,11 @@ impl Running {
     pub(super) async fn note_done(&self, output: &str) -> Result<(), StoreError> {
         self.done.note(&self.region, &self.revision, output).await
     }
+}
+
+fn capturing(job: &Stored<TransformJob>) -> Result<Option<Capturing>, InputError> {
+    let capture = job.spec.work.capture.as_ref();
+    capture.map(|capture| Capturing::new(capture, &job.name, job.created_at)).transpose()
 }
 
 fn shape(work: &Work, parameters: &Parameters) -> Result<Shape, String> {

@@ -277,6 +277,29 @@ async fn what_may_pass_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_captured_is_whole_with_the_output() {
+    let platform = Platform::start();
+    platform.objects.set("s3://b/in/a.csv", lines(50));
+    platform.objects.set("s3://b/in/b.csv", lines(9));
+    platform.model.errors.lock().unwrap().push(("line 30", 1, model_error(400)));
+    let capture = json!({"DestinationS3Uri": "s3://c/captured"});
+    let more = json!({"BatchStrategy": "SingleRecord", "DataCaptureConfig": capture});
+    platform.begin(job(&more)).await;
+    assert!(platform.reason().await.contains("in/a.csv: record 31: "));
+    let written: Vec<_> = platform.objects.written.lock().unwrap().iter().cloned().collect();
+    let [output, captured] = written.as_slice() else { panic!("{written:?}") };
+    assert_eq!(output, "s3://b/out/b.csv.out");
+    assert!(captured.starts_with("s3://c/captured/j/20") && captured.ends_with("/b.csv.jsonl"));
+    let captured = platform.objects.text(captured).unwrap();
+    for (n, line) in captured.lines().enumerate() {
+        let data = &serde_json::from_str::<Value>(line).unwrap()["captureData"];
+        assert_eq!(data["endpointInput"]["data"], format!("line {n}"));
+        assert_eq!(data["batchTransformOutput"]["data"], format!("LINE {n}"));
+    }
+    assert_eq!(captured.lines().count(), 9);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_bad_object_fails_the_job_and_good_outputs_stay() {
     for (retries, error, n_left) in [(3, model_error(400), 9), (1, model_error(500), 8)] {
         let platform = Platform::start();
@@ -415,7 +438,7 @@ async fn what_cannot_be_done_is_refused_at_once() {
         json!({"TransformOutput":
             {"S3OutputPath": path, "Accept": accept, "AssembleWith": assemble}})
     };
-    let capture = json!({"DataCaptureConfig": {"DestinationS3Uri": "s3://b/c"}});
+    let capture = json!({"DataCaptureConfig": {"DestinationS3Uri": "https://b/c"}});
     for (more, wanted) in [
         (json!({}), "Cannot create already existing transform job"),
         (json!({"TransformJobName": "k", "ModelName": "n"}), "Could not find model"),
@@ -425,7 +448,7 @@ async fn what_cannot_be_done_is_refused_at_once() {
         (filter("a"), "InputFilter cannot be used: \"a\" is not a supported JSONPath"),
         (join(to("application/json", "Line")), "the same ContentType and Accept"),
         (join(to("text/csv; charset=utf-8", "None")), "the same SplitType and AssembleWith"),
-        (capture, "DataCaptureConfig of a transform job is not served"),
+        (capture, "DestinationS3Uri https://b/c must be an S3 location"),
     ] {
         let mut input = job(&more);
         if more.as_object().is_some_and(|more| !more.is_empty()) {
