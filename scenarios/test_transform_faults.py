@@ -10,6 +10,7 @@ import pytest
 
 import conftest
 import models
+import processes
 import support
 from deployment import Deployment
 from transforms import LENGTHS, Transforms, lengths, many_lines
@@ -76,6 +77,24 @@ def test_a_server_that_is_told_to_stop_does_not_fail_its_jobs(server, own):
     assert server.stop() == 0
     server.start()
     transforms = Transforms(own(), "job")
+    transforms.completed("job")
+    assert transforms.get("out/x.csv.out").decode() == lengths(text)
+
+
+def test_workers_that_are_killed_cost_retries_and_no_records(server, own):
+    client = own()
+    client("s3").create_bucket(Bucket="job")
+    transforms = Transforms(client, "job")
+    model = Deployment(client, "job", "job").model(
+        {"code/inference.py": LENGTHS}, image=support.PYTHON, environment={"NAP": "0.02"}
+    )
+    text = many_lines(200)
+    transforms.put("in/x.csv", text)
+    transforms.create("job", model, BatchStrategy="SingleRecord")
+    support.wait_for(lambda: transforms.describe("job").get("TransformStartTime"), "its start")
+    for pids in (processes.leaves, processes.descendants):
+        time.sleep(0.5)
+        processes.kill(pids(server.process.pid))
     transforms.completed("job")
     assert transforms.get("out/x.csv.out").decode() == lengths(text)
 

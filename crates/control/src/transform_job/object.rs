@@ -10,7 +10,7 @@ use sagebrush_core::objects::{ByteStream, ObjectError};
 use sagebrush_core::store::StoreError;
 use sagebrush_core::task;
 use sagebrush_core::worker::{Payload, WorkerError};
-use sagebrush_records::{Batch, Batches, RecordError, Unfit};
+use sagebrush_records::{Batch, Batches, RecordError, Strategy, Unfit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::inputs::Input;
@@ -19,6 +19,9 @@ use super::run::Running;
 
 /// The type of captured data.
 const JSON_LINES: &str = "application/jsonlines";
+
+/// What is no more than so many bytes is worked on where it is: to change threads costs more.
+const LIGHT: usize = 16 << 10;
 
 /// Writes the output of an object, unless it was written before.
 pub(super) async fn transform(running: &Arc<Running>, input: &Input) -> Result<(), Failure> {
@@ -90,6 +93,7 @@ fn parts(
     let at_once = running.look_ahead;
     let reader = Reader {
         batches: Some(Batches::new(running.shape.clone())),
+        is_light: running.shape.strategy == Strategy::SingleRecord && !running.shape.gzip,
         body,
         room: running.room.clone(),
     };
@@ -114,7 +118,8 @@ async fn part(running: Arc<Running>, input: Arc<str>, batch: Batch) -> Result<Pa
     let reply = running.calls.answer(&input, &batch, &running.progress).await;
     let reply = reply.map_err(|error| Failure::Model { first, n_records, error })?.payload;
     running.progress.answered(&input, n_records);
-    let made = task::blocking(move || {
+    let is_light = batch.payload.len() + reply.body.len() < LIGHT;
+    let make = move || {
         let processing = &running.shape.processing;
         let bytes = processing.written(&batch, reply.content_type.as_deref(), &reply.body)?;
         let captured = running.capturing.as_ref().map(|capturing| {
@@ -123,8 +128,9 @@ async fn part(running: Arc<Running>, input: Arc<str>, batch: Batch) -> Result<Pa
             capturing.line(running.clock.now(), &sent, &reply)
         });
         Ok(Part { bytes, captured })
-    });
-    let made = made.await.map_err(|error| Failure::Crashed(error.to_string()))?;
+    };
+    let made = if is_light { Ok(make()) } else { task::blocking(make).await };
+    let made = made.map_err(|error| Failure::Crashed(error.to_string()))?;
     made.map_err(|reason| Failure::Answer { first, n_records, reason })
 }
 
@@ -132,6 +138,8 @@ async fn part(running: Arc<Running>, input: Arc<str>, batch: Batch) -> Result<Pa
 struct Reader {
     /// Away while they are worked on.
     batches: Option<Batches>,
+    /// The next payload is never far.
+    is_light: bool,
     body: ByteStream,
     room: Arc<Semaphore>,
 }
@@ -159,7 +167,7 @@ impl Reader {
     /// Takes a piece, where that may take long, and gives the next payload.
     async fn looked(&mut self, piece: Option<Piece>) -> Result<Option<Batch>, Failure> {
         let Some(mut batches) = self.batches.take() else { return Ok(None) };
-        let looked = task::blocking(move || {
+        let look = move || {
             match piece {
                 Some(Piece::More(piece)) => batches.push(piece),
                 Some(Piece::End) => batches.end(),
@@ -167,8 +175,9 @@ impl Reader {
             }
             let next = batches.next_batch();
             (batches, next)
-        });
-        let (batches, next) = looked.await.map_err(|error| Failure::Crashed(error.to_string()))?;
+        };
+        let looked = if self.is_light { Ok(look()) } else { task::blocking(look).await };
+        let (batches, next) = looked.map_err(|error| Failure::Crashed(error.to_string()))?;
         self.batches = Some(batches);
         Ok(next?)
     }

@@ -65,7 +65,7 @@ fn work(input: &wire::CreateTransformJobRequest) -> Result<Work, ApiError> {
         gzip: from.compression_type == Some(wire::CompressionType::Gzip),
         split: split(from.split_type),
         output_path: to.s3_output_path.clone(),
-        accept: to.accept.clone(),
+        accept: to.accept.clone().filter(|accept| accept != "*/*"),
         assemble: match to.assemble_with {
             Some(wire::AssemblyType::Line) => Assemble::Line,
             Some(wire::AssemblyType::None) | None => Assemble::None,
