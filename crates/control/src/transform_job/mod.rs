@@ -32,6 +32,7 @@ mod progress;
 mod reconcile;
 mod request;
 mod run;
+mod tee;
 
 #[cfg(test)]
 mod tests;

@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
-use futures::{Stream, StreamExt as _, TryFutureExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use sagebrush_core::objects::{ByteStream, ObjectError};
 use sagebrush_core::store::StoreError;
 use sagebrush_core::task;
 use sagebrush_core::worker::{Payload, WorkerError};
 use sagebrush_records::{Batch, Batches, RecordError, Strategy, Unfit};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::inputs::Input;
 use super::owned::Owned;
 use super::run::Running;
+use super::tee;
 
 /// The type of captured data.
 const JSON_LINES: &str = "application/jsonlines";
@@ -31,57 +32,37 @@ pub(super) async fn transform(running: &Arc<Running>, input: &Input) -> Result<(
         return Ok(());
     }
     let (_, body) = running.objects.get(&input.at, None).await.map_err(Failure::Input)?;
-    let (sender, captured) = mpsc::channel(1);
     let parts = parts(running.clone(), from.as_str().into(), body);
-    let written = told_apart(parts, sender).map_err(io::Error::other).boxed();
-    let accept = running.calls.accept.as_deref();
-    let write = running.objects.put(&input.output, accept, written);
-    let write = write.map_err(Failure::of_output);
     match &running.capturing {
-        None => write.await?,
+        None => write(running, input, parts.map_ok(|part| part.bytes)).await?,
         Some(capturing) => {
+            let (bytes, lines) = tee::told_apart(parts);
             let at = capturing.at(&input.relative);
-            let capture = running.objects.put(&at, Some(JSON_LINES), lines(captured));
-            tokio::try_join!(write, capture.map_err(Failure::Capture))?.0
+            let capture = running.objects.put(&at, Some(JSON_LINES), lines);
+            tee::both(tokio::join!(write(running, input, bytes), capture))?;
         }
-    };
+    }
     running.note_done(&to).await?;
     running.progress.wrote(&from, &to);
     Ok(())
 }
 
+async fn write(
+    running: &Running,
+    input: &Input,
+    bytes: impl Stream<Item = Result<Bytes, Failure>> + Send + 'static,
+) -> Result<(), Failure> {
+    let accept = running.calls.accept.as_deref();
+    let written =
+        running.objects.put(&input.output, accept, bytes.map_err(io::Error::other).boxed());
+    written.await.map(|_| ()).map_err(Failure::of_output)
+}
+
 /// A part of an output.
-struct Part {
-    bytes: Bytes,
-    /// The line that is captured of it.
-    captured: Option<Bytes>,
-}
-
-/// The bytes of an output; what is captured beside it goes to `sender`, and `None` at the end.
-fn told_apart(
-    parts: BoxStream<'static, Result<Part, Failure>>,
-    sender: mpsc::Sender<Option<Bytes>>,
-) -> impl Stream<Item = Result<Bytes, Failure>> + Send + 'static {
-    stream::try_unfold((parts, sender), |(mut parts, sender)| async move {
-        let part = parts.try_next().await?;
-        let is_told = part.as_ref().is_none_or(|part| part.captured.is_some());
-        if is_told {
-            let captured = part.as_ref().and_then(|part| part.captured.clone());
-            let _nobody_captures = sender.send(captured).await;
-        }
-        Ok(part.map(|part| (part.bytes, (parts, sender))))
-    })
-}
-
-/// What is captured, as long as the output gets on; it is whole only if the output is.
-fn lines(captured: mpsc::Receiver<Option<Bytes>>) -> ByteStream {
-    let lines = stream::try_unfold(captured, |mut captured| async move {
-        match captured.recv().await {
-            Some(line) => Ok(line.map(|line| (line, captured))),
-            None => Err(io::Error::other("the output is not whole")),
-        }
-    });
-    lines.boxed()
+pub(super) struct Part {
+    pub(super) bytes: Bytes,
+    /// The line that is captured of it, if any is.
+    pub(super) captured: Option<Bytes>,
 }
 
 /// The parts of an output in their order. Many are made at once, each in a task of its own.
@@ -207,6 +188,8 @@ pub(super) enum Failure {
     Output(#[source] ObjectError),
     #[error("its captured data cannot be written: {}", told(.0))]
     Capture(#[source] ObjectError),
+    #[error("its data cannot be captured")]
+    NotCaptured,
     #[error("what was written cannot be noted: {0}")]
     Store(#[from] StoreError),
     #[error("its transformation crashed: {0}")]

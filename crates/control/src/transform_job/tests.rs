@@ -300,6 +300,19 @@ async fn what_is_captured_is_whole_with_the_output() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_output_without_what_is_captured() {
+    let platform = Platform::start();
+    platform.objects.set("s3://b/in/a.csv", lines(50));
+    *platform.objects.refuses.lock().unwrap() = Some("s3://b/captured/");
+    let capture = json!({"DestinationS3Uri": "s3://b/captured"});
+    let more = json!({"BatchStrategy": "SingleRecord", "DataCaptureConfig": capture});
+    platform.begin(job(&more)).await;
+    let reason = platform.reason().await;
+    assert!(reason.ends_with("its captured data cannot be written: not enough space is left"));
+    assert!(platform.objects.text("s3://b/out/a.csv.out").is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_bad_object_fails_the_job_and_good_outputs_stay() {
     for (retries, error, n_left) in [(3, model_error(400), 9), (1, model_error(500), 8)] {
         let platform = Platform::start();
@@ -343,7 +356,7 @@ async fn what_cannot_be_read_or_written_fails_with_its_reason() {
         platform.gave_instances_back().await;
     }
     let platform = Platform::start();
-    *platform.objects.is_full.lock().unwrap() = true;
+    *platform.objects.refuses.lock().unwrap() = Some("s3://");
     platform.objects.set("s3://b/in/x", lines(5));
     platform.begin(job(&json!({}))).await;
     let reason = platform.reason().await;

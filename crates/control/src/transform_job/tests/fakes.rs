@@ -29,8 +29,8 @@ pub(super) struct FakeObjects {
     pub(super) n_read: Arc<AtomicU64>,
     /// What was put; the rest was there before any job.
     pub(super) written: Mutex<BTreeSet<String>>,
-    /// There is no more room for outputs.
-    pub(super) is_full: Mutex<bool>,
+    /// There is no room for what begins with this.
+    pub(super) refuses: Mutex<Option<&'static str>>,
 }
 
 impl FakeObjects {
@@ -89,11 +89,12 @@ impl ObjectStore for FakeObjects {
         body: ByteStream,
     ) -> Result<ObjectMeta, ObjectError> {
         Self::check(&at.bucket)?;
-        let written: Result<Vec<Bytes>, io::Error> = body.try_collect().await;
-        let body: Bytes = written?.concat().into();
-        if *self.is_full.lock().unwrap() {
+        let refuses = *self.refuses.lock().unwrap();
+        if refuses.is_some_and(|refused| at.to_string().starts_with(refused)) {
             return Err(ObjectError::Full);
         }
+        let written: Result<Vec<Bytes>, io::Error> = body.try_collect().await;
+        let body: Bytes = written?.concat().into();
         self.n_puts.fetch_add(1, Ordering::SeqCst);
         self.written.lock().unwrap().insert(at.to_string());
         self.set(&at.to_string(), body.clone());
