@@ -236,6 +236,41 @@ def test_pipeline_model(endpoint_url, tmp_path, name):
     assert_gone(endpoint_url, name)
 
 
+TRANSFORMER = """
+import json
+import boto3
+import sagemaker
+from sagemaker.model import Model
+
+session = sagemaker.Session()
+bucket = session.default_bucket()
+model = Model(
+    image_uri="sagebrush/onnx", role={role!r}, name={name!r}, sagemaker_session=session,
+    model_data=session.upload_data("model.tar.gz", key_prefix={name!r}),
+)
+session.upload_data("rows.csv", key_prefix="{name}/in")
+transformer = model.transformer(
+    1, "ml.m5.large", strategy="MultiRecord", assemble_with="Line", accept="text/csv",
+    output_path=f"s3://{{bucket}}/{name}/out",
+)
+transformer.transform(
+    f"s3://{{bucket}}/{name}/in", content_type="text/csv", split_type="Line", job_name={name!r},
+    input_filter="$[1:]", join_source="Input", output_filter="$[0,5]", logs=True,
+)
+written = boto3.client("s3").get_object(Bucket=bucket, Key="{name}/out/rows.csv.out")
+transformer.delete_model()
+print(json.dumps(written["Body"].read().decode()))
+"""
+
+
+def test_transformer(endpoint_url, tmp_path, name):
+    """`transform` waits by itself, and follows the job's log."""
+    code = TRANSFORMER.format(role=support.ROLE, name=name)
+    rows = "".join(f"id{i},{','.join(map(str, row))}\n" for i, row in enumerate(ROWS))
+    said = sdk_common.run_python(code, endpoint_url, tmp_path / "sdk", {"rows.csv": rows})
+    assert json.loads(said) == "id0,0\nid1,2\n", said
+
+
 def assert_gone(url, name):
     import boto3
     from conftest import make_clients

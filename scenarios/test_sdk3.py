@@ -55,6 +55,45 @@ def test_core_resources(endpoint_url, tmp_path, name):
     assert said["answer"]["predictions"], said
 
 
+TRANSFORMER = """
+import json
+import boto3
+from sagemaker.core.helper.session_helper import Session
+from sagemaker.core.resources import Model
+from sagemaker.core.shapes import ContainerDefinition
+from sagemaker.core.transformer import Transformer
+
+session = Session()
+bucket = session.default_bucket()
+data = session.upload_data("model.tar.gz", bucket=bucket, key_prefix={name!r})
+session.upload_data("rows.csv", bucket=bucket, key_prefix="{name}/in")
+container = ContainerDefinition(image="sagebrush/onnx", model_data_url=data)
+model = Model.create(
+    model_name={name!r}, primary_container=container, execution_role_arn={role!r}
+)
+transformer = Transformer(
+    {name!r}, 1, "ml.m5.large", strategy="MultiRecord", assemble_with="Line", accept="text/csv",
+    output_path=f"s3://{{bucket}}/{name}/out", sagemaker_session=session,
+)
+transformer.transform(
+    f"s3://{{bucket}}/{name}/in", content_type="text/csv", split_type="Line", job_name={name!r},
+    input_filter="$[1:]", join_source="Input", output_filter="$[0,5]",
+)
+written = boto3.client("s3").get_object(Bucket=bucket, Key="{name}/out/rows.csv.out")
+model.delete()
+print(json.dumps(written["Body"].read().decode()))
+"""
+
+
+def test_transformer(endpoint_url, tmp_path, name):
+    """`transform` waits by itself, and follows the job's log."""
+    code = TRANSFORMER.format(role=support.ROLE, name=name)
+    row = ",".join(map(str, sdk_common.ROW))
+    rows = {"rows.csv": f"id0,{row}\nid1,{row}\n"}
+    said = sdk_common.run_python(code, endpoint_url, tmp_path / "sdk", rows)
+    assert json.loads(said) == "id0,0\nid1,0\n", said
+
+
 SKLEARN = """
 import json
 from sagemaker.core.resources import Endpoint, EndpointConfig, Model

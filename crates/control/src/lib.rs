@@ -4,7 +4,7 @@
 //! wanted and what is seen, asks a pure planner for the next step, and takes it. All of it may be
 //! killed between any two steps: the rows say where to go on.
 //!
-//! Rooms: [`model`], [`endpoint_config`], [`endpoint`], [`instance`]; [`identity`] answers what
+//! Rooms: [`model`], [`endpoint_config`], [`endpoint`], [`transform_job`], [`instance`]; [`identity`] answers what
 //! the SDKs ask STS and IAM.
 
 mod instance_type;
@@ -21,6 +21,7 @@ pub mod endpoint_config;
 pub mod identity;
 pub mod instance;
 pub mod model;
+pub mod transform_job;
 
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ use tokio::sync::{Notify, watch};
 use endpoint::{Endpoint, Reconciler};
 use endpoint_config::EndpointConfig;
 use model::Model;
+use transform_job::{TransformJob, WrittenOutput};
 
 pub use operations::operations;
 
@@ -48,6 +50,11 @@ pub struct Control {
     pub(crate) fleet: Arc<dyn Fleet>,
     wake: Arc<Notify>,
     settled: watch::Receiver<u64>,
+    pub(crate) transform_jobs: Table<TransformJob>,
+    pub(crate) written_outputs: Table<WrittenOutput>,
+    pub(crate) transform_wake: Arc<Notify>,
+    /// Counts the states of transform jobs that were written.
+    pub(crate) transform_settled: Arc<watch::Sender<u64>>,
 }
 
 impl Control {
@@ -73,7 +80,11 @@ impl Control {
         let control = Self {
             temporary_keys,
             models: Table::new(store.clone(), clock.clone()),
-            endpoint_configs: Table::new(store, clock.clone()),
+            endpoint_configs: Table::new(store.clone(), clock.clone()),
+            transform_jobs: Table::new(store.clone(), clock.clone()),
+            written_outputs: Table::new(store, clock.clone()),
+            transform_wake: Arc::default(),
+            transform_settled: Arc::default(),
             endpoints,
             fleet,
             clock,

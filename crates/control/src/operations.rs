@@ -3,7 +3,7 @@
 use sagebrush_aws::Dispatch;
 use sagebrush_wire::{iam, sagemaker, sts};
 
-use crate::{Control, endpoint, endpoint_config, identity, model, tags};
+use crate::{Control, endpoint, endpoint_config, identity, model, tags, transform_job};
 
 /// What is not here answers `UnknownOperationException`; `unimplemented-operations.txt` names it.
 #[must_use]
@@ -22,6 +22,10 @@ pub fn operations() -> Dispatch<Control> {
         .on::<sagemaker::DescribeEndpoint, _, _>(endpoint::api::describe)
         .on::<sagemaker::ListEndpoints, _, _>(endpoint::api::list)
         .on::<sagemaker::DeleteEndpoint, _, _>(endpoint::api::delete)
+        .on::<sagemaker::CreateTransformJob, _, _>(transform_job::api::create)
+        .on::<sagemaker::DescribeTransformJob, _, _>(transform_job::api::describe)
+        .on::<sagemaker::ListTransformJobs, _, _>(transform_job::api::list)
+        .on::<sagemaker::StopTransformJob, _, _>(transform_job::api::stop)
         .on::<sagemaker::AddTags, _, _>(tags::api::add)
         .on::<sagemaker::ListTags, _, _>(tags::api::list)
         .on::<sagemaker::DeleteTags, _, _>(tags::api::delete)

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
+use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::artifact::ArtifactLease;
@@ -90,6 +91,11 @@ pub trait Worker: Send + Sync + 'static {
         Duration::ZERO
     }
 
+    /// How it wants to be called by transform jobs, where it says so.
+    async fn execution_parameters(&self) -> Option<ExecutionParameters> {
+        None
+    }
+
     /// The bytes of memory that are its own, as far as it knows; 0 where it does not.
     fn memory(&self) -> u64 {
         0
@@ -114,6 +120,25 @@ pub trait Worker: Send + Sync + 'static {
 
     /// Ends the worker, at the latest at `deadline`; work under way is finished first.
     async fn stop(&self, deadline: Instant);
+}
+
+/// SageMaker: what a container answers to `GET /execution-parameters`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ExecutionParameters {
+    pub max_concurrent_transforms: Option<u32>,
+    pub batch_strategy: Option<BatchStrategy>,
+    #[serde(rename = "MaxPayloadInMB")]
+    pub max_payload_mb: Option<u32>,
+}
+
+/// SageMaker: as containers write `BatchStrategy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum BatchStrategy {
+    #[serde(rename = "MULTI_RECORD", alias = "MultiRecord")]
+    MultiRecord,
+    #[serde(rename = "SINGLE_RECORD", alias = "SingleRecord")]
+    SingleRecord,
 }
 
 /// What a worker is launched from.

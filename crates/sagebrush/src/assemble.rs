@@ -93,6 +93,12 @@ impl App {
         let messaging = messaging.map_err(|error| unusable(data, &error))?;
         let (control, reconciler, routes) =
             Control::new(TemporaryKeys::new(master), store.clone(), fleet.clone(), clock.clone());
+        let transforms = sagebrush_control::transform_job::Reconciler::new(
+            &control,
+            Arc::new(objects.clone()),
+            logs.clone(),
+            metrics.clone(),
+        );
         let keys = Arc::new(Keys {
             fixed: StaticKeys::default().with(&config.access_key, &config.secret_key),
             temporary: TemporaryKeys::new(master),
@@ -122,6 +128,7 @@ impl App {
         let asynchronous = asynchronous.await.map_err(|error| unusable(data, &error))?;
         let mut background = vec![
             task::spawn("endpoint-reconciler", reconciler.run()),
+            task::spawn("transform-reconciler", transforms.run()),
             task::spawn("meter-cleaner", forget_deleted(routes.clone(), meters.clone())),
             task::spawn("blob-sweep", sweep(objects.clone())),
         ];

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use sagebrush_aws::{ApiError, Context};
-use sagebrush_core::fleet::{ContainerSpec, MultiModel};
 use uuid::Uuid;
 
 use super::{DeployedVariant, Deployment};
@@ -59,24 +58,12 @@ async fn resolve_variant(
         instance_type: variant.instance_type.clone(),
         execution: model.spec.execution,
         routing: variant.routing,
-        containers: model.spec.containers.iter().map(container).collect(),
+        containers: model.spec.containers.iter().map(Container::spec).collect(),
         network_isolation: config.network_isolation || model.spec.network_isolation,
         startup_timeout: seconds(variant.startup_timeout_s, STARTUP_TIMEOUT),
         download_timeout: seconds(variant.download_timeout_s, DOWNLOAD_TIMEOUT),
         resolved_at: control.clock.now(),
     })
-}
-
-fn container(container: &Container) -> ContainerSpec {
-    ContainerSpec {
-        hostname: container.hostname.clone(),
-        image: container.image.clone(),
-        model_data: container.model_data.clone(),
-        environment: container.environment.clone(),
-        multi_model: container
-            .multi_model
-            .then_some(MultiModel { keeps_models: container.keeps_models }),
-    }
 }
 
 /// Asynchronous calls name neither a model nor a container.

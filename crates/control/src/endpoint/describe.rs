@@ -79,7 +79,8 @@ const LONGEST_REASON: usize = 1024;
 /// log says last says most.
 const REASON_HEAD: usize = 320;
 
-fn shortened(reason: &str) -> String {
+/// A reason as it fits into a `FailureReason`.
+pub(crate) fn shortened(reason: &str) -> String {
     const GAP: &str = "\n[..]\n";
     let n_chars = reason.chars().count();
     if n_chars <= LONGEST_REASON {

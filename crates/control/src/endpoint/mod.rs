@@ -36,6 +36,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::instance_type;
 
+pub(crate) use describe::shortened;
+pub(crate) use plan::given_up;
 pub use reconcile::Reconciler;
 
 /// SageMaker API: `CreateEndpoint`.

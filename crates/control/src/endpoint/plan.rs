@@ -99,7 +99,8 @@ fn progress(groups: &[GroupSpec], seen: &FleetView) -> Progress {
     if all_ready { Progress::Ready } else { Progress::Starting }
 }
 
-fn given_up(instance: &InstanceState) -> Option<String> {
+/// Why an instance will not start, once that is sure.
+pub(crate) fn given_up(instance: &InstanceState) -> Option<String> {
     match instance {
         InstanceState::Failed { reason, permanent, attempts }
             if *permanent || *attempts >= MAX_ATTEMPTS =>

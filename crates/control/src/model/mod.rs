@@ -6,7 +6,7 @@ mod containers;
 use std::collections::BTreeMap;
 
 use sagebrush_core::artifact::ModelData;
-use sagebrush_core::fleet::Execution;
+use sagebrush_core::fleet::{ContainerSpec, Execution, MultiModel};
 use sagebrush_core::resource::Resource;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,20 @@ pub struct Container {
     /// `ModelCacheSetting`; only with `multi_model`.
     #[serde(default = "keeps_models")]
     pub keeps_models: bool,
+}
+
+impl Container {
+    /// The container as a fleet is to run it.
+    #[must_use]
+    pub fn spec(&self) -> ContainerSpec {
+        ContainerSpec {
+            hostname: self.hostname.clone(),
+            image: self.image.clone(),
+            model_data: self.model_data.clone(),
+            environment: self.environment.clone(),
+            multi_model: self.multi_model.then_some(MultiModel { keeps_models: self.keeps_models }),
+        }
+    }
 }
 
 /// SageMaker API: `ModelCacheSetting` is `Enabled` by default.

@@ -15,6 +15,7 @@ use crate::endpoint::Endpoint;
 use crate::endpoint_config::EndpointConfig;
 use crate::model::Model;
 use crate::resources::{MAX_TAGS, tag_map};
+use crate::transform_job::TransformJob;
 
 /// How often a write is tried again when others write the same resource.
 const MAX_ATTEMPTS: usize = 16;
@@ -70,6 +71,9 @@ async fn change(
             change_in(&control.endpoint_configs, &ctx.region, name, arn, change).await
         }
         Endpoint::KIND => change_in(&control.endpoints, &ctx.region, name, arn, change).await,
+        TransformJob::KIND => {
+            change_in(&control.transform_jobs, &ctx.region, name, arn, change).await
+        }
         _ => Err(invalid(arn)),
     }
 }

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use sagebrush_core::artifact::ArtifactLease;
 use sagebrush_core::task;
 use sagebrush_core::worker::{
-    Call, LaunchSpec, Reply, Resources, StreamedReply, Worker, WorkerError,
+    Call, ExecutionParameters, LaunchSpec, Reply, Resources, StreamedReply, Worker, WorkerError,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -123,6 +123,10 @@ impl Worker for ContainerWorker {
 
     fn concurrency(&self) -> usize {
         self.concurrency
+    }
+
+    async fn execution_parameters(&self) -> Option<ExecutionParameters> {
+        self.client.execution_parameters().await
     }
 
     async fn ended(&self) -> String {

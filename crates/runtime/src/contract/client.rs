@@ -8,7 +8,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use sagebrush_core::worker::{Call, Reply, WorkerError};
+use sagebrush_core::worker::{Call, ExecutionParameters, Reply, WorkerError};
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 use super::address::Address;
@@ -19,6 +19,7 @@ use super::pool::Pool;
 
 /// SageMaker: "the container must respond to `/ping` within 2 seconds".
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
+const PARAMETERS_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) const TARGET_MODEL: HeaderName =
     HeaderName::from_static("x-amzn-sagemaker-target-model");
@@ -120,6 +121,21 @@ impl ContractClient {
             StatusCode::OK => Ok(()),
             _ => Err(CallFailure::Final(answer.into_error())),
         }
+    }
+
+    /// `GET /execution-parameters`: how the container wants to be called by transform jobs. Most
+    /// do not say.
+    pub(crate) async fn execution_parameters(&self) -> Option<ExecutionParameters> {
+        let request = Outgoing {
+            method: Method::GET,
+            path: PathAndQuery::from_static("/execution-parameters"),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        };
+        let answer = timeout(PARAMETERS_TIMEOUT, self.exchange(&request)).await.ok()?.ok()?;
+        let body = (answer.status == StatusCode::OK).then_some(answer.body)?;
+        let parameters = serde_json::from_slice(&body);
+        parameters.inspect_err(|error| tracing::warn!(%error, "bad execution parameters")).ok()
     }
 
     /// `POST /invocations`.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use sagebrush_core::task;
-use sagebrush_core::worker::{Payload, Reply, Timings, WorkerError};
+use sagebrush_core::worker::{
+    BatchStrategy, ExecutionParameters, Payload, Reply, Timings, WorkerError,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
@@ -104,6 +106,23 @@ async fn broken(server: &Server) -> String {
         }
         Ok(reply) => panic!("{reply:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_container_may_say_how_it_is_called_by_transform_jobs() {
+    let said = r#"{"MaxConcurrentTransforms": 8, "BatchStrategy": "MULTI_RECORD", "New": 1}"#;
+    let whole = ExecutionParameters {
+        max_concurrent_transforms: Some(8),
+        batch_strategy: Some(BatchStrategy::MultiRecord),
+        max_payload_mb: None,
+    };
+    let missing = Step::Say("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned());
+    let server = server(vec![vec![ok(said), missing, ok("not JSON"), ok("{}")]]).await;
+    for wanted in [Some(whole), None, None, Some(ExecutionParameters::default())] {
+        assert_eq!(server.client.execution_parameters().await, wanted);
+    }
+    let seen = server.seen.lock().unwrap();
+    assert!(seen.requests[0][0].starts_with("GET /execution-parameters HTTP/1.1\r\n"));
 }
 
 #[tokio::test]

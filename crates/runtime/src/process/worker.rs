@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use sagebrush_core::worker::{Call, Reply, StreamedReply, Worker, WorkerError};
+use sagebrush_core::worker::{Call, ExecutionParameters, Reply, StreamedReply, Worker, WorkerError};
 use tokio::time::Instant;
 
 use super::running::Running;
@@ -33,6 +33,10 @@ impl Worker for ProcessWorker {
 
     fn memory(&self) -> u64 {
         self.0.memory()
+    }
+
+    async fn execution_parameters(&self) -> Option<ExecutionParameters> {
+        self.0.client.execution_parameters().await
     }
 
     async fn ended(&self) -> String {

@@ -13,10 +13,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sagebrush-store", &["sagebrush-core"]),
     ("sagebrush-onnx", &["sagebrush-core"]),
     ("sagebrush-artifacts", &["sagebrush-core"]),
+    ("sagebrush-records", &[]),
     ("sagebrush-runtime", &["sagebrush-core"]),
     ("sagebrush-objects", &["sagebrush-core", "sagebrush-aws"]),
     ("sagebrush-serving", &["sagebrush-core", "sagebrush-aws", "sagebrush-wire"]),
-    ("sagebrush-control", &["sagebrush-core", "sagebrush-aws", "sagebrush-wire"]),
+    (
+        "sagebrush-control",
+        &["sagebrush-core", "sagebrush-aws", "sagebrush-records", "sagebrush-wire"],
+    ),
     ("sagebrush-telemetry", &["sagebrush-core", "sagebrush-aws", "sagebrush-wire"]),
     ("sagebrush-messaging", &["sagebrush-core", "sagebrush-aws", "sagebrush-wire"]),
     (

@@ -517,6 +517,25 @@ impl crate::Operation for CreateModel {
     }
 }
 
+/// SageMaker API: `CreateTransformJob`.
+#[derive(Debug)]
+pub struct CreateTransformJob;
+
+impl crate::Operation for CreateTransformJob {
+    const NAME: &'static str = "CreateTransformJob";
+    const SERVICE: crate::Service = SAGEMAKER;
+    type Input = CreateTransformJobRequest;
+    type Output = CreateTransformJobResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::CREATE_TRANSFORM_JOB_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::CREATE_TRANSFORM_JOB_RESPONSE
+    }
+}
+
 /// SageMaker API: `DeleteEndpoint`.
 #[derive(Debug)]
 pub struct DeleteEndpoint;
@@ -650,6 +669,25 @@ impl crate::Operation for DescribeModel {
     }
 }
 
+/// SageMaker API: `DescribeTransformJob`.
+#[derive(Debug)]
+pub struct DescribeTransformJob;
+
+impl crate::Operation for DescribeTransformJob {
+    const NAME: &'static str = "DescribeTransformJob";
+    const SERVICE: crate::Service = SAGEMAKER;
+    type Input = DescribeTransformJobRequest;
+    type Output = DescribeTransformJobResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::DESCRIBE_TRANSFORM_JOB_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::DESCRIBE_TRANSFORM_JOB_RESPONSE
+    }
+}
+
 /// SageMaker API: `ListEndpointConfigs`.
 #[derive(Debug)]
 pub struct ListEndpointConfigs;
@@ -726,6 +764,44 @@ impl crate::Operation for ListTags {
     }
 }
 
+/// SageMaker API: `ListTransformJobs`.
+#[derive(Debug)]
+pub struct ListTransformJobs;
+
+impl crate::Operation for ListTransformJobs {
+    const NAME: &'static str = "ListTransformJobs";
+    const SERVICE: crate::Service = SAGEMAKER;
+    type Input = ListTransformJobsRequest;
+    type Output = ListTransformJobsResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::LIST_TRANSFORM_JOBS_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::LIST_TRANSFORM_JOBS_RESPONSE
+    }
+}
+
+/// SageMaker API: `StopTransformJob`.
+#[derive(Debug)]
+pub struct StopTransformJob;
+
+impl crate::Operation for StopTransformJob {
+    const NAME: &'static str = "StopTransformJob";
+    const SERVICE: crate::Service = SAGEMAKER;
+    type Input = StopTransformJobRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::STOP_TRANSFORM_JOB_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
 /// SageMaker API: `UpdateEndpoint`.
 #[derive(Debug)]
 pub struct UpdateEndpoint;
@@ -783,6 +859,29 @@ pub struct AdditionalModelDataSource {
 pub struct Alarm {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm_name: Option<String>,
+}
+
+/// SageMaker API: `AssemblyType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum AssemblyType {
+    None,
+    Line,
+}
+
+impl AssemblyType {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &["None", "Line"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for AssemblyType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// SageMaker API: `AsyncInferenceClientConfig`.
@@ -860,6 +959,40 @@ impl std::fmt::Display for AsyncNotificationTopicTypes {
 pub struct AutoRollbackConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarms: Option<Vec<Alarm>>,
+}
+
+/// SageMaker API: `BatchDataCaptureConfig`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct BatchDataCaptureConfig {
+    pub destination_s3_uri: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate_inference_id: Option<bool>,
+}
+
+/// SageMaker API: `BatchStrategy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum BatchStrategy {
+    MultiRecord,
+    SingleRecord,
+}
+
+impl BatchStrategy {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &["MultiRecord", "SingleRecord"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for BatchStrategy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// SageMaker API: `BlueGreenUpdatePolicy`.
@@ -1267,6 +1400,29 @@ impl std::fmt::Display for ClarifyTextLanguage {
     }
 }
 
+/// SageMaker API: `CompressionType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum CompressionType {
+    None,
+    Gzip,
+}
+
+impl CompressionType {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &["None", "Gzip"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for CompressionType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// SageMaker API: `ContainerDefinition`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -1412,6 +1568,42 @@ pub struct CreateModelOutput {
     pub model_arn: String,
 }
 
+/// SageMaker API: `CreateTransformJobRequest`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateTransformJobRequest {
+    pub transform_job_name: String,
+    pub model_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent_transforms: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_client_config: Option<ModelClientConfig>,
+    #[serde(rename = "MaxPayloadInMB", default, skip_serializing_if = "Option::is_none")]
+    pub max_payload_in_mb: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_strategy: Option<BatchStrategy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<std::collections::BTreeMap<String, String>>,
+    pub transform_input: TransformInput,
+    pub transform_output: TransformOutput,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_capture_config: Option<BatchDataCaptureConfig>,
+    pub transform_resources: TransformResources,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_processing: Option<DataProcessing>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<Tag>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experiment_config: Option<ExperimentConfig>,
+}
+
+/// SageMaker API: `CreateTransformJobResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateTransformJobResponse {
+    pub transform_job_arn: String,
+}
+
 /// SageMaker API: `CrossRegionTrafficConfig`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -1444,6 +1636,18 @@ pub struct DataCaptureConfigSummary {
     pub current_sampling_percentage: i32,
     pub destination_s3_uri: String,
     pub kms_key_id: String,
+}
+
+/// SageMaker API: `DataProcessing`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DataProcessing {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_filter: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_filter: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join_source: Option<JoinSource>,
 }
 
 /// SageMaker API: `DeleteEndpointConfigInput`.
@@ -1619,6 +1823,54 @@ pub struct DescribeModelOutput {
     pub deployment_recommendation: Option<DeploymentRecommendation>,
 }
 
+/// SageMaker API: `DescribeTransformJobRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DescribeTransformJobRequest {
+    pub transform_job_name: String,
+}
+
+/// SageMaker API: `DescribeTransformJobResponse`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DescribeTransformJobResponse {
+    pub transform_job_name: String,
+    pub transform_job_arn: String,
+    pub transform_job_status: TransformJobStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_reason: Option<String>,
+    pub model_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent_transforms: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_client_config: Option<ModelClientConfig>,
+    #[serde(rename = "MaxPayloadInMB", default, skip_serializing_if = "Option::is_none")]
+    pub max_payload_in_mb: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_strategy: Option<BatchStrategy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<std::collections::BTreeMap<String, String>>,
+    pub transform_input: TransformInput,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform_output: Option<TransformOutput>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_capture_config: Option<BatchDataCaptureConfig>,
+    pub transform_resources: TransformResources,
+    pub creation_time: crate::Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform_start_time: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform_end_time: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labeling_job_arn: Option<String>,
+    #[serde(rename = "AutoMLJobArn", default, skip_serializing_if = "Option::is_none")]
+    pub auto_ml_job_arn: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_processing: Option<DataProcessing>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experiment_config: Option<ExperimentConfig>,
+}
+
 /// SageMaker API: `Ec2CapacityReservation`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -1740,6 +1992,20 @@ pub struct EndpointSummary {
     pub endpoint_status: EndpointStatus,
 }
 
+/// SageMaker API: `ExperimentConfig`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ExperimentConfig {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experiment_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_component_display_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_name: Option<String>,
+}
+
 /// SageMaker API: `ExplainerConfig`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -1810,6 +2076,29 @@ pub struct InstancePool {
 pub struct InstancePoolSummary {
     pub instance_type: ProductionVariantInstanceType,
     pub current_instance_count: i32,
+}
+
+/// SageMaker API: `JoinSource`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum JoinSource {
+    Input,
+    None,
+}
+
+impl JoinSource {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &["Input", "None"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for JoinSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// SageMaker API: `ListEndpointConfigsInput`.
@@ -1926,6 +2215,41 @@ pub struct ListTagsOutput {
     pub next_token: Option<String>,
 }
 
+/// SageMaker API: `ListTransformJobsRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListTransformJobsRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation_time_after: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation_time_before: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified_time_after: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified_time_before: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_contains: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_equals: Option<TransformJobStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sort_by: Option<SortBy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sort_order: Option<SortOrder>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_results: Option<i32>,
+}
+
+/// SageMaker API: `ListTransformJobsResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListTransformJobsResponse {
+    pub transform_job_summaries: Vec<TransformJobSummary>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
 /// SageMaker API: `ManagedInstanceScalingScaleInStrategy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ManagedInstanceScalingScaleInStrategy {
@@ -2025,6 +2349,16 @@ impl std::fmt::Display for ModelCacheSetting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// SageMaker API: `ModelClientConfig`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ModelClientConfig {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invocations_timeout_in_seconds: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invocations_max_retries: Option<i32>,
 }
 
 /// SageMaker API: `ModelCompressionType`.
@@ -3390,6 +3724,32 @@ impl std::fmt::Display for RoutingStrategy {
     }
 }
 
+/// SageMaker API: `S3DataType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum S3DataType {
+    ManifestFile,
+    S3Prefix,
+    AugmentedManifestFile,
+    Converse,
+}
+
+impl S3DataType {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] =
+        &["ManifestFile", "S3Prefix", "AugmentedManifestFile", "Converse"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for S3DataType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// SageMaker API: `S3ModelDataSource`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -3430,6 +3790,85 @@ impl std::fmt::Display for S3ModelDataType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// SageMaker API: `SortBy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SortBy {
+    Name,
+    CreationTime,
+    Status,
+}
+
+impl SortBy {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &["Name", "CreationTime", "Status"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for SortBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// SageMaker API: `SortOrder`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SortOrder {
+    Ascending,
+    Descending,
+}
+
+impl SortOrder {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &["Ascending", "Descending"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for SortOrder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// SageMaker API: `SplitType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SplitType {
+    None,
+    Line,
+    RecordIO,
+    TFRecord,
+}
+
+impl SplitType {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &["None", "Line", "RecordIO", "TFRecord"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for SplitType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// SageMaker API: `StopTransformJobRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StopTransformJobRequest {
+    pub transform_job_name: String,
 }
 
 /// SageMaker API: `Tag`.
@@ -3477,6 +3916,472 @@ impl std::fmt::Display for TrafficRoutingConfigType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// SageMaker API: `TransformDataSource`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TransformDataSource {
+    pub s3_data_source: TransformS3DataSource,
+}
+
+/// SageMaker API: `TransformInput`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TransformInput {
+    pub data_source: TransformDataSource,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression_type: Option<CompressionType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split_type: Option<SplitType>,
+}
+
+/// SageMaker API: `TransformInstanceType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TransformInstanceType {
+    #[serde(rename = "ml.m4.xlarge")]
+    MlM4Xlarge,
+    #[serde(rename = "ml.m4.2xlarge")]
+    MlM4_2xlarge,
+    #[serde(rename = "ml.m4.4xlarge")]
+    MlM4_4xlarge,
+    #[serde(rename = "ml.m4.10xlarge")]
+    MlM4_10xlarge,
+    #[serde(rename = "ml.m4.16xlarge")]
+    MlM4_16xlarge,
+    #[serde(rename = "ml.c4.xlarge")]
+    MlC4Xlarge,
+    #[serde(rename = "ml.c4.2xlarge")]
+    MlC4_2xlarge,
+    #[serde(rename = "ml.c4.4xlarge")]
+    MlC4_4xlarge,
+    #[serde(rename = "ml.c4.8xlarge")]
+    MlC4_8xlarge,
+    #[serde(rename = "ml.p2.xlarge")]
+    MlP2Xlarge,
+    #[serde(rename = "ml.p2.8xlarge")]
+    MlP2_8xlarge,
+    #[serde(rename = "ml.p2.16xlarge")]
+    MlP2_16xlarge,
+    #[serde(rename = "ml.p3.2xlarge")]
+    MlP3_2xlarge,
+    #[serde(rename = "ml.p3.8xlarge")]
+    MlP3_8xlarge,
+    #[serde(rename = "ml.p3.16xlarge")]
+    MlP3_16xlarge,
+    #[serde(rename = "ml.c5.xlarge")]
+    MlC5Xlarge,
+    #[serde(rename = "ml.c5.2xlarge")]
+    MlC5_2xlarge,
+    #[serde(rename = "ml.c5.4xlarge")]
+    MlC5_4xlarge,
+    #[serde(rename = "ml.c5.9xlarge")]
+    MlC5_9xlarge,
+    #[serde(rename = "ml.c5.18xlarge")]
+    MlC5_18xlarge,
+    #[serde(rename = "ml.m5.large")]
+    MlM5Large,
+    #[serde(rename = "ml.m5.xlarge")]
+    MlM5Xlarge,
+    #[serde(rename = "ml.m5.2xlarge")]
+    MlM5_2xlarge,
+    #[serde(rename = "ml.m5.4xlarge")]
+    MlM5_4xlarge,
+    #[serde(rename = "ml.m5.12xlarge")]
+    MlM5_12xlarge,
+    #[serde(rename = "ml.m5.24xlarge")]
+    MlM5_24xlarge,
+    #[serde(rename = "ml.m6i.large")]
+    MlM6iLarge,
+    #[serde(rename = "ml.m6i.xlarge")]
+    MlM6iXlarge,
+    #[serde(rename = "ml.m6i.2xlarge")]
+    MlM6i2xlarge,
+    #[serde(rename = "ml.m6i.4xlarge")]
+    MlM6i4xlarge,
+    #[serde(rename = "ml.m6i.8xlarge")]
+    MlM6i8xlarge,
+    #[serde(rename = "ml.m6i.12xlarge")]
+    MlM6i12xlarge,
+    #[serde(rename = "ml.m6i.16xlarge")]
+    MlM6i16xlarge,
+    #[serde(rename = "ml.m6i.24xlarge")]
+    MlM6i24xlarge,
+    #[serde(rename = "ml.m6i.32xlarge")]
+    MlM6i32xlarge,
+    #[serde(rename = "ml.c6i.large")]
+    MlC6iLarge,
+    #[serde(rename = "ml.c6i.xlarge")]
+    MlC6iXlarge,
+    #[serde(rename = "ml.c6i.2xlarge")]
+    MlC6i2xlarge,
+    #[serde(rename = "ml.c6i.4xlarge")]
+    MlC6i4xlarge,
+    #[serde(rename = "ml.c6i.8xlarge")]
+    MlC6i8xlarge,
+    #[serde(rename = "ml.c6i.12xlarge")]
+    MlC6i12xlarge,
+    #[serde(rename = "ml.c6i.16xlarge")]
+    MlC6i16xlarge,
+    #[serde(rename = "ml.c6i.24xlarge")]
+    MlC6i24xlarge,
+    #[serde(rename = "ml.c6i.32xlarge")]
+    MlC6i32xlarge,
+    #[serde(rename = "ml.r6i.large")]
+    MlR6iLarge,
+    #[serde(rename = "ml.r6i.xlarge")]
+    MlR6iXlarge,
+    #[serde(rename = "ml.r6i.2xlarge")]
+    MlR6i2xlarge,
+    #[serde(rename = "ml.r6i.4xlarge")]
+    MlR6i4xlarge,
+    #[serde(rename = "ml.r6i.8xlarge")]
+    MlR6i8xlarge,
+    #[serde(rename = "ml.r6i.12xlarge")]
+    MlR6i12xlarge,
+    #[serde(rename = "ml.r6i.16xlarge")]
+    MlR6i16xlarge,
+    #[serde(rename = "ml.r6i.24xlarge")]
+    MlR6i24xlarge,
+    #[serde(rename = "ml.r6i.32xlarge")]
+    MlR6i32xlarge,
+    #[serde(rename = "ml.m7i.large")]
+    MlM7iLarge,
+    #[serde(rename = "ml.m7i.xlarge")]
+    MlM7iXlarge,
+    #[serde(rename = "ml.m7i.2xlarge")]
+    MlM7i2xlarge,
+    #[serde(rename = "ml.m7i.4xlarge")]
+    MlM7i4xlarge,
+    #[serde(rename = "ml.m7i.8xlarge")]
+    MlM7i8xlarge,
+    #[serde(rename = "ml.m7i.12xlarge")]
+    MlM7i12xlarge,
+    #[serde(rename = "ml.m7i.16xlarge")]
+    MlM7i16xlarge,
+    #[serde(rename = "ml.m7i.24xlarge")]
+    MlM7i24xlarge,
+    #[serde(rename = "ml.m7i.48xlarge")]
+    MlM7i48xlarge,
+    #[serde(rename = "ml.c7i.large")]
+    MlC7iLarge,
+    #[serde(rename = "ml.c7i.xlarge")]
+    MlC7iXlarge,
+    #[serde(rename = "ml.c7i.2xlarge")]
+    MlC7i2xlarge,
+    #[serde(rename = "ml.c7i.4xlarge")]
+    MlC7i4xlarge,
+    #[serde(rename = "ml.c7i.8xlarge")]
+    MlC7i8xlarge,
+    #[serde(rename = "ml.c7i.12xlarge")]
+    MlC7i12xlarge,
+    #[serde(rename = "ml.c7i.16xlarge")]
+    MlC7i16xlarge,
+    #[serde(rename = "ml.c7i.24xlarge")]
+    MlC7i24xlarge,
+    #[serde(rename = "ml.c7i.48xlarge")]
+    MlC7i48xlarge,
+    #[serde(rename = "ml.r7i.large")]
+    MlR7iLarge,
+    #[serde(rename = "ml.r7i.xlarge")]
+    MlR7iXlarge,
+    #[serde(rename = "ml.r7i.2xlarge")]
+    MlR7i2xlarge,
+    #[serde(rename = "ml.r7i.4xlarge")]
+    MlR7i4xlarge,
+    #[serde(rename = "ml.r7i.8xlarge")]
+    MlR7i8xlarge,
+    #[serde(rename = "ml.r7i.12xlarge")]
+    MlR7i12xlarge,
+    #[serde(rename = "ml.r7i.16xlarge")]
+    MlR7i16xlarge,
+    #[serde(rename = "ml.r7i.24xlarge")]
+    MlR7i24xlarge,
+    #[serde(rename = "ml.r7i.48xlarge")]
+    MlR7i48xlarge,
+    #[serde(rename = "ml.g4dn.xlarge")]
+    MlG4dnXlarge,
+    #[serde(rename = "ml.g4dn.2xlarge")]
+    MlG4dn2xlarge,
+    #[serde(rename = "ml.g4dn.4xlarge")]
+    MlG4dn4xlarge,
+    #[serde(rename = "ml.g4dn.8xlarge")]
+    MlG4dn8xlarge,
+    #[serde(rename = "ml.g4dn.12xlarge")]
+    MlG4dn12xlarge,
+    #[serde(rename = "ml.g4dn.16xlarge")]
+    MlG4dn16xlarge,
+    #[serde(rename = "ml.g5.xlarge")]
+    MlG5Xlarge,
+    #[serde(rename = "ml.g5.2xlarge")]
+    MlG5_2xlarge,
+    #[serde(rename = "ml.g5.4xlarge")]
+    MlG5_4xlarge,
+    #[serde(rename = "ml.g5.8xlarge")]
+    MlG5_8xlarge,
+    #[serde(rename = "ml.g5.12xlarge")]
+    MlG5_12xlarge,
+    #[serde(rename = "ml.g5.16xlarge")]
+    MlG5_16xlarge,
+    #[serde(rename = "ml.g5.24xlarge")]
+    MlG5_24xlarge,
+    #[serde(rename = "ml.g5.48xlarge")]
+    MlG5_48xlarge,
+    #[serde(rename = "ml.trn1.2xlarge")]
+    MlTrn1_2xlarge,
+    #[serde(rename = "ml.trn1.32xlarge")]
+    MlTrn1_32xlarge,
+    #[serde(rename = "ml.inf2.xlarge")]
+    MlInf2Xlarge,
+    #[serde(rename = "ml.inf2.8xlarge")]
+    MlInf2_8xlarge,
+    #[serde(rename = "ml.inf2.24xlarge")]
+    MlInf2_24xlarge,
+    #[serde(rename = "ml.inf2.48xlarge")]
+    MlInf2_48xlarge,
+    #[serde(rename = "ml.g6.xlarge")]
+    MlG6Xlarge,
+    #[serde(rename = "ml.g6.2xlarge")]
+    MlG6_2xlarge,
+    #[serde(rename = "ml.g6.4xlarge")]
+    MlG6_4xlarge,
+    #[serde(rename = "ml.g6.8xlarge")]
+    MlG6_8xlarge,
+    #[serde(rename = "ml.g6.12xlarge")]
+    MlG6_12xlarge,
+    #[serde(rename = "ml.g6.16xlarge")]
+    MlG6_16xlarge,
+    #[serde(rename = "ml.g6.24xlarge")]
+    MlG6_24xlarge,
+    #[serde(rename = "ml.g6.48xlarge")]
+    MlG6_48xlarge,
+    #[serde(rename = "ml.g6e.xlarge")]
+    MlG6eXlarge,
+    #[serde(rename = "ml.g6e.2xlarge")]
+    MlG6e2xlarge,
+    #[serde(rename = "ml.g6e.4xlarge")]
+    MlG6e4xlarge,
+    #[serde(rename = "ml.g6e.8xlarge")]
+    MlG6e8xlarge,
+    #[serde(rename = "ml.g6e.12xlarge")]
+    MlG6e12xlarge,
+    #[serde(rename = "ml.g6e.16xlarge")]
+    MlG6e16xlarge,
+    #[serde(rename = "ml.g6e.24xlarge")]
+    MlG6e24xlarge,
+    #[serde(rename = "ml.g6e.48xlarge")]
+    MlG6e48xlarge,
+}
+
+impl TransformInstanceType {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &[
+        "ml.m4.xlarge",
+        "ml.m4.2xlarge",
+        "ml.m4.4xlarge",
+        "ml.m4.10xlarge",
+        "ml.m4.16xlarge",
+        "ml.c4.xlarge",
+        "ml.c4.2xlarge",
+        "ml.c4.4xlarge",
+        "ml.c4.8xlarge",
+        "ml.p2.xlarge",
+        "ml.p2.8xlarge",
+        "ml.p2.16xlarge",
+        "ml.p3.2xlarge",
+        "ml.p3.8xlarge",
+        "ml.p3.16xlarge",
+        "ml.c5.xlarge",
+        "ml.c5.2xlarge",
+        "ml.c5.4xlarge",
+        "ml.c5.9xlarge",
+        "ml.c5.18xlarge",
+        "ml.m5.large",
+        "ml.m5.xlarge",
+        "ml.m5.2xlarge",
+        "ml.m5.4xlarge",
+        "ml.m5.12xlarge",
+        "ml.m5.24xlarge",
+        "ml.m6i.large",
+        "ml.m6i.xlarge",
+        "ml.m6i.2xlarge",
+        "ml.m6i.4xlarge",
+        "ml.m6i.8xlarge",
+        "ml.m6i.12xlarge",
+        "ml.m6i.16xlarge",
+        "ml.m6i.24xlarge",
+        "ml.m6i.32xlarge",
+        "ml.c6i.large",
+        "ml.c6i.xlarge",
+        "ml.c6i.2xlarge",
+        "ml.c6i.4xlarge",
+        "ml.c6i.8xlarge",
+        "ml.c6i.12xlarge",
+        "ml.c6i.16xlarge",
+        "ml.c6i.24xlarge",
+        "ml.c6i.32xlarge",
+        "ml.r6i.large",
+        "ml.r6i.xlarge",
+        "ml.r6i.2xlarge",
+        "ml.r6i.4xlarge",
+        "ml.r6i.8xlarge",
+        "ml.r6i.12xlarge",
+        "ml.r6i.16xlarge",
+        "ml.r6i.24xlarge",
+        "ml.r6i.32xlarge",
+        "ml.m7i.large",
+        "ml.m7i.xlarge",
+        "ml.m7i.2xlarge",
+        "ml.m7i.4xlarge",
+        "ml.m7i.8xlarge",
+        "ml.m7i.12xlarge",
+        "ml.m7i.16xlarge",
+        "ml.m7i.24xlarge",
+        "ml.m7i.48xlarge",
+        "ml.c7i.large",
+        "ml.c7i.xlarge",
+        "ml.c7i.2xlarge",
+        "ml.c7i.4xlarge",
+        "ml.c7i.8xlarge",
+        "ml.c7i.12xlarge",
+        "ml.c7i.16xlarge",
+        "ml.c7i.24xlarge",
+        "ml.c7i.48xlarge",
+        "ml.r7i.large",
+        "ml.r7i.xlarge",
+        "ml.r7i.2xlarge",
+        "ml.r7i.4xlarge",
+        "ml.r7i.8xlarge",
+        "ml.r7i.12xlarge",
+        "ml.r7i.16xlarge",
+        "ml.r7i.24xlarge",
+        "ml.r7i.48xlarge",
+        "ml.g4dn.xlarge",
+        "ml.g4dn.2xlarge",
+        "ml.g4dn.4xlarge",
+        "ml.g4dn.8xlarge",
+        "ml.g4dn.12xlarge",
+        "ml.g4dn.16xlarge",
+        "ml.g5.xlarge",
+        "ml.g5.2xlarge",
+        "ml.g5.4xlarge",
+        "ml.g5.8xlarge",
+        "ml.g5.12xlarge",
+        "ml.g5.16xlarge",
+        "ml.g5.24xlarge",
+        "ml.g5.48xlarge",
+        "ml.trn1.2xlarge",
+        "ml.trn1.32xlarge",
+        "ml.inf2.xlarge",
+        "ml.inf2.8xlarge",
+        "ml.inf2.24xlarge",
+        "ml.inf2.48xlarge",
+        "ml.g6.xlarge",
+        "ml.g6.2xlarge",
+        "ml.g6.4xlarge",
+        "ml.g6.8xlarge",
+        "ml.g6.12xlarge",
+        "ml.g6.16xlarge",
+        "ml.g6.24xlarge",
+        "ml.g6.48xlarge",
+        "ml.g6e.xlarge",
+        "ml.g6e.2xlarge",
+        "ml.g6e.4xlarge",
+        "ml.g6e.8xlarge",
+        "ml.g6e.12xlarge",
+        "ml.g6e.16xlarge",
+        "ml.g6e.24xlarge",
+        "ml.g6e.48xlarge",
+    ];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for TransformInstanceType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// SageMaker API: `TransformJobStatus`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TransformJobStatus {
+    InProgress,
+    Completed,
+    Failed,
+    Stopping,
+    Stopped,
+}
+
+impl TransformJobStatus {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] =
+        &["InProgress", "Completed", "Failed", "Stopping", "Stopped"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for TransformJobStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// SageMaker API: `TransformJobSummary`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TransformJobSummary {
+    pub transform_job_name: String,
+    pub transform_job_arn: String,
+    pub creation_time: crate::Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform_end_time: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified_time: Option<crate::Timestamp>,
+    pub transform_job_status: TransformJobStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_reason: Option<String>,
+}
+
+/// SageMaker API: `TransformOutput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TransformOutput {
+    pub s3_output_path: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assemble_with: Option<AssemblyType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_id: Option<String>,
+}
+
+/// SageMaker API: `TransformResources`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TransformResources {
+    pub instance_type: TransformInstanceType,
+    pub instance_count: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_kms_key_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform_ami_version: Option<String>,
+}
+
+/// SageMaker API: `TransformS3DataSource`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TransformS3DataSource {
+    pub s3_data_type: S3DataType,
+    pub s3_uri: String,
 }
 
 /// SageMaker API: `UpdateEndpointInput`.
@@ -3592,6 +4497,9 @@ pub mod shapes {
     pub static ACCELERATOR_PARTITION_TYPE_LIST: Shape =
         Shape::List { member: &ACCELERATOR_PARTITION_TYPE, min: Some(0), max: Some(32) };
 
+    pub static ACCEPT: Shape =
+        Shape::String { min: Some(0), max: Some(256), pattern: Some(".*"), values: &[] };
+
     pub static ACCEPT_EULA: Shape = Shape::Boolean;
 
     pub static ADD_TAGS_INPUT: Shape = Shape::Structure(&[
@@ -3624,6 +4532,9 @@ pub mod shapes {
 
     pub static ALARM_NAME: Shape =
         Shape::String { min: Some(1), max: Some(255), pattern: Some(r"(?!\s*$).+"), values: &[] };
+
+    pub static ASSEMBLY_TYPE: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: super::AssemblyType::VALUES };
 
     pub static ASYNC_INFERENCE_CLIENT_CONFIG: Shape = Shape::Structure(&[Member {
         name: "MaxConcurrentInvocationsPerInstance",
@@ -3667,8 +4578,24 @@ pub mod shapes {
         values: super::AsyncNotificationTopicTypes::VALUES,
     };
 
+    pub static AUTO_ML_JOB_ARN: Shape = Shape::String {
+        min: Some(1),
+        max: Some(256),
+        pattern: Some(r"arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:automl-job/.*"),
+        values: &[],
+    };
+
     pub static AUTO_ROLLBACK_CONFIG: Shape =
         Shape::Structure(&[Member { name: "Alarms", required: false, shape: &ALARM_LIST }]);
+
+    pub static BATCH_DATA_CAPTURE_CONFIG: Shape = Shape::Structure(&[
+        Member { name: "DestinationS3Uri", required: true, shape: &S3_URI },
+        Member { name: "KmsKeyId", required: false, shape: &KMS_KEY_ID },
+        Member { name: "GenerateInferenceId", required: false, shape: &BOOLEAN },
+    ]);
+
+    pub static BATCH_STRATEGY: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: super::BatchStrategy::VALUES };
 
     pub static BLUE_GREEN_UPDATE_POLICY: Shape = Shape::Structure(&[
         Member {
@@ -3843,6 +4770,13 @@ pub mod shapes {
         values: super::ClarifyTextLanguage::VALUES,
     };
 
+    pub static COMPRESSION_TYPE: Shape = Shape::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: super::CompressionType::VALUES,
+    };
+
     pub static CONTAINER_DEFINITION: Shape = Shape::Structure(&[
         Member { name: "ContainerHostname", required: false, shape: &CONTAINER_HOSTNAME },
         Member { name: "Image", required: false, shape: &CONTAINER_IMAGE },
@@ -3891,6 +4825,9 @@ pub mod shapes {
 
     pub static CONTAINER_MODE: Shape =
         Shape::String { min: None, max: None, pattern: None, values: super::ContainerMode::VALUES };
+
+    pub static CONTENT_TYPE: Shape =
+        Shape::String { min: Some(0), max: Some(256), pattern: Some(".*"), values: &[] };
 
     pub static CREATE_ENDPOINT_CONFIG_INPUT: Shape = Shape::Structure(&[
         Member { name: "EndpointConfigName", required: true, shape: &ENDPOINT_CONFIG_NAME },
@@ -3950,6 +4887,33 @@ pub mod shapes {
     pub static CREATE_MODEL_OUTPUT: Shape =
         Shape::Structure(&[Member { name: "ModelArn", required: true, shape: &MODEL_ARN }]);
 
+    pub static CREATE_TRANSFORM_JOB_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "TransformJobName", required: true, shape: &TRANSFORM_JOB_NAME },
+        Member { name: "ModelName", required: true, shape: &MODEL_NAME },
+        Member {
+            name: "MaxConcurrentTransforms",
+            required: false,
+            shape: &MAX_CONCURRENT_TRANSFORMS,
+        },
+        Member { name: "ModelClientConfig", required: false, shape: &MODEL_CLIENT_CONFIG },
+        Member { name: "MaxPayloadInMB", required: false, shape: &MAX_PAYLOAD_IN_MB },
+        Member { name: "BatchStrategy", required: false, shape: &BATCH_STRATEGY },
+        Member { name: "Environment", required: false, shape: &TRANSFORM_ENVIRONMENT_MAP },
+        Member { name: "TransformInput", required: true, shape: &TRANSFORM_INPUT },
+        Member { name: "TransformOutput", required: true, shape: &TRANSFORM_OUTPUT },
+        Member { name: "DataCaptureConfig", required: false, shape: &BATCH_DATA_CAPTURE_CONFIG },
+        Member { name: "TransformResources", required: true, shape: &TRANSFORM_RESOURCES },
+        Member { name: "DataProcessing", required: false, shape: &DATA_PROCESSING },
+        Member { name: "Tags", required: false, shape: &TAG_LIST },
+        Member { name: "ExperimentConfig", required: false, shape: &EXPERIMENT_CONFIG },
+    ]);
+
+    pub static CREATE_TRANSFORM_JOB_RESPONSE: Shape = Shape::Structure(&[Member {
+        name: "TransformJobArn",
+        required: true,
+        shape: &TRANSFORM_JOB_ARN,
+    }]);
+
     pub static CROSS_REGION_MAX_INVOCATIONS_PER_SECOND_PER_INSTANCE: Shape =
         Shape::Integer { min: Some(1), max: Some(10000) };
 
@@ -3998,6 +4962,12 @@ pub mod shapes {
         Member { name: "CurrentSamplingPercentage", required: true, shape: &SAMPLING_PERCENTAGE },
         Member { name: "DestinationS3Uri", required: true, shape: &DESTINATION_S3_URI },
         Member { name: "KmsKeyId", required: true, shape: &KMS_KEY_ID },
+    ]);
+
+    pub static DATA_PROCESSING: Shape = Shape::Structure(&[
+        Member { name: "InputFilter", required: false, shape: &JSON_PATH },
+        Member { name: "OutputFilter", required: false, shape: &JSON_PATH },
+        Member { name: "JoinSource", required: false, shape: &JOIN_SOURCE },
     ]);
 
     pub static DELETE_ENDPOINT_CONFIG_INPUT: Shape = Shape::Structure(&[Member {
@@ -4136,6 +5106,40 @@ pub mod shapes {
         },
     ]);
 
+    pub static DESCRIBE_TRANSFORM_JOB_REQUEST: Shape = Shape::Structure(&[Member {
+        name: "TransformJobName",
+        required: true,
+        shape: &TRANSFORM_JOB_NAME,
+    }]);
+
+    pub static DESCRIBE_TRANSFORM_JOB_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "TransformJobName", required: true, shape: &TRANSFORM_JOB_NAME },
+        Member { name: "TransformJobArn", required: true, shape: &TRANSFORM_JOB_ARN },
+        Member { name: "TransformJobStatus", required: true, shape: &TRANSFORM_JOB_STATUS },
+        Member { name: "FailureReason", required: false, shape: &FAILURE_REASON },
+        Member { name: "ModelName", required: true, shape: &MODEL_NAME },
+        Member {
+            name: "MaxConcurrentTransforms",
+            required: false,
+            shape: &MAX_CONCURRENT_TRANSFORMS,
+        },
+        Member { name: "ModelClientConfig", required: false, shape: &MODEL_CLIENT_CONFIG },
+        Member { name: "MaxPayloadInMB", required: false, shape: &MAX_PAYLOAD_IN_MB },
+        Member { name: "BatchStrategy", required: false, shape: &BATCH_STRATEGY },
+        Member { name: "Environment", required: false, shape: &TRANSFORM_ENVIRONMENT_MAP },
+        Member { name: "TransformInput", required: true, shape: &TRANSFORM_INPUT },
+        Member { name: "TransformOutput", required: false, shape: &TRANSFORM_OUTPUT },
+        Member { name: "DataCaptureConfig", required: false, shape: &BATCH_DATA_CAPTURE_CONFIG },
+        Member { name: "TransformResources", required: true, shape: &TRANSFORM_RESOURCES },
+        Member { name: "CreationTime", required: true, shape: &TIMESTAMP },
+        Member { name: "TransformStartTime", required: false, shape: &TIMESTAMP },
+        Member { name: "TransformEndTime", required: false, shape: &TIMESTAMP },
+        Member { name: "LabelingJobArn", required: false, shape: &LABELING_JOB_ARN },
+        Member { name: "AutoMLJobArn", required: false, shape: &AUTO_ML_JOB_ARN },
+        Member { name: "DataProcessing", required: false, shape: &DATA_PROCESSING },
+        Member { name: "ExperimentConfig", required: false, shape: &EXPERIMENT_CONFIG },
+    ]);
+
     pub static DESTINATION_S3_URI: Shape = Shape::String {
         min: Some(0),
         max: Some(512),
@@ -4258,6 +5262,24 @@ pub mod shapes {
     pub static ENVIRONMENT_VALUE: Shape =
         Shape::String { min: Some(0), max: Some(1024), pattern: Some(r"[\S\s]*"), values: &[] };
 
+    pub static EXPERIMENT_CONFIG: Shape = Shape::Structure(&[
+        Member { name: "ExperimentName", required: false, shape: &EXPERIMENT_ENTITY_NAME },
+        Member { name: "TrialName", required: false, shape: &EXPERIMENT_ENTITY_NAME },
+        Member {
+            name: "TrialComponentDisplayName",
+            required: false,
+            shape: &EXPERIMENT_ENTITY_NAME,
+        },
+        Member { name: "RunName", required: false, shape: &EXPERIMENT_ENTITY_NAME },
+    ]);
+
+    pub static EXPERIMENT_ENTITY_NAME: Shape = Shape::String {
+        min: Some(1),
+        max: Some(120),
+        pattern: Some("[a-zA-Z0-9](-*[a-zA-Z0-9]){0,119}"),
+        values: &[],
+    };
+
     pub static EXPLAINER_CONFIG: Shape = Shape::Structure(&[Member {
         name: "ClarifyExplainerConfig",
         required: false,
@@ -4322,6 +5344,14 @@ pub mod shapes {
     pub static INSTANCE_POOL_SUMMARY_LIST: Shape =
         Shape::List { member: &INSTANCE_POOL_SUMMARY, min: Some(1), max: None };
 
+    pub static INVOCATIONS_MAX_RETRIES: Shape = Shape::Integer { min: Some(0), max: Some(3) };
+
+    pub static INVOCATIONS_TIMEOUT_IN_SECONDS: Shape =
+        Shape::Integer { min: Some(1), max: Some(3600) };
+
+    pub static JOIN_SOURCE: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: super::JoinSource::VALUES };
+
     pub static JSON_CONTENT_TYPE: Shape = Shape::String {
         min: Some(1),
         max: Some(256),
@@ -4332,10 +5362,20 @@ pub mod shapes {
     pub static JSON_CONTENT_TYPES: Shape =
         Shape::List { member: &JSON_CONTENT_TYPE, min: Some(1), max: Some(10) };
 
+    pub static JSON_PATH: Shape =
+        Shape::String { min: Some(0), max: Some(63), pattern: None, values: &[] };
+
     pub static KMS_KEY_ID: Shape = Shape::String {
         min: Some(0),
         max: Some(2048),
         pattern: Some("[a-zA-Z0-9:/_-]*"),
+        values: &[],
+    };
+
+    pub static LABELING_JOB_ARN: Shape = Shape::String {
+        min: Some(0),
+        max: Some(2048),
+        pattern: Some(r"arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:labeling-job/.*"),
         values: &[],
     };
 
@@ -4400,6 +5440,24 @@ pub mod shapes {
         Member { name: "NextToken", required: false, shape: &NEXT_TOKEN },
     ]);
 
+    pub static LIST_TRANSFORM_JOBS_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "CreationTimeAfter", required: false, shape: &TIMESTAMP },
+        Member { name: "CreationTimeBefore", required: false, shape: &TIMESTAMP },
+        Member { name: "LastModifiedTimeAfter", required: false, shape: &TIMESTAMP },
+        Member { name: "LastModifiedTimeBefore", required: false, shape: &TIMESTAMP },
+        Member { name: "NameContains", required: false, shape: &NAME_CONTAINS },
+        Member { name: "StatusEquals", required: false, shape: &TRANSFORM_JOB_STATUS },
+        Member { name: "SortBy", required: false, shape: &SORT_BY },
+        Member { name: "SortOrder", required: false, shape: &SORT_ORDER },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN },
+        Member { name: "MaxResults", required: false, shape: &MAX_RESULTS },
+    ]);
+
+    pub static LIST_TRANSFORM_JOBS_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "TransformJobSummaries", required: true, shape: &TRANSFORM_JOB_SUMMARIES },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN },
+    ]);
+
     pub static MANAGED_INSTANCE_SCALING_COOLDOWN_IN_MINUTES: Shape =
         Shape::Integer { min: Some(5), max: Some(1440) };
 
@@ -4428,6 +5486,10 @@ pub mod shapes {
 
     pub static MAX_CONCURRENT_INVOCATIONS_PER_INSTANCE: Shape =
         Shape::Integer { min: Some(1), max: Some(1000) };
+
+    pub static MAX_CONCURRENT_TRANSFORMS: Shape = Shape::Integer { min: Some(0), max: None };
+
+    pub static MAX_PAYLOAD_IN_MB: Shape = Shape::Integer { min: Some(0), max: None };
 
     pub static MAX_RESULTS: Shape = Shape::Integer { min: Some(1), max: Some(100) };
 
@@ -4493,6 +5555,15 @@ pub mod shapes {
         values: super::ModelCacheSetting::VALUES,
     };
 
+    pub static MODEL_CLIENT_CONFIG: Shape = Shape::Structure(&[
+        Member {
+            name: "InvocationsTimeoutInSeconds",
+            required: false,
+            shape: &INVOCATIONS_TIMEOUT_IN_SECONDS,
+        },
+        Member { name: "InvocationsMaxRetries", required: false, shape: &INVOCATIONS_MAX_RETRIES },
+    ]);
+
     pub static MODEL_COMPRESSION_TYPE: Shape = Shape::String {
         min: None,
         max: None,
@@ -4533,6 +5604,13 @@ pub mod shapes {
         required: false,
         shape: &MODEL_CACHE_SETTING,
     }]);
+
+    pub static NAME_CONTAINS: Shape = Shape::String {
+        min: Some(0),
+        max: Some(63),
+        pattern: Some(r"[a-zA-Z0-9\-]+"),
+        values: &[],
+    };
 
     pub static NEXT_TOKEN: Shape =
         Shape::String { min: Some(0), max: Some(8192), pattern: Some(".*"), values: &[] };
@@ -4935,6 +6013,9 @@ pub mod shapes {
         values: super::RoutingStrategy::VALUES,
     };
 
+    pub static S3_DATA_TYPE: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: super::S3DataType::VALUES };
+
     pub static S3_MODEL_DATA_SOURCE: Shape = Shape::Structure(&[
         Member { name: "S3Uri", required: true, shape: &S3_MODEL_URI },
         Member { name: "S3DataType", required: true, shape: &S3_MODEL_DATA_TYPE },
@@ -4960,6 +6041,13 @@ pub mod shapes {
         values: &[],
     };
 
+    pub static S3_URI: Shape = Shape::String {
+        min: Some(0),
+        max: Some(1024),
+        pattern: Some("(https|s3)://([^/]+)/?(.*)"),
+        values: &[],
+    };
+
     pub static SAMPLING_PERCENTAGE: Shape = Shape::Integer { min: Some(0), max: Some(100) };
 
     pub static SECURITY_GROUP_ID: Shape =
@@ -4979,6 +6067,21 @@ pub mod shapes {
         pattern: Some(r"arn:aws[a-z\-]*:sns:[a-z0-9\-]*:[0-9]{12}:[a-zA-Z0-9_.-]+"),
         values: &[],
     };
+
+    pub static SORT_BY: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: super::SortBy::VALUES };
+
+    pub static SORT_ORDER: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: super::SortOrder::VALUES };
+
+    pub static SPLIT_TYPE: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: super::SplitType::VALUES };
+
+    pub static STOP_TRANSFORM_JOB_REQUEST: Shape = Shape::Structure(&[Member {
+        name: "TransformJobName",
+        required: true,
+        shape: &TRANSFORM_JOB_NAME,
+    }]);
 
     pub static STRING: Shape = Shape::String { min: None, max: None, pattern: None, values: &[] };
 
@@ -5030,6 +6133,105 @@ pub mod shapes {
         pattern: None,
         values: super::TrafficRoutingConfigType::VALUES,
     };
+
+    pub static TRANSFORM_AMI_VERSION: Shape = Shape::String {
+        min: Some(1),
+        max: Some(63),
+        pattern: Some("[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*"),
+        values: &[],
+    };
+
+    pub static TRANSFORM_DATA_SOURCE: Shape = Shape::Structure(&[Member {
+        name: "S3DataSource",
+        required: true,
+        shape: &TRANSFORM_S3_DATA_SOURCE,
+    }]);
+
+    pub static TRANSFORM_ENVIRONMENT_KEY: Shape = Shape::String {
+        min: Some(0),
+        max: Some(1024),
+        pattern: Some("[a-zA-Z_][a-zA-Z0-9_]{0,1023}"),
+        values: &[],
+    };
+
+    pub static TRANSFORM_ENVIRONMENT_MAP: Shape = Shape::Map {
+        key: &TRANSFORM_ENVIRONMENT_KEY,
+        value: &TRANSFORM_ENVIRONMENT_VALUE,
+        min: Some(0),
+        max: Some(16),
+    };
+
+    pub static TRANSFORM_ENVIRONMENT_VALUE: Shape =
+        Shape::String { min: Some(0), max: Some(10240), pattern: Some(r"[\S\s]*"), values: &[] };
+
+    pub static TRANSFORM_INPUT: Shape = Shape::Structure(&[
+        Member { name: "DataSource", required: true, shape: &TRANSFORM_DATA_SOURCE },
+        Member { name: "ContentType", required: false, shape: &CONTENT_TYPE },
+        Member { name: "CompressionType", required: false, shape: &COMPRESSION_TYPE },
+        Member { name: "SplitType", required: false, shape: &SPLIT_TYPE },
+    ]);
+
+    pub static TRANSFORM_INSTANCE_COUNT: Shape = Shape::Integer { min: Some(1), max: None };
+
+    pub static TRANSFORM_INSTANCE_TYPE: Shape = Shape::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: super::TransformInstanceType::VALUES,
+    };
+
+    pub static TRANSFORM_JOB_ARN: Shape = Shape::String {
+        min: Some(0),
+        max: Some(256),
+        pattern: Some(r"arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:transform-job/.*"),
+        values: &[],
+    };
+
+    pub static TRANSFORM_JOB_NAME: Shape = Shape::String {
+        min: Some(1),
+        max: Some(63),
+        pattern: Some("[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"),
+        values: &[],
+    };
+
+    pub static TRANSFORM_JOB_STATUS: Shape = Shape::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: super::TransformJobStatus::VALUES,
+    };
+
+    pub static TRANSFORM_JOB_SUMMARIES: Shape =
+        Shape::List { member: &TRANSFORM_JOB_SUMMARY, min: None, max: None };
+
+    pub static TRANSFORM_JOB_SUMMARY: Shape = Shape::Structure(&[
+        Member { name: "TransformJobName", required: true, shape: &TRANSFORM_JOB_NAME },
+        Member { name: "TransformJobArn", required: true, shape: &TRANSFORM_JOB_ARN },
+        Member { name: "CreationTime", required: true, shape: &TIMESTAMP },
+        Member { name: "TransformEndTime", required: false, shape: &TIMESTAMP },
+        Member { name: "LastModifiedTime", required: false, shape: &TIMESTAMP },
+        Member { name: "TransformJobStatus", required: true, shape: &TRANSFORM_JOB_STATUS },
+        Member { name: "FailureReason", required: false, shape: &FAILURE_REASON },
+    ]);
+
+    pub static TRANSFORM_OUTPUT: Shape = Shape::Structure(&[
+        Member { name: "S3OutputPath", required: true, shape: &S3_URI },
+        Member { name: "Accept", required: false, shape: &ACCEPT },
+        Member { name: "AssembleWith", required: false, shape: &ASSEMBLY_TYPE },
+        Member { name: "KmsKeyId", required: false, shape: &KMS_KEY_ID },
+    ]);
+
+    pub static TRANSFORM_RESOURCES: Shape = Shape::Structure(&[
+        Member { name: "InstanceType", required: true, shape: &TRANSFORM_INSTANCE_TYPE },
+        Member { name: "InstanceCount", required: true, shape: &TRANSFORM_INSTANCE_COUNT },
+        Member { name: "VolumeKmsKeyId", required: false, shape: &KMS_KEY_ID },
+        Member { name: "TransformAmiVersion", required: false, shape: &TRANSFORM_AMI_VERSION },
+    ]);
+
+    pub static TRANSFORM_S3_DATA_SOURCE: Shape = Shape::Structure(&[
+        Member { name: "S3DataType", required: true, shape: &S3_DATA_TYPE },
+        Member { name: "S3Uri", required: true, shape: &S3_URI },
+    ]);
 
     pub static UPDATE_ENDPOINT_INPUT: Shape = Shape::Structure(&[
         Member { name: "EndpointName", required: true, shape: &ENDPOINT_NAME },
