@@ -89,6 +89,12 @@ pub trait Worker: Send + Sync + 'static {
         Duration::ZERO
     }
 
+    /// True if another instance of it on this machine would compute on the same threads: it answers
+    /// as many calls as several would.
+    fn is_enough(&self) -> bool {
+        false
+    }
+
     /// The bytes of memory that are its own, as far as it knows; 0 where it does not.
     fn memory(&self) -> u64 {
         0
@@ -142,6 +148,18 @@ pub struct LaunchSpec {
 pub struct Resources {
     pub cpus: usize,
     pub memory_bytes: u64,
+    /// Of a serverless variant. `memory_bytes` is then for each call.
+    pub concurrency: Option<Concurrency>,
+}
+
+/// How many calls at once a serverless variant answers. A worker that grows by itself does so in
+/// one instance; others get more instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Concurrency {
+    /// `ProvisionedConcurrency`: calls that find all ready.
+    pub warm: usize,
+    /// `MaxConcurrency`.
+    pub most: usize,
 }
 
 /// A model that a host is to load.

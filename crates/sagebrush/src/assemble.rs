@@ -98,7 +98,7 @@ impl App {
         let meters = Arc::new(Meters::new(metrics.clone()));
         let first_routes = routes.clone();
         let background = vec![
-            task::spawn("endpoint-reconciler", reconciler.run()),
+            task::spawn("endpoint-reconciler", reconciler.with_idle_after(config.idle_after).run()),
             task::spawn("meter-cleaner", forget_deleted(routes.clone(), meters.clone())),
             task::spawn("blob-sweep", sweep(objects.clone())),
         ];

@@ -55,6 +55,7 @@ async fn resolve_variant(
         name: variant.name.clone(),
         weight: variant.weight,
         instance_count: variant.instance_count,
+        scaling: variant.scaling,
         instance_type: variant.instance_type.clone(),
         execution: model.spec.execution,
         routing: variant.routing,

@@ -99,7 +99,7 @@ fn progress(groups: &[GroupSpec], seen: &FleetView) -> Progress {
     if all_ready { Progress::Ready } else { Progress::Starting }
 }
 
-fn given_up(instance: &InstanceState) -> Option<String> {
+pub(super) fn given_up(instance: &InstanceState) -> Option<String> {
     match instance {
         InstanceState::Failed { reason, permanent, attempts }
             if *permanent || *attempts >= MAX_ATTEMPTS =>

@@ -9,6 +9,7 @@ use sagebrush_core::{Region, Timestamp};
 
 use super::plan::{Step, Wanted, plan};
 use super::{DeployedVariant, Deployment, EndpointState};
+use crate::endpoint_config::Scaling;
 use crate::testing::ready_instance;
 
 fn deployment(revision: &str, instance_count: u32) -> Deployment {
@@ -16,6 +17,7 @@ fn deployment(revision: &str, instance_count: u32) -> Deployment {
         name: "v".to_owned(),
         weight: 1.0,
         instance_count,
+        scaling: Scaling::Fixed,
         instance_type: None,
         containers: Vec::new(),
         execution: Execution::Serial,

@@ -1,10 +1,13 @@
 //! An endpoint configuration: which variants an endpoint is made of. It never changes.
 
 pub(crate) mod api;
+mod scaling;
 
 use sagebrush_core::resource::Resource;
 use sagebrush_core::route::{AsyncConfig, Routing};
 use serde::{Deserialize, Serialize};
+
+pub use scaling::{Scaling, Serverless};
 
 /// SageMaker API: `CreateEndpointConfig`.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +45,9 @@ pub struct ProductionVariant {
     pub instance_count: u32,
     #[serde(default)]
     pub instance_type: Option<String>,
+    /// What decides how many instances there are.
+    #[serde(default)]
+    pub scaling: Scaling,
     pub weight: f32,
     #[serde(default)]
     pub routing: Routing,

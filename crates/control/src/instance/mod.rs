@@ -24,7 +24,6 @@ mod composite_tests;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -75,18 +74,21 @@ impl LocalFleet {
 impl Fleet for LocalFleet {
     async fn apply_group(&self, spec: &GroupSpec) -> Result<(), FleetError> {
         let mut groups = self.shared.groups();
+        if spec.instance_count == 0 && !groups.contains_key(&spec.key) {
+            return Ok(()); // A group is there as long as it has instances.
+        }
         let group = groups.entry(spec.key.clone()).or_default();
-        let mut changed = false;
-        for ordinal in 0..spec.instance_count {
-            if let Entry::Vacant(place) = group.members.entry(ordinal) {
-                place.insert(self.start(spec.clone(), ordinal));
-                changed = true;
-            }
+        let wanted = spec.instance_count as usize;
+        let n_staying = group.members.values().filter(|member| member.stays()).count();
+        for _ in n_staying..wanted {
+            let ordinal = group.free_ordinal();
+            group.members.insert(ordinal, self.start(spec.clone(), ordinal));
         }
-        for (_, surplus) in group.members.range_mut(spec.instance_count..) {
-            changed |= surplus.stop(SURPLUS_DRAIN);
+        let staying = group.members.values_mut().filter(|member| member.stays());
+        for surplus in staying.skip(wanted) {
+            surplus.stop(SURPLUS_DRAIN);
         }
-        if changed {
+        if n_staying != wanted {
             self.shared.publish(&groups);
         }
         Ok(())
@@ -119,7 +121,19 @@ impl LocalFleet {
     }
 }
 
+impl Group {
+    /// The first that no instance has, not even one that is on its way out.
+    fn free_ordinal(&self) -> u32 {
+        (0..).find(|ordinal| !self.members.contains_key(ordinal)).unwrap_or(u32::MAX)
+    }
+}
+
 impl Member {
+    /// It was not told to stop.
+    fn stays(&self) -> bool {
+        self.stop.borrow().is_none()
+    }
+
     /// Tells the instance to stop. False if it was told before.
     fn stop(&mut self, drain: Duration) -> bool {
         let told_before = self.stop.send_replace(Some(drain)).is_some();
