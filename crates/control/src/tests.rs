@@ -1,6 +1,8 @@
 //! The operations together, over a store in memory and a fake runtime. Time stands still unless
 //! awaited.
 
+mod scaling;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 

@@ -15,7 +15,7 @@ use super::template::Template;
 pub(super) struct PythonWorker {
     crew: Crew,
     template: Arc<Template>,
-    n_workers: usize,
+    concurrency: usize,
     image: String,
     /// The files stay while the processes may read them.
     _files: Vec<Arc<dyn ArtifactLease>>,
@@ -37,6 +37,7 @@ impl PythonWorker {
         let crew_plan = CrewPlan {
             model_dir,
             n_workers: settings.n_workers,
+            most_workers: settings.most_workers,
             call_timeout: settings.call_timeout,
             load_timeout: spec.startup_timeout,
             max_batch: settings.max_batch,
@@ -45,7 +46,8 @@ impl PythonWorker {
         match Crew::start(template.clone(), crew_plan, deadline).await {
             Ok(crew) => {
                 let _files = spec.model.iter().chain(&spec.code).cloned().collect();
-                Ok(Self { crew, template, n_workers: settings.n_workers, image, _files })
+                let concurrency = settings.most_workers;
+                Ok(Self { crew, template, concurrency, image, _files })
             }
             Err(error) => {
                 template.stop(Instant::now()).await;
@@ -66,7 +68,7 @@ impl Worker for PythonWorker {
     }
 
     fn concurrency(&self) -> usize {
-        self.n_workers
+        self.concurrency
     }
 
     fn max_batch(&self) -> usize {
