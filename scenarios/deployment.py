@@ -38,7 +38,7 @@ class Deployment:
         model = self.model(files, suffix=suffix, **options)
         name = f"{self.name}{suffix}"
         variant = {"VariantName": "AllTraffic", "ModelName": model}
-        if serverless:
+        if serverless is not None:
             variant["ServerlessConfig"] = {"MemorySizeInMB": 1024, "MaxConcurrency": 5} | serverless
         else:
             variant |= {"InitialInstanceCount": instances, "InstanceType": "ml.m5.large"}

@@ -241,9 +241,7 @@ def test_managed_instances_grow_with_the_calls(deploy, sagemaker, client):
 @pytest.mark.parametrize(
     ("serverless", "more", "named"),
     [
-        ({"MemorySizeInMB": 1000}, {}, "1024"),
         ({"MemorySizeInMB": 1500}, {}, "MemorySizeInMB is 1500"),
-        ({"MaxConcurrency": 201}, {}, "200"),
         ({"ProvisionedConcurrency": 6}, {}, "ProvisionedConcurrency is 6"),
         ({}, {"InstanceType": "ml.m5.large"}, "InstanceType"),
         ({}, {"InitialInstanceCount": 1}, "InitialInstanceCount"),
@@ -259,9 +257,16 @@ def test_what_serverless_config_may_say(deploy, sagemaker, name, serverless, mor
     assert named in refused.value.response["Error"]["Message"]
 
 
-def test_after_a_kill_a_call_wakes_it(tmp_path, name):
-    boto3 = pytest.importorskip("boto3")
+@pytest.fixture
+def own_server(tmp_path):
     server = support.Server(tmp_path / "data", "--serverless-idle-seconds", "1").start()
+    yield server
+    server.stop()
+
+
+def test_after_a_kill_a_call_wakes_it(own_server, name):
+    boto3 = pytest.importorskip("boto3")
+    server = own_server
     client = conftest.make_clients(boto3, server.url)
     client("s3").create_bucket(Bucket=name)
     deploy = Deployment(client, name, name)
@@ -272,4 +277,3 @@ def test_after_a_kill_a_call_wakes_it(tmp_path, name):
         server.start()
         assert count(client("sagemaker"), endpoint) == 0
         csv_row(client("sagemaker-runtime"), endpoint)
-    server.stop()

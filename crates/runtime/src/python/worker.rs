@@ -17,6 +17,8 @@ pub(super) struct PythonWorker {
     template: Arc<Template>,
     concurrency: usize,
     image: String,
+    /// What each call may have of memory, of a serverless variant.
+    memory_bytes: Option<u64>,
     /// The files stay while the processes may read them.
     _files: Vec<Arc<dyn ArtifactLease>>,
 }
@@ -47,7 +49,9 @@ impl PythonWorker {
             Ok(crew) => {
                 let _files = spec.model.iter().chain(&spec.code).cloned().collect();
                 let concurrency = settings.most_workers;
-                Ok(Self { crew, template, concurrency, image, _files })
+                let resources = spec.resources;
+                let memory_bytes = resources.concurrency.map(|_| resources.memory_bytes);
+                Ok(Self { crew, template, concurrency, image, memory_bytes, _files })
             }
             Err(error) => {
                 template.stop(Instant::now()).await;
@@ -60,7 +64,14 @@ impl PythonWorker {
 #[async_trait]
 impl Worker for PythonWorker {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
-        self.crew.ask_all(calls).await
+        let answers = self.crew.ask_all(calls).await;
+        match self.memory_bytes {
+            None => answers,
+            Some(bytes) => answers
+                .into_iter()
+                .map(|answer| answer.map_err(|error| about_memory(error, bytes)))
+                .collect(),
+        }
     }
 
     async fn ping(&self) -> Result<(), WorkerError> {
@@ -90,5 +101,28 @@ impl Worker for PythonWorker {
     async fn stop(&self, deadline: Instant) {
         self.crew.stop(deadline).await;
         self.template.stop(deadline).await;
+    }
+}
+
+/// Says what a call may have that wanted more memory.
+fn about_memory(error: WorkerError, bytes: u64) -> WorkerError {
+    match error {
+        WorkerError::Model { status, message, content_type }
+            if message.contains("MemoryError") || message.contains("for want of memory") =>
+        {
+            let mib = bytes >> 20;
+            let message = format!(
+                "{}\nEach call may have {mib} MB of memory: the MemorySizeInMB of its variant's \
+                 ServerlessConfig.",
+                message.trim_end()
+            );
+            WorkerError::Model { status, message, content_type }
+        }
+        WorkerError::Model { .. }
+        | WorkerError::TimedOut
+        | WorkerError::Invalid { .. }
+        | WorkerError::NotReady { .. }
+        | WorkerError::At { .. }
+        | WorkerError::Gone { .. } => error,
     }
 }
