@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 import calls
 import conftest
 import models
+import processes
 import support
 from deployment import Deployment
 from load import Load
@@ -19,8 +20,10 @@ LOGISTIC = {"model.onnx": models.logistic()}
 WORK = """
 import json, os, time
 
+IMPORTED = os.urandom(8).hex()
+
 def model_fn(model_dir):
-    return os.getppid()
+    return IMPORTED
 
 def transform_fn(model, data, content_type, accept):
     asked = json.loads(data)
@@ -29,7 +32,7 @@ def transform_fn(model, data, content_type, accept):
     taken[::4096] = b"x" * len(taken[::4096])
     if "answer" in asked:
         return b"x" * asked["answer"]
-    return json.dumps({"pid": os.getpid(), "template": model})
+    return json.dumps({"pid": os.getpid(), "imported": model})
 """
 
 
@@ -151,11 +154,30 @@ def test_provisioned_workers_stay(deploy, sagemaker, runtime):
     )
     seen = variant(sagemaker, endpoint)
     assert seen["CurrentServerlessConfig"]["ProvisionedConcurrency"] == 2
-    template = calls.ask(runtime, endpoint, {})["template"]
+    pid = calls.ask(runtime, endpoint, {})["pid"]
     time.sleep(5)
     assert count(sagemaker, endpoint) == 1
-    pids = {calls.ask(runtime, endpoint, {"sleep": 0})["template"] for _ in range(5)}
-    assert pids == {template}
+    assert pid in {calls.ask(runtime, endpoint, {})["pid"] for _ in range(5)}
+
+
+def test_code_is_imported_once_although_workers_come_and_go(deploy, sagemaker, runtime):
+    files = support.inference_py("import numpy, sklearn.linear_model\n" + WORK)
+    endpoint = deploy(files, image=support.PYTHON, serverless={})
+    imported = calls.ask(runtime, endpoint, {})["imported"]
+    for _ in range(2):
+        at_zero(sagemaker, endpoint)
+        began = time.monotonic()
+        assert calls.ask(runtime, endpoint, {})["imported"] == imported
+        assert time.monotonic() - began < 1
+
+
+def test_nothing_of_a_deleted_endpoint_stays(deploy, sagemaker, quick):
+    before = processes.related(quick)
+    endpoint = deploy(support.inference_py(WORK), image=support.PYTHON, serverless={})
+    at_zero(sagemaker, endpoint)
+    assert processes.related(quick) - before, "its template is there"
+    deploy.delete()
+    support.wait_for(lambda: not processes.related(quick) - before, "no process of it", 20)
 
 
 def test_from_instances_to_serverless_and_back_loses_no_call(deploy, sagemaker, client):

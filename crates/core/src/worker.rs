@@ -26,6 +26,9 @@ pub trait Runtime: Send + Sync + 'static {
         let reason = format!("The image {} cannot serve Mode MultiModel.", spec.image);
         Err(LaunchError::Permanent { reason })
     }
+
+    /// Lets go what it kept of resting workers that log to `log_group` of `region`.
+    async fn forget(&self, _region: &str, _log_group: &str) {}
 }
 
 /// Loads models one by one and unloads them, behind one multi-model container.
@@ -119,6 +122,12 @@ pub trait Worker: Send + Sync + 'static {
 
     /// Ends the worker, at the latest at `deadline`; work under way is finished first.
     async fn stop(&self, deadline: Instant);
+
+    /// As [`Worker::stop`], of one that is launched again when calls come: its runtime may keep what
+    /// takes long to start.
+    async fn rest(&self, deadline: Instant) {
+        self.stop(deadline).await;
+    }
 }
 
 /// What a worker is launched from.

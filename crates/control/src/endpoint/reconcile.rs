@@ -134,7 +134,8 @@ impl Reconciler {
         }
         let needed: BTreeSet<_> = groups.iter().map(|group| &group.key).collect();
         let is_ours = |key: &&GroupKey| key.owner == Owner::Endpoint;
-        for key in seen.keys().filter(is_ours).filter(|key| !needed.contains(key)) {
+        let unneeded = seen.keys().filter(is_ours).filter(|key| !needed.contains(key));
+        for key in unneeded.chain(&scaled.gone) {
             self.fleet.delete_group(key, DRAIN).await?;
         }
         Ok(())

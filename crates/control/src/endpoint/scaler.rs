@@ -50,6 +50,8 @@ pub(super) struct Scaled {
     pub(super) counts: BTreeMap<GroupKey, u32>,
     /// When to look again, if nothing happens before.
     pub(super) look_at: Option<Instant>,
+    /// Groups that scaled and are not to be any more, whether they have instances or not.
+    pub(super) gone: Vec<GroupKey>,
 }
 
 impl Scaler {
@@ -98,7 +100,8 @@ impl Scaler {
                 kept.insert(key);
             }
         }
-        self.courses.retain(|key, _| kept.contains(key));
+        let is_gone = |key: &GroupKey, _: &mut Course| !kept.contains(key);
+        scaled.gone = self.courses.extract_if(is_gone).map(|(key, _)| key).collect();
         let variant_of =
             |key: &GroupKey| (key.region.clone(), key.name.clone(), key.variant.clone());
         let kept: HashSet<VariantKey> = kept.iter().map(variant_of).collect();

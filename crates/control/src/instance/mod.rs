@@ -58,8 +58,17 @@ struct Group {
 
 struct Member {
     state: InstanceState,
-    /// How long the worker may take to finish, once it is to stop.
-    stop: watch::Sender<Option<Duration>>,
+    /// Set once the worker is to stop.
+    stop: watch::Sender<Option<Stop>>,
+}
+
+/// How a worker is to stop.
+#[derive(Debug, Clone, Copy)]
+struct Stop {
+    /// How long it may take over the calls that it has.
+    drain: Duration,
+    /// It may be launched again at any time.
+    rests: bool,
 }
 
 impl LocalFleet {
@@ -86,7 +95,7 @@ impl Fleet for LocalFleet {
         }
         let staying = group.members.values_mut().filter(|member| member.stays());
         for surplus in staying.skip(wanted) {
-            surplus.stop(SURPLUS_DRAIN);
+            surplus.stop(Stop { drain: SURPLUS_DRAIN, rests: true });
         }
         if n_staying != wanted {
             self.shared.publish(&groups);
@@ -95,15 +104,8 @@ impl Fleet for LocalFleet {
     }
 
     async fn delete_group(&self, key: &GroupKey, drain: Duration) -> Result<(), FleetError> {
-        let mut groups = self.shared.groups();
-        let Some(group) = groups.get_mut(key) else { return Ok(()) };
-        let mut changed = false;
-        for member in group.members.values_mut() {
-            changed |= member.stop(drain);
-        }
-        if changed {
-            self.shared.publish(&groups);
-        }
+        self.shared.stop_group(key, Stop { drain, rests: false });
+        self.shared.launcher.forget(key).await;
         Ok(())
     }
 
@@ -135,8 +137,8 @@ impl Member {
     }
 
     /// Tells the instance to stop. False if it was told before.
-    fn stop(&mut self, drain: Duration) -> bool {
-        let told_before = self.stop.send_replace(Some(drain)).is_some();
+    fn stop(&mut self, how: Stop) -> bool {
+        let told_before = self.stop.send_replace(Some(how)).is_some();
         self.state = InstanceState::Draining;
         !told_before
     }
@@ -151,6 +153,18 @@ impl Shared {
         let states = |group: &Group| group.members.values().map(|m| m.state.clone()).collect();
         let view = groups.iter().map(|(key, group)| (key.clone(), states(group))).collect();
         self.view.send_replace(Arc::new(view));
+    }
+
+    fn stop_group(&self, key: &GroupKey, how: Stop) {
+        let mut groups = self.groups();
+        let Some(group) = groups.get_mut(key) else { return };
+        let mut changed = false;
+        for member in group.members.values_mut() {
+            changed |= member.stop(how);
+        }
+        if changed {
+            self.publish(&groups);
+        }
     }
 
     /// Notes what became of an instance, unless it is on its way out.

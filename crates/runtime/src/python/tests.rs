@@ -2,6 +2,7 @@
 
 mod batches;
 mod rude;
+mod serverless;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -4,27 +4,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sagebrush_core::artifact::ArtifactLease;
 use sagebrush_core::worker::{Call, LaunchError, LaunchSpec, Reply, Worker, WorkerError};
 use tokio::time::Instant;
 
+use super::PythonShared;
 use super::crew::{Crew, CrewPlan};
+use super::parked::{Kept, Key, Parked};
 use super::plan::Launch;
 use super::template::Template;
 
 pub(super) struct PythonWorker {
     crew: Crew,
-    template: Arc<Template>,
-    concurrency: usize,
-    image: String,
-    /// What each call may have of memory, of a serverless variant.
-    memory_bytes: Option<u64>,
-    /// The files stay while the processes may read them.
-    _files: Vec<Arc<dyn ArtifactLease>>,
+    kept: Kept,
+    /// Where the template goes when the worker rests; of a serverless variant.
+    rest: Option<Rest>,
+}
+
+struct Rest {
+    key: Key,
+    parked: Arc<Parked>,
+    /// What each call may have of memory.
+    memory_bytes: u64,
 }
 
 impl PythonWorker {
     pub(super) async fn start(
+        shared: &PythonShared,
         launch: Launch,
         spec: &LaunchSpec,
         deadline: Instant,
@@ -36,7 +41,7 @@ impl PythonWorker {
         };
         let log = (&spec.log, &spec.log_stream);
         let template = Template::start(&sandbox, plan, home, log, deadline).await?;
-        let crew_plan = CrewPlan {
+        let plan = CrewPlan {
             model_dir,
             n_workers: settings.n_workers,
             most_workers: settings.most_workers,
@@ -45,16 +50,26 @@ impl PythonWorker {
             max_batch: settings.max_batch,
             max_batch_delay: settings.max_batch_delay,
         };
-        match Crew::start(template.clone(), crew_plan, deadline).await {
+        let files = spec.model.iter().chain(&spec.code).cloned().collect();
+        Self::fork(shared, Kept { template, plan, image, files }, spec, deadline).await
+    }
+
+    /// Forks the workers of a template that is there already; on error nothing of it is left.
+    pub(super) async fn fork(
+        shared: &PythonShared,
+        kept: Kept,
+        spec: &LaunchSpec,
+        deadline: Instant,
+    ) -> Result<Self, LaunchError> {
+        match Crew::start(kept.template.clone(), kept.plan.clone(), deadline).await {
             Ok(crew) => {
-                let _files = spec.model.iter().chain(&spec.code).cloned().collect();
-                let concurrency = settings.most_workers;
-                let resources = spec.resources;
-                let memory_bytes = resources.concurrency.map(|_| resources.memory_bytes);
-                Ok(Self { crew, template, concurrency, image, memory_bytes, _files })
+                let parked = shared.parked.clone();
+                let memory_bytes = spec.resources.memory_bytes;
+                let rest = Key::of(spec).map(|key| Rest { key, parked, memory_bytes });
+                Ok(Self { crew, kept, rest })
             }
             Err(error) => {
-                template.stop(Instant::now()).await;
+                kept.template.stop(Instant::now()).await;
                 Err(error)
             }
         }
@@ -65,13 +80,9 @@ impl PythonWorker {
 impl Worker for PythonWorker {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
         let answers = self.crew.ask_all(calls).await;
-        match self.memory_bytes {
-            None => answers,
-            Some(bytes) => answers
-                .into_iter()
-                .map(|answer| answer.map_err(|error| about_memory(error, bytes)))
-                .collect(),
-        }
+        let Some(rest) = &self.rest else { return answers };
+        let told = |error| about_memory(error, rest.memory_bytes);
+        answers.into_iter().map(|answer| answer.map_err(told)).collect()
     }
 
     async fn ping(&self) -> Result<(), WorkerError> {
@@ -79,7 +90,7 @@ impl Worker for PythonWorker {
     }
 
     fn concurrency(&self) -> usize {
-        self.concurrency
+        self.kept.plan.most_workers
     }
 
     fn max_batch(&self) -> usize {
@@ -91,16 +102,26 @@ impl Worker for PythonWorker {
     }
 
     async fn ended(&self) -> String {
-        self.template.ended().await
+        self.kept.template.ended().await
     }
 
     fn image(&self) -> Option<String> {
-        Some(self.image.clone())
+        Some(self.kept.image.clone())
     }
 
     async fn stop(&self, deadline: Instant) {
         self.crew.stop(deadline).await;
-        self.template.stop(deadline).await;
+        self.kept.template.stop(deadline).await;
+    }
+
+    async fn rest(&self, deadline: Instant) {
+        self.crew.stop(deadline).await;
+        match &self.rest {
+            Some(rest) if !self.kept.template.is_over() => {
+                rest.parked.park(rest.key.clone(), self.kept.clone());
+            }
+            Some(_) | None => self.kept.template.stop(deadline).await,
+        }
     }
 }
 
