@@ -147,17 +147,24 @@ def test_payloads_have_at_most_four_megabytes(deploy, runtime):
     assert "presigned" in calls.model_error(runtime, endpoint, {"answer": most + 1})
 
 
-def test_provisioned_workers_stay(deploy, sagemaker, runtime):
+def test_provisioned_workers_stay(deploy, sagemaker, client):
     endpoint = deploy(
         support.inference_py(WORK), image=support.PYTHON,
         serverless={"ProvisionedConcurrency": 2},
     )
     seen = variant(sagemaker, endpoint)
     assert seen["CurrentServerlessConfig"]["ProvisionedConcurrency"] == 2
-    pid = calls.ask(runtime, endpoint, {})["pid"]
+    clients = [client("sagemaker-runtime", config={"user_agent_extra": str(i)}) for i in range(2)]
+
+    def pids():
+        answers = support.in_threads(2, lambda i: calls.ask(clients[i], endpoint, {"sleep": 0.5}))
+        return {answer["pid"] for answer in answers}
+
+    before = pids()
+    assert len(before) == 2
     time.sleep(5)
     assert count(sagemaker, endpoint) == 1
-    assert pid in {calls.ask(runtime, endpoint, {})["pid"] for _ in range(5)}
+    assert pids() == before
 
 
 def test_code_is_imported_once_although_workers_come_and_go(deploy, sagemaker, runtime):
@@ -211,10 +218,9 @@ def test_an_update_at_zero(deploy, sagemaker, runtime):
 
 SLOW = """
 import time
-time.sleep(3)
 
 def model_fn(model_dir):
-    return None
+    time.sleep(3)
 
 def transform_fn(model, data, content_type, accept):
     return data
