@@ -199,8 +199,7 @@ fn launcher(
     let limits = sagebrush_artifacts::Limits::default();
     let artifacts = ArtifactCache::open(objects, data.join("artifacts"), limits);
     let artifacts = artifacts.map_err(|error| unusable(data, &error))?;
-    let settings = sagebrush_onnx::Settings::default();
-    let onnx: Arc<dyn Runtime> = Arc::new(OnnxRuntime::new(config.onnxruntime.clone(), settings));
+    let onnx: Arc<dyn Runtime> = onnx(config).map_err(|error| unusable(data, &error))?;
     let catalogue = images::catalogue(config, &onnx).map_err(|error| match error {
         CatalogueError::Config(error) => Failure::Config(error),
         CatalogueError::Io(error) => unusable(data, &error),
@@ -212,6 +211,12 @@ fn launcher(
         metrics: metrics.clone(),
         limits: config.limits,
     })
+}
+
+fn onnx(config: &Config) -> std::io::Result<Arc<OnnxRuntime>> {
+    let settings = sagebrush_onnx::Settings::default();
+    let graphs = config.data_dir.join("onnx-graphs");
+    OnnxRuntime::keeping_graphs(config.onnxruntime.clone(), settings, graphs).map(Arc::new)
 }
 
 fn serving_door(
