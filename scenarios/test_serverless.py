@@ -1,7 +1,9 @@
 """Serverless endpoints, and instances that come and go with the calls."""
 
+import io
 import time
 
+import numpy as np
 import pytest
 from botocore.exceptions import ClientError
 
@@ -145,6 +147,40 @@ def test_payloads_have_at_most_four_megabytes(deploy, runtime):
     assert f"less than or equal to {most}" in refused
     assert len(calls.invoke(runtime, endpoint, {"answer": most})["Body"]) == most
     assert "presigned" in calls.model_error(runtime, endpoint, {"answer": most + 1})
+
+
+SUMS = """
+import io, json, urllib.request
+import numpy as np
+
+def model_fn(model_dir):
+    return None
+
+def transform_fn(model, data, content_type, accept):
+    asked = json.loads(data)
+    with urllib.request.urlopen(asked["get"]) as answer:
+        values = np.load(io.BytesIO(answer.read()))
+    packed = io.BytesIO()
+    np.save(packed, values.sum(axis=1))
+    put = urllib.request.Request(asked["put"], data=packed.getvalue(), method="PUT")
+    urllib.request.urlopen(put).close()
+    return json.dumps({"rows": len(values)})
+"""
+
+
+def test_presigned_urls_go_around_the_limit(deploy, runtime, s3, bucket):
+    endpoint = deploy(support.inference_py(SUMS), image=support.PYTHON, serverless={})
+    values = np.arange(2_000_000, dtype=np.float64).reshape(1000, 2000)
+    packed = io.BytesIO()
+    np.save(packed, values)
+    s3.put_object(Bucket=bucket, Key="in.npy", Body=packed.getvalue())
+    urls = {
+        "get": s3.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "in.npy"}),
+        "put": s3.generate_presigned_url("put_object", {"Bucket": bucket, "Key": "out.npy"}),
+    }
+    assert calls.ask(runtime, endpoint, urls) == {"rows": 1000}
+    answer = s3.get_object(Bucket=bucket, Key="out.npy")["Body"].read()
+    assert np.array_equal(np.load(io.BytesIO(answer)), values.sum(axis=1))
 
 
 def test_provisioned_workers_stay(deploy, sagemaker, client):
