@@ -168,7 +168,8 @@ def transform_fn(model, data, content_type, accept):
 """
 
 
-def test_presigned_urls_go_around_the_limit(deploy, runtime, s3, bucket):
+def test_presigned_urls_go_around_the_limit(deploy, runtime, client, bucket):
+    s3 = client("s3", config={"signature_version": "s3v4"})
     endpoint = deploy(support.inference_py(SUMS), image=support.PYTHON, serverless={})
     values = np.arange(2_000_000, dtype=np.float64).reshape(1000, 2000)
     packed = io.BytesIO()

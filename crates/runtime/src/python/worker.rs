@@ -115,12 +115,14 @@ impl Worker for PythonWorker {
     }
 
     async fn rest(&self, deadline: Instant) {
+        let rest = self.rest.as_ref().filter(|_| !self.kept.template.is_over());
+        if let Some(rest) = rest {
+            // First, for the next launch may come while these workers still end.
+            rest.parked.park(rest.key.clone(), self.kept.clone());
+        }
         self.crew.stop(deadline).await;
-        match &self.rest {
-            Some(rest) if !self.kept.template.is_over() => {
-                rest.parked.park(rest.key.clone(), self.kept.clone());
-            }
-            Some(_) | None => self.kept.template.stop(deadline).await,
+        if rest.is_none() {
+            self.kept.template.stop(deadline).await;
         }
     }
 }
