@@ -82,6 +82,7 @@ impl Parked {
         let mut places = self.places();
         let at = places.iter().rposition(|place| place.key == *key)?;
         let kept = places.remove(at).kept;
+        kept.template.set_rests(false);
         drop(places);
         (!kept.template.is_over()).then_some(kept)
     }
@@ -99,6 +100,14 @@ impl Parked {
             sleep(LONGEST).await;
             end(parked.take_where(|place| place.since.elapsed() >= LONGEST));
         });
+    }
+
+    /// The workers of a parked template have ended: it is not looked after while it stays.
+    pub(super) fn settle(&self, template: &Arc<Template>) {
+        let places = self.places(); // Held, so that nobody takes it meanwhile.
+        if places.iter().any(|place| Arc::ptr_eq(&place.kept.template, template)) {
+            template.set_rests(true);
+        }
     }
 
     /// Ends those of an endpoint.

@@ -121,8 +121,9 @@ impl Worker for PythonWorker {
             rest.parked.park(rest.key.clone(), self.kept.clone());
         }
         self.crew.stop(deadline).await;
-        if rest.is_none() {
-            self.kept.template.stop(deadline).await;
+        match rest {
+            Some(rest) => rest.parked.settle(&self.kept.template),
+            None => self.kept.template.stop(deadline).await,
         }
     }
 }
