@@ -32,15 +32,22 @@ class Deployment:
         self.endpoints.append(name)
         return name
 
-    def config(self, files=None, *, suffix="", instances=1, asynchronous=None, **options):
+    def config(self, files=None, *, suffix="", instances=1, serverless=None, managed=None,
+               asynchronous=None, **options):
+        """A configuration of one variant; `managed` is its least and its greatest number."""
         model = self.model(files, suffix=suffix, **options)
         name = f"{self.name}{suffix}"
-        variant = {
-            "VariantName": "AllTraffic",
-            "ModelName": model,
-            "InitialInstanceCount": instances,
-            "InstanceType": "ml.m5.large",
-        }
+        variant = {"VariantName": "AllTraffic", "ModelName": model}
+        if serverless is not None:
+            variant["ServerlessConfig"] = {"MemorySizeInMB": 1024, "MaxConcurrency": 5} | serverless
+        else:
+            variant |= {"InitialInstanceCount": instances, "InstanceType": "ml.m5.large"}
+        if managed:
+            variant["ManagedInstanceScaling"] = {
+                "Status": "ENABLED",
+                "MinInstanceCount": managed[0],
+                "MaxInstanceCount": managed[1],
+            }
         more = {"AsyncInferenceConfig": asynchronous} if asynchronous is not None else {}
         self.sagemaker.create_endpoint_config(
             EndpointConfigName=name, ProductionVariants=[variant], **more

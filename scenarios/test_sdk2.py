@@ -50,6 +50,46 @@ def test_deploy_predict_delete(endpoint_url, tmp_path, name):
     assert_gone(endpoint_url, name)
 
 
+SERVERLESS = """
+import json
+import sagemaker
+from sagemaker.deserializers import JSONDeserializer
+from sagemaker.model import Model
+from sagemaker.predictor import Predictor
+from sagemaker.serializers import CSVSerializer
+from sagemaker.serverless import ServerlessInferenceConfig
+
+session = sagemaker.Session()
+data = session.upload_data("model.tar.gz", key_prefix={name!r})
+model = Model(
+    image_uri="sagebrush/onnx", model_data=data, role={role!r}, name={name!r},
+    sagemaker_session=session, predictor_cls=Predictor,
+)
+predictor = model.deploy(
+    serverless_inference_config=ServerlessInferenceConfig(memory_size_in_mb=1024, max_concurrency=3),
+    endpoint_name={name!r}, wait=False,
+    serializer=CSVSerializer(), deserializer=JSONDeserializer(),
+)
+{wait}
+described = session.sagemaker_client.describe_endpoint(EndpointName={name!r})
+answer = predictor.predict({row!r}, initial_args={{"Accept": "application/json"}})
+predictor.delete_model()
+predictor.delete_endpoint(delete_endpoint_config=True)
+config = described["ProductionVariants"][0]["CurrentServerlessConfig"]
+print(json.dumps({{"config": config, "answer": answer}}))
+"""
+
+
+def test_serverless(endpoint_url, tmp_path, name):
+    code = SERVERLESS.format(
+        role=support.ROLE, name=name, row=sdk_common.ROW, wait=sdk_common.wait_in_service(name)
+    )
+    said = json.loads(sdk_common.run_python(code, endpoint_url, tmp_path / "sdk"))
+    assert said["config"] == {"MemorySizeInMB": 1024, "MaxConcurrency": 3}
+    assert said["answer"]["predictions"], said
+    assert_gone(endpoint_url, name)
+
+
 SKLEARN = """
 import json
 import numpy

@@ -3,7 +3,7 @@
 use sagebrush_core::worker::Resources;
 
 /// For a variant without an instance type and for types that are not known: as `ml.m5.large`.
-const DEFAULT: Resources = Resources { cpus: 2, memory_bytes: 8 << 30 };
+const DEFAULT: Resources = Resources { cpus: 2, memory_bytes: 8 << 30, concurrency: None };
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -40,11 +40,12 @@ pub(crate) fn resources(instance_type: Option<&str>) -> Resources {
 fn known(instance_type: &str) -> Option<Resources> {
     let name = instance_type.strip_prefix("ml.").unwrap_or(instance_type);
     if let Some((_, cpus, gib)) = EXCEPTIONS.iter().find(|(exception, ..)| *exception == name) {
-        return Some(Resources { cpus: *cpus, memory_bytes: gib * GIB });
+        return Some(Resources { cpus: *cpus, memory_bytes: gib * GIB, concurrency: None });
     }
     let (family, size) = name.split_once('.')?;
     let (cpus, per_cpu) = (cpus(size)?, memory_per_cpu(family)?);
-    Some(Resources { cpus, memory_bytes: u64::try_from(cpus).ok()? * per_cpu })
+    let memory_bytes = u64::try_from(cpus).ok()? * per_cpu;
+    Some(Resources { cpus, memory_bytes, concurrency: None })
 }
 
 /// A size doubles the one before: `xlarge` has 4 cores, and `12xlarge` 12 times as many.

@@ -70,13 +70,8 @@ impl Control {
         let wake = Arc::new(Notify::new());
         let (settled_tx, settled) = watch::channel(0);
         let (routes_tx, routes) = watch::channel(Arc::new(RouteTable::default()));
-        let reconciler = Reconciler {
-            endpoints: endpoints.clone(),
-            fleet: fleet.clone(),
-            routes: routes_tx,
-            wake: wake.clone(),
-            settled: settled_tx,
-        };
+        let reconciler =
+            Reconciler::new(endpoints.clone(), fleet.clone(), routes_tx, wake.clone(), settled_tx);
         let control = Self {
             temporary_keys,
             models: Table::new(store.clone(), clock.clone()),

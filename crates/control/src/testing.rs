@@ -106,7 +106,7 @@ pub(crate) fn launch_spec() -> LaunchSpec {
         environment: BTreeMap::new(),
         hostname: "primary".to_owned(),
         network_isolation: false,
-        resources: Resources { cpus: 2, memory_bytes: 8 << 30 },
+        resources: Resources { cpus: 2, memory_bytes: 8 << 30, concurrency: None },
         startup_timeout: Duration::from_secs(240),
         log: Arc::new(MemoryLog::default()),
         log_stream: LogStream { region: "r".into(), group: "g".into(), stream: "s".into() },

@@ -1,6 +1,8 @@
 //! The operations together, over a store in memory and a fake runtime. Time stands still unless
 //! awaited.
 
+mod scaling;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -179,13 +181,13 @@ async fn taken_and_missing_names_in_sagemakers_words() {
 async fn what_is_not_served_is_refused_by_name() {
     let platform = Platform::start();
     platform.config("c", "fake", 1).await;
-    let variant = json!({"VariantName": "v", "ModelName": "c",
-        "ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1}});
+    let variant = json!({"VariantName": "v", "ModelName": "c", "InitialInstanceCount": 1,
+        "InstanceType": "ml.m5.large", "RoutingConfig": {"RoutingStrategy": "KV_AWARE"}});
     let config = json!({"EndpointConfigName": "s", "ProductionVariants": [variant]});
     platform.ok("CreateEndpointConfig", config).await;
     Platform::refused(
         platform.call("CreateEndpoint", endpoint("e", "s")).await,
-        "ServerlessConfig",
+        "RoutingStrategy KV_AWARE",
     );
     let canary = json!({"EndpointName": "e", "EndpointConfigName": "c", "DeploymentConfig": {
         "BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {

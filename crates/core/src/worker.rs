@@ -28,6 +28,9 @@ pub trait Runtime: Send + Sync + 'static {
         let reason = format!("The image {} cannot serve Mode MultiModel.", spec.image);
         Err(LaunchError::Permanent { reason })
     }
+
+    /// Lets go what it kept of resting workers that log to `log_group` of `region`.
+    async fn forget(&self, _region: &str, _log_group: &str) {}
 }
 
 /// Loads models one by one and unloads them, behind one multi-model container.
@@ -96,6 +99,12 @@ pub trait Worker: Send + Sync + 'static {
         None
     }
 
+    /// True if another instance of it on this machine would compute on the same threads: it answers
+    /// as many calls as several would.
+    fn is_enough(&self) -> bool {
+        false
+    }
+
     /// The bytes of memory that are its own, as far as it knows; 0 where it does not.
     fn memory(&self) -> u64 {
         0
@@ -120,6 +129,12 @@ pub trait Worker: Send + Sync + 'static {
 
     /// Ends the worker, at the latest at `deadline`; work under way is finished first.
     async fn stop(&self, deadline: Instant);
+
+    /// As [`Worker::stop`], of one that is launched again when calls come: its runtime may keep what
+    /// takes long to start.
+    async fn rest(&self, deadline: Instant) {
+        self.stop(deadline).await;
+    }
 }
 
 /// SageMaker: what a container answers to `GET /execution-parameters`.
@@ -168,6 +183,18 @@ pub struct LaunchSpec {
 pub struct Resources {
     pub cpus: usize,
     pub memory_bytes: u64,
+    /// Of a serverless variant. `memory_bytes` is then for each call.
+    pub concurrency: Option<Concurrency>,
+}
+
+/// How many calls at once a serverless variant answers. A worker that grows by itself does so in
+/// one instance; others get more instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Concurrency {
+    /// `ProvisionedConcurrency`: calls that find all ready.
+    pub warm: usize,
+    /// `MaxConcurrency`.
+    pub most: usize,
 }
 
 /// A model that a host is to load.

@@ -49,7 +49,7 @@ fn spec(folder: PathBuf) -> LaunchSpec {
         code: None,
         hostname: "primary".to_owned(),
         network_isolation: false,
-        resources: Resources { cpus: 1, memory_bytes: 1 << 30 },
+        resources: Resources { cpus: 1, memory_bytes: 1 << 30, concurrency: None },
         startup_timeout: Duration::from_secs(60),
         log: Arc::new(MemoryLog::default()),
         log_stream,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ort::environment::Environment;
 
+use crate::graphs::Graphs;
 use crate::model::{Model, ModelError, Options};
 
 /// The models that some worker holds, by folder and options. Holds none of them itself.
@@ -24,13 +25,14 @@ impl Cache {
         env: &Environment,
         dir: &Path,
         options: Options,
+        graphs: Option<&Graphs>,
     ) -> Result<Arc<Model>, ModelError> {
         let slot = self.slot((dir.to_owned(), options));
         let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(model) = held.upgrade() {
             return Ok(model);
         }
-        let model = Arc::new(Model::load(env, dir, options)?);
+        let model = Arc::new(Model::load_with(env, dir, options, graphs)?);
         *held = Arc::downgrade(&model);
         Ok(model)
     }
@@ -65,7 +67,7 @@ mod tests {
         std::fs::copy(model, dir.path().join("model.onnx")).unwrap();
         let cache = Cache::default();
         let load = |intra_op_threads| {
-            cache.load(&environment, dir.path(), Options { intra_op_threads }).unwrap()
+            cache.load(&environment, dir.path(), Options { intra_op_threads }, None).unwrap()
         };
         let (one, other) = (load(1), load(1));
         assert!(Arc::ptr_eq(&one, &other));

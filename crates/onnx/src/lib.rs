@@ -7,7 +7,8 @@
 //!
 //! The way of a launch: [`runtime`] opens the [`library`] once, the model's file is found
 //! ([`find`]), looked into ([`inspect`]) and loaded ([`model`]), once for all its workers
-//! ([`cache`]); `serving.json` is read ([`serving_json`]), the model runs once on zeros, and
+//! ([`cache`]), for serverless variants from a graph that was optimized before ([`graphs`]);
+//! `serving.json` is read ([`serving_json`]), the model runs once on zeros, and
 //! [`batching`] decides how many calls it answers at once, for which [`rows`] may look at it.
 
 mod runtime;
@@ -15,6 +16,7 @@ pub mod library;
 pub mod find;
 mod inspect;
 mod cache;
+mod graphs;
 pub mod model;
 mod run;
 mod values;

@@ -9,11 +9,12 @@ use ort::environment::Environment;
 use ort::ep;
 use ort::logging::LogLevel;
 use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::Outlet;
 use smallvec::SmallVec;
 
 use crate::find;
+use crate::graphs::{self, Graphs};
 use crate::inspect::{self, Inspection};
 use crate::port::{Kind, Port};
 use crate::rows::Rows;
@@ -86,11 +87,23 @@ impl Model {
     /// # Errors
     /// When there is none, it reaches for files outside, or ONNX Runtime cannot load it.
     pub fn load(env: &Environment, dir: &Path, options: Options) -> Result<Self, ModelError> {
+        Self::load_with(env, dir, options, None)
+    }
+
+    /// As [`Model::load`], from an optimized graph of `graphs` if it is there; else it is then.
+    pub(crate) fn load_with(
+        env: &Environment,
+        dir: &Path,
+        options: Options,
+        graphs: Option<&Graphs>,
+    ) -> Result<Self, ModelError> {
         let path = find::find(dir)?;
         let file = path.strip_prefix(dir).unwrap_or(&path).display().to_string();
         let inspection = inspect(&path, &file)?;
         check_external_data(&path, &file, &inspection)?;
-        let session = open(env, &path, options)
+        // A graph that was written elsewhere would not find weights beside it.
+        let graphs = graphs.filter(|_| inspection.external.is_empty());
+        let session = open_with(env, &path, options, graphs)
             .map_err(|error| explain(&file, &inspection, error.message()))?;
 
         let ports = |outlets: &[Outlet], end: &'static str| {
@@ -188,17 +201,55 @@ fn check_external_data(path: &Path, file: &str, found: &Inspection) -> Result<()
     Ok(())
 }
 
-fn open(env: &Environment, path: &Path, options: Options) -> Result<SharedSession, ort::Error> {
-    let session = Session::builder(env)?
+fn open_with(
+    env: &Environment,
+    path: &Path,
+    options: Options,
+    graphs: Option<&Graphs>,
+) -> Result<SharedSession, ort::Error> {
+    let all = GraphOptimizationLevel::All;
+    let Some((graphs, place)) = graphs.and_then(|graphs| Some((graphs, graphs.place(path)?)))
+    else {
+        return SharedSession::new(builder(env, options, all)?.commit_from_file(path)?);
+    };
+    if place.is_file() {
+        let mut builder = builder(env, options, GraphOptimizationLevel::Disable)?;
+        match builder.commit_from_file(&place) {
+            Ok(session) => return SharedSession::new(session),
+            Err(error) => tracing::debug!(%error, "an optimized graph is of no use"),
+        }
+        graphs::discard(&place);
+    }
+    let draft = graphs.draft();
+    let writing = builder(env, options, all)?.with_optimized_model_path(&draft)?;
+    let session = { writing }.commit_from_file(path);
+    match session {
+        Ok(session) => {
+            graphs.keep(&draft, &place);
+            SharedSession::new(session)
+        }
+        Err(_) => {
+            // If it was for the writing, it loads without.
+            graphs::discard(&draft);
+            SharedSession::new(builder(env, options, all)?.commit_from_file(path)?)
+        }
+    }
+}
+
+fn builder(
+    env: &Environment,
+    options: Options,
+    level: GraphOptimizationLevel,
+) -> Result<SessionBuilder, ort::Error> {
+    let builder = Session::builder(env)?
         // Only the CPU's provider: `SharedSession` relies on it.
         .with_execution_providers([ep::CPU::default().with_arena_allocator(true).build()])?
-        .with_optimization_level(GraphOptimizationLevel::All)?
+        .with_optimization_level(level)?
         .with_intra_threads(options.intra_op_threads)?
         .with_intra_op_spinning(false)? // Idle threads must not eat the cores of other models.
         .with_inter_op_spinning(false)?
-        .with_log_level(LogLevel::Warning)?
-        .commit_from_file(path)?;
-    SharedSession::new(session)
+        .with_log_level(LogLevel::Warning)?;
+    Ok(builder)
 }
 
 /// Turns ONNX Runtime's reason into one that says what to do.

@@ -2,6 +2,7 @@
 //! does not wait for it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -17,6 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::batching::Asked;
 use crate::cache::Cache;
+use crate::graphs::Graphs;
 use crate::library::{self, LoadError};
 use crate::model::{Model, Options, cpu_time};
 use crate::pool::Pool;
@@ -38,6 +40,7 @@ struct Shared {
     settings: Settings,
     started: OnceCell<Started>,
     cache: Arc<Cache>,
+    graphs: Option<Arc<Graphs>>,
 }
 
 /// What holds for all models.
@@ -66,8 +69,20 @@ impl OnnxRuntime {
     /// Opens nothing yet: `library` is loaded at the first launch.
     #[must_use]
     pub fn new(library: PathBuf, settings: Settings) -> Self {
+        Self::with(library, settings, None)
+    }
+
+    /// Keeps optimized graphs of serverless variants' models in `dir`, for their next starts.
+    ///
+    /// # Errors
+    /// When `dir` cannot be used.
+    pub fn keeping_graphs(library: PathBuf, settings: Settings, dir: PathBuf) -> io::Result<Self> {
+        Ok(Self::with(library, settings, Some(Arc::new(Graphs::open(dir)?))))
+    }
+
+    fn with(library: PathBuf, settings: Settings, graphs: Option<Arc<Graphs>>) -> Self {
         let (started, cache) = (OnceCell::new(), Arc::default());
-        Self { shared: Arc::new(Shared { library, settings, started, cache }) }
+        Self { shared: Arc::new(Shared { library, settings, started, cache, graphs }) }
     }
 
     /// Opens ONNX Runtime's library now, to see that it is there and fits.
@@ -114,13 +129,15 @@ impl Runtime for OnnxRuntime {
         let Some(lease) = spec.model.clone() else {
             return Err(permanent("The model names no ModelDataUrl; an ONNX model needs one."));
         };
+        check_memory(spec, &*lease)?;
         let options = self.options(&spec.environment)?;
         let asked = Asked::of(&spec.environment)?;
         let started = self.started().await.map_err(transient)?;
         let began = Instant::now();
         let journal = Journal { sink: Arc::clone(&spec.log), stream: spec.log_stream.clone() };
         let cache = Arc::clone(&self.shared.cache);
-        let load = Load { cache, environment: started.environment.clone(), lease, options };
+        let graphs = self.shared.graphs.clone().filter(|_| spec.resources.concurrency.is_some());
+        let load = Load { cache, environment: started.environment.clone(), lease, options, graphs };
         let load = load.run(asked, journal);
         let served = timeout(spec.startup_timeout, load).await.map_err(|_| {
             let limit = spec.startup_timeout.as_secs_f64();
@@ -145,6 +162,7 @@ struct Load {
     environment: Environment,
     lease: Arc<dyn ArtifactLease>,
     options: Options,
+    graphs: Option<Arc<Graphs>>,
 }
 
 impl Load {
@@ -155,9 +173,10 @@ impl Load {
     }
 
     fn run_here(self, asked: Asked, journal: Journal) -> Result<Served, LaunchError> {
-        let Self { cache, environment, lease, options } = self;
+        let Self { cache, environment, lease, options, graphs } = self;
         let before = cpu_time();
-        let model = cache.load(&environment, &lease.dir(), options).map_err(permanent)?;
+        let model = cache.load(&environment, &lease.dir(), options, graphs.as_deref());
+        let model = model.map_err(permanent)?;
         let took = cpu_time().saturating_sub(before);
         let warm_up = model.warm_up().unwrap_or_else(|error| {
             tracing::debug!(%error, "a model failed on zeros"); // It may well take other values.
@@ -170,6 +189,20 @@ impl Load {
         };
         Served::new(model, lease, asked, journal, look).map_err(permanent)
     }
+}
+
+/// Models share this process, so a serverless one is held to its memory before it takes any.
+fn check_memory(spec: &LaunchSpec, lease: &dyn ArtifactLease) -> Result<(), LaunchError> {
+    let (bytes, most) = (lease.bytes(), spec.resources.memory_bytes);
+    if spec.resources.concurrency.is_none() || bytes <= most {
+        return Ok(());
+    }
+    Err(permanent(format!(
+        "The model's files have {} MB, which is more memory than the MemorySizeInMB of its \
+         ServerlessConfig: {}.",
+        bytes >> 20,
+        most >> 20
+    )))
 }
 
 fn announce(spec: &LaunchSpec, served: &Served, began: Instant) {

@@ -108,6 +108,10 @@ impl Worker for OnnxWorker {
         self.served.load().as_ref().map_or(Duration::ZERO, |served| served.max_batch_delay())
     }
 
+    fn is_enough(&self) -> bool {
+        true // All instances compute on the same threads.
+    }
+
     fn memory(&self) -> u64 {
         let file_bytes = self.served.load().as_ref().map_or(0, |served| served.file_bytes());
         file_bytes.saturating_mul(MEMORY_PER_FILE_BYTE)

@@ -6,6 +6,8 @@
 //!    it; each loads the model and says so, and is replaced when it ends.
 //! 3. A call takes an idle worker from the [`pool`]; one frame goes each way ([`conn`], [`frame`]).
 //!
+//! When a serverless variant goes to zero its template is [`parked`] for a while.
+//!
 //! `python/sagebrush/` holds the other side: `template.py`, `worker.py`, and what user code meets.
 
 mod conn;
@@ -17,6 +19,7 @@ mod line;
 mod pace;
 mod package;
 mod page;
+mod parked;
 mod plan;
 mod pool;
 mod template;
@@ -44,6 +47,7 @@ pub struct PythonShared {
     environments: Arc<Environments>,
     /// Where our Python package is.
     package: PathBuf,
+    parked: Arc<parked::Parked>,
 }
 
 impl PythonShared {
@@ -57,7 +61,7 @@ impl PythonShared {
         dir: &Path,
     ) -> io::Result<Arc<Self>> {
         let package = package::unpack(dir)?;
-        Ok(Arc::new(Self { sandbox, environments, package }))
+        Ok(Arc::new(Self { sandbox, environments, package, parked: Arc::default() }))
     }
 }
 
@@ -90,12 +94,24 @@ impl PythonRuntime {
 #[async_trait]
 impl Runtime for PythonRuntime {
     async fn launch(&self, spec: &LaunchSpec) -> Result<Arc<dyn Worker>, LaunchError> {
+        let key = parked::Key::of(spec);
+        if let Some(kept) = key.as_ref().and_then(|key| self.shared.parked.take(key)) {
+            let deadline = Instant::now() + spec.startup_timeout;
+            match worker::PythonWorker::fork(&self.shared, kept, spec, deadline).await {
+                Ok(worker) => return Ok(Arc::new(worker)),
+                Err(error) => tracing::debug!(%error, "a parked template was of no use"),
+            }
+        }
         let launch = plan::Launch::prepare(&self.shared, &self.recipe, spec, None).await?;
         let deadline = Instant::now() + spec.startup_timeout; // Without what was installed first.
-        Ok(Arc::new(worker::PythonWorker::start(launch, spec, deadline).await?))
+        Ok(Arc::new(worker::PythonWorker::start(&self.shared, launch, spec, deadline).await?))
     }
 
     async fn host(&self, spec: &LaunchSpec) -> Result<Arc<dyn ModelHost>, LaunchError> {
         Ok(Arc::new(host::PythonHost::start(&self.shared, &self.recipe, spec).await?))
+    }
+
+    async fn forget(&self, region: &str, log_group: &str) {
+        self.shared.parked.forget(region, log_group);
     }
 }

@@ -109,6 +109,12 @@ impl Tree {
         self.ended().await
     }
 
+    /// Whether it only waits, and is not looked at: then it is not held to what limits of the
+    /// kernel do not hold it to.
+    pub(crate) fn set_rests(&self, rests: bool) {
+        self.family.set_rests(rests);
+    }
+
     /// The process that was started; of a confined program, the one that confines it.
     #[must_use]
     pub(crate) fn root(&self) -> i32 {

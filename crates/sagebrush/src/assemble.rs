@@ -127,7 +127,7 @@ impl App {
         });
         let asynchronous = asynchronous.await.map_err(|error| unusable(data, &error))?;
         let mut background = vec![
-            task::spawn("endpoint-reconciler", reconciler.run()),
+            task::spawn("endpoint-reconciler", reconciler.with_idle_after(config.idle_after).run()),
             task::spawn("transform-reconciler", transforms.run()),
             task::spawn("meter-cleaner", forget_deleted(routes.clone(), meters.clone())),
             task::spawn("blob-sweep", sweep(objects.clone())),
@@ -243,8 +243,7 @@ fn launcher(
     let limits = sagebrush_artifacts::Limits::default();
     let artifacts = ArtifactCache::open(objects, data.join("artifacts"), limits);
     let artifacts = artifacts.map_err(|error| unusable(data, &error))?;
-    let settings = sagebrush_onnx::Settings::default();
-    let onnx: Arc<dyn Runtime> = Arc::new(OnnxRuntime::new(config.onnxruntime.clone(), settings));
+    let onnx: Arc<dyn Runtime> = onnx(config).map_err(|error| unusable(data, &error))?;
     let catalogue = images::catalogue(config, &onnx).map_err(|error| match error {
         CatalogueError::Config(error) => Failure::Config(error),
         CatalogueError::Io(error) => unusable(data, &error),
@@ -276,6 +275,12 @@ async fn messaging(
         metrics: metrics.clone(),
     };
     Messaging::open(parts).await
+}
+
+fn onnx(config: &Config) -> std::io::Result<Arc<OnnxRuntime>> {
+    let settings = sagebrush_onnx::Settings::default();
+    let graphs = config.data_dir.join("onnx-graphs");
+    OnnxRuntime::keeping_graphs(config.onnxruntime.clone(), settings, graphs).map(Arc::new)
 }
 
 fn serving_door(

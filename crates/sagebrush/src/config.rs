@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
+use sagebrush_control::endpoint::IdleAfter;
 use sagebrush_core::instance::Limits;
 use sagebrush_runtime::environment::Environments;
 use sagebrush_runtime::sandbox::Mode;
@@ -83,6 +85,13 @@ pub struct Options {
     /// refused, objects are streamed [default: a quarter of the memory].
     #[arg(long, global = true, env = "SAGEBRUSH_MAX_BODY_MEMORY")]
     pub max_body_memory: Option<u64>,
+    /// After how many seconds without a call a serverless variant goes to zero [default: 60].
+    #[arg(long, global = true, env = "SAGEBRUSH_SERVERLESS_IDLE_SECONDS")]
+    pub serverless_idle_seconds: Option<u64>,
+    /// After how many seconds an instance goes that a variant with `ManagedInstanceScaling` does
+    /// not need [default: 300].
+    #[arg(long, global = true, env = "SAGEBRUSH_MANAGED_IDLE_SECONDS")]
+    pub managed_idle_seconds: Option<u64>,
     /// What to log: error, warn, info, debug, or a `tracing` filter [default: info].
     #[arg(long, global = true, env = "SAGEBRUSH_LOG")]
     pub log: Option<String>,
@@ -113,6 +122,7 @@ pub struct Config {
     /// What an instance holds at most.
     pub limits: Limits,
     pub max_body_memory: u64,
+    pub idle_after: IdleAfter,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -172,6 +182,7 @@ impl Options {
                 bytes: options.max_instance_bytes.unwrap_or(LIMITS.bytes),
             },
             max_body_memory: options.max_body_memory.unwrap_or_else(|| limits::memory() / 4),
+            idle_after: idle_after(options.serverless_idle_seconds, options.managed_idle_seconds),
             log: options.log.unwrap_or_else(|| "info".to_owned()),
             log_format: parse_format(options.log_format.as_deref())?,
         };
@@ -198,6 +209,8 @@ impl Options {
             max_waiting_calls: self.max_waiting_calls.or(file.max_waiting_calls),
             max_instance_bytes: self.max_instance_bytes.or(file.max_instance_bytes),
             max_body_memory: self.max_body_memory.or(file.max_body_memory),
+            serverless_idle_seconds: self.serverless_idle_seconds.or(file.serverless_idle_seconds),
+            managed_idle_seconds: self.managed_idle_seconds.or(file.managed_idle_seconds),
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         }
@@ -244,6 +257,14 @@ impl Config {
     #[must_use]
     pub fn endpoint_url(&self) -> String {
         format!("http://{}", self.listen)
+    }
+}
+
+fn idle_after(serverless: Option<u64>, managed: Option<u64>) -> IdleAfter {
+    let default = IdleAfter::default();
+    IdleAfter {
+        serverless: serverless.map_or(default.serverless, Duration::from_secs),
+        managed: managed.map_or(default.managed, Duration::from_secs),
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::async_inference::{self, AsyncInference, LONGEST_BODY};
 use crate::error::InvokeError;
 use crate::headers::{self, CallHeaders};
-use crate::invoke::{Invoked, Invoker, Target};
+use crate::invoke::{Invoked, Invoker, Target, too_long};
 use crate::meter::Meters;
 use crate::reply::{self, Spent};
 
@@ -195,10 +195,7 @@ impl Door {
     {
         let terms = Terms { limit, deadline, memory: &self.settings.body_memory, is_signed };
         read_body(body, terms).await.map_err(|error| match error {
-            BodyError::TooLarge { .. } => Refusal::Invoke(InvokeError::Invalid(format!(
-                "1 validation error detected: Value at 'body' failed to satisfy constraint: \
-                 Member must have length less than or equal to {limit}"
-            ))),
+            BodyError::TooLarge { .. } => Refusal::Invoke(InvokeError::Invalid(too_long(limit))),
             error @ (BodyError::TimedOut | BodyError::NoRoom | BodyError::Broken(_)) => {
                 Refusal::Door(error.into())
             }

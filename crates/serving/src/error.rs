@@ -42,6 +42,7 @@ impl StreamError {
             | InvokeError::Invalid(_)
             | InvokeError::NoCapacity { .. }
             | InvokeError::Overloaded { .. }
+            | InvokeError::Throttled { .. }
             | InvokeError::NotReady(_)
             | InvokeError::OnlyAsynchronous { .. }
             | InvokeError::NotAsynchronous { .. }
@@ -87,6 +88,12 @@ pub enum InvokeError {
     /// All instances have as many calls as they may have, or as they can answer in time.
     #[error("Endpoint {endpoint} has too many calls under way. Try again later.")]
     Overloaded { endpoint: String, retry_after: Duration },
+    /// A serverless variant has as many calls as its `MaxConcurrency` says.
+    #[error(
+        "Variant {variant} of endpoint {endpoint} has {most} calls under way, which is its \
+         MaxConcurrency. Try again later."
+    )]
+    Throttled { endpoint: String, variant: String, most: usize },
     /// Its model is being loaded.
     #[error("{0}")]
     NotReady(String),
@@ -108,7 +115,9 @@ impl InvokeError {
             | Self::NoVariant { .. }
             | Self::Invalid(_) => ("ValidationError", StatusCode::BAD_REQUEST),
             Self::NoCapacity { .. } => ("ServiceUnavailable", StatusCode::SERVICE_UNAVAILABLE),
-            Self::Overloaded { .. } => ("ThrottlingException", StatusCode::TOO_MANY_REQUESTS),
+            Self::Overloaded { .. } | Self::Throttled { .. } => {
+                ("ThrottlingException", StatusCode::TOO_MANY_REQUESTS)
+            }
             Self::NotReady(_) => ("ModelNotReadyException", StatusCode::TOO_MANY_REQUESTS),
             Self::Model { .. } => ("ModelError", StatusCode::FAILED_DEPENDENCY),
             Self::Internal => ("InternalFailure", StatusCode::INTERNAL_SERVER_ERROR),

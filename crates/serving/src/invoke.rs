@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use sagebrush_core::demand::Wanted;
 use sagebrush_core::instance::{self, Admitted, Answered, Batch, Instance, NoTurn, Refused};
 use sagebrush_core::route::{AsyncConfig, EndpointRoute, Routes, VariantRoute};
 use sagebrush_core::worker::{Call, Reply, StreamedReply, WorkerError};
@@ -103,13 +104,15 @@ impl Invoker {
     pub async fn invoke(&self, target: &Target, call: Call) -> Result<Invoked, InvokeError> {
         let mut routes = self.routes.clone();
         let mut n_gone = 0;
+        let mut counted = Counted::default();
         loop {
-            let (place, variant) = self.place(&mut routes, target, &call).await?;
-            let answered = place.answer(call.clone()).await;
+            let place = self.place(&mut routes, target, &call, &mut counted).await?;
+            let Place { admitted, variant, max_payload } = place;
+            let answered = admitted.answer(call.clone()).await;
             let Answered { outcome, queued, gathered, took, batch } =
                 answered.map_err(|NoTurn { retry_after }| overloaded(target, retry_after))?;
-            let instance = place.instance().clone();
-            drop(place);
+            let instance = admitted.instance().clone();
+            drop(admitted);
             if outcome.as_ref().is_err_and(is_gone) && n_gone < MAX_WORKERS_GONE {
                 n_gone += 1; // The newest route names another one, or will.
                 let look_after = call.deadline.min(Instant::now() + GONE_WAIT);
@@ -117,6 +120,7 @@ impl Invoker {
                 continue;
             }
             let worker_died = outcome.as_ref().is_err_and(is_lost);
+            let outcome = outcome.and_then(|reply| fitting(reply, max_payload));
             let outcome =
                 outcome.map_err(|error| explain(&self.account, &target.endpoint, PRIMARY, error));
             return Ok(Invoked {
@@ -139,9 +143,11 @@ impl Invoker {
     pub async fn stream(&self, target: &Target, call: Call) -> Result<Streamed, InvokeError> {
         let mut routes = self.routes.clone();
         let mut n_gone = 0;
+        let mut counted = Counted::default();
         loop {
-            let (place, variant) = self.place(&mut routes, target, &call).await?;
-            let streamed = place.stream(call.clone()).await;
+            let place = self.place(&mut routes, target, &call, &mut counted).await?;
+            let Place { admitted, variant, max_payload: _ } = place;
+            let streamed = admitted.stream(call.clone()).await;
             let instance::Streamed { outcome, queued, took } =
                 streamed.map_err(|NoTurn { retry_after }| overloaded(target, retry_after))?;
             if outcome.as_ref().is_err_and(is_gone) && n_gone < MAX_WORKERS_GONE {
@@ -153,7 +159,8 @@ impl Invoker {
             let (account, endpoint) = (self.account.clone(), target.endpoint.clone());
             let explain = move |error| explain(&account, &endpoint, PRIMARY, error);
             let outcome = match outcome {
-                Ok(reply) => Ok(PartedReply::of(reply, explain)),
+                // The call counts until its last part.
+                Ok(reply) => Ok(PartedReply::of(reply.holding(counted), explain)),
                 Err(error) => Err(explain(error)),
             };
             return Ok(Streamed { variant, outcome, queued, model_latency: took });
@@ -178,20 +185,35 @@ impl Invoker {
         routes: &mut Routes,
         target: &Target,
         call: &Call,
-    ) -> Result<(Admitted, String), InvokeError> {
-        let held_until = call.deadline.min(Instant::now() + HOLD);
+        counted: &mut Counted,
+    ) -> Result<Place, InvokeError> {
+        let began = Instant::now();
         loop {
             let table = routes.borrow_and_update().clone();
             let route = self.route(&table, target)?;
             let variant = choose_variant(route, target.variant.as_deref(), (self.chance)())?;
             check_targets(variant, &target.endpoint, call)?;
+            let max_payload = counted.count(variant, target, call)?;
+            let held_until = match counted.0 {
+                Some(_) => call.deadline, // An instance is on its way.
+                None => call.deadline.min(began + HOLD),
+            };
             match admit(variant, call, (self.chance)()) {
-                Some(Ok(admitted)) => return Ok((admitted, variant.name.clone())),
+                Some(Ok(admitted)) => {
+                    return Ok(Place { admitted, variant: variant.name.clone(), max_payload });
+                }
                 Some(Err(Refused::Full { retry_after })) => {
                     return Err(overloaded(target, retry_after));
                 }
                 // The route is stale or has no instance yet: a newer one comes.
-                Some(Err(Refused::Closed)) | None => {}
+                Some(Err(Refused::Closed)) => {}
+                None => {
+                    if let Some(reason) = variant.demand.as_ref().and_then(|it| it.trouble()) {
+                        let (status, message) = (503, reason.to_string());
+                        let error = WorkerError::Model { status, message, content_type: None };
+                        return Err(explain(&self.account, &target.endpoint, PRIMARY, error));
+                    }
+                }
             }
             let newer = tokio::time::timeout_at(held_until, routes.changed()).await;
             if !matches!(newer, Ok(Ok(()))) {
@@ -218,6 +240,72 @@ impl Invoker {
             None => Ok(route),
             Some(status) => Err(InvokeError::NotInService { endpoint: endpoint(), status }),
         }
+    }
+}
+
+/// Where a call is answered.
+struct Place {
+    admitted: Admitted,
+    variant: String,
+    /// The bytes that the answer may have.
+    max_payload: Option<usize>,
+}
+
+/// A call is counted, on its way to a variant that scales with its calls.
+#[derive(Default)]
+struct Counted(Option<Wanted>);
+
+impl Counted {
+    /// Counts the call where `variant` wants it counted, if it is not yet. Returns the bytes that
+    /// a payload may have there.
+    fn count(
+        &mut self,
+        variant: &VariantRoute,
+        target: &Target,
+        call: &Call,
+    ) -> Result<Option<usize>, InvokeError> {
+        let Some(demand) = &variant.demand else {
+            self.0 = None;
+            return Ok(None);
+        };
+        let terms = demand.terms();
+        if let Some(limit) = terms.max_payload.filter(|limit| call.payload.body.len() > *limit) {
+            return Err(InvokeError::Invalid(too_long(limit)));
+        }
+        if !self.0.as_ref().is_some_and(|wanted| wanted.is_of(demand)) {
+            self.0 = None;
+            let wanted = demand.call().ok_or_else(|| InvokeError::Throttled {
+                endpoint: target.endpoint.to_string(),
+                variant: variant.name.clone(),
+                most: terms.max_calls.unwrap_or_default(),
+            })?;
+            self.0 = Some(wanted);
+        }
+        Ok(terms.max_payload)
+    }
+}
+
+/// SageMaker's words for a body that is too long.
+pub(crate) fn too_long(limit: usize) -> String {
+    format!(
+        "1 validation error detected: Value at 'body' failed to satisfy constraint: Member must \
+         have length less than or equal to {limit}"
+    )
+}
+
+/// A reply that may be sent.
+fn fitting(reply: Reply, max_payload: Option<usize>) -> Result<Reply, WorkerError> {
+    let n = reply.payload.body.len();
+    match max_payload.filter(|limit| n > *limit) {
+        None => Ok(reply),
+        Some(limit) => Err(WorkerError::Model {
+            status: 500,
+            message: format!(
+                "The response has {n} bytes; that of a serverless endpoint may have {limit}. Have \
+                 the model store what is larger as an object, and answer with a presigned URL."
+            ),
+            content_type: None,
+        }),
     }
 }
 

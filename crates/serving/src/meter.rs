@@ -120,7 +120,12 @@ impl Meters {
     /// Counts a call that reached no worker. Unknown endpoints are not counted: names that
     /// strangers make up must not fill the memory.
     pub fn refused(&self, target: &Target, error: &InvokeError) {
-        if matches!(error, InvokeError::NoCapacity { .. } | InvokeError::Overloaded { .. }) {
+        if matches!(
+            error,
+            InvokeError::NoCapacity { .. }
+                | InvokeError::Overloaded { .. }
+                | InvokeError::Throttled { .. }
+        ) {
             let meter = self.meter(target, "");
             meter.invocations.add(1);
             meter.failed(error);

@@ -134,6 +134,7 @@ pub fn failure(error: &InvokeError, request_id: &Arc<str>, spent: &Spent) -> Res
         | InvokeError::Invalid(_)
         | InvokeError::NoCapacity { .. }
         | InvokeError::Overloaded { .. }
+        | InvokeError::Throttled { .. }
         | InvokeError::NotReady(_)
         | InvokeError::Internal => json!({"Message": error.to_string()}),
     };
@@ -147,7 +148,9 @@ pub fn failure(error: &InvokeError, request_id: &Arc<str>, spent: &Spent) -> Res
 /// After how many seconds another try may do better; a load takes longer than a queue.
 fn retry_after(error: &InvokeError) -> Option<Duration> {
     match error {
-        InvokeError::NoCapacity { .. } => Some(Duration::from_secs(1)),
+        InvokeError::NoCapacity { .. } | InvokeError::Throttled { .. } => {
+            Some(Duration::from_secs(1))
+        }
         InvokeError::Overloaded { retry_after, .. } => Some(*retry_after),
         InvokeError::NotReady(_) => Some(Duration::from_secs(5)),
         InvokeError::NoEndpoint { .. }

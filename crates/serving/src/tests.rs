@@ -1,6 +1,8 @@
 //! Calls through the invoker, over workers that do as they are told. Time stands still unless
 //! awaited.
 
+mod demand;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +27,8 @@ enum Does {
     Echo,
     Fail(WorkerError),
     Take(Duration),
+    /// With so many bytes.
+    Answer(usize),
 }
 
 struct Fake(Does);
@@ -33,12 +37,16 @@ struct Fake(Does);
 impl Worker for Fake {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
         match &self.0 {
-            Does::Echo => {}
+            Does::Echo | Does::Answer(_) => {}
             Does::Fail(error) => return calls.iter().map(|_| Err(error.clone())).collect(),
             Does::Take(time) => tokio::time::sleep(*time).await,
         }
+        let payload = |call: Call| match &self.0 {
+            Does::Answer(n) => Payload { content_type: None, body: Bytes::from(vec![0; *n]) },
+            Does::Echo | Does::Fail(_) | Does::Take(_) => call.payload,
+        };
         let reply = |call: Call| Reply {
-            payload: call.payload,
+            payload: payload(call),
             custom_attributes: None,
             timings: Timings::default(),
         };

@@ -6,12 +6,14 @@ use sagebrush_aws::{ApiError, Context};
 use uuid::Uuid;
 
 use super::{DeployedVariant, Deployment};
-use crate::endpoint_config::{EndpointConfigSpec, ProductionVariant};
+use crate::endpoint_config::{EndpointConfigSpec, ProductionVariant, Scaling};
 use crate::model::Container;
 use crate::{Control, endpoint_config, model};
 
 /// SageMaker: a container must pass its health check within 4 minutes unless told otherwise.
 const STARTUP_TIMEOUT: u64 = 240;
+/// SageMaker: within 3 minutes, where it is serverless.
+const SERVERLESS_STARTUP_TIMEOUT: u64 = 180;
 /// SageMaker API: `ModelDataDownloadTimeoutInSeconds` is 60 to 3600; without it, the longest.
 const DOWNLOAD_TIMEOUT: u64 = 3600;
 
@@ -55,15 +57,23 @@ async fn resolve_variant(
         name: variant.name.clone(),
         weight: variant.weight,
         instance_count: variant.instance_count,
+        scaling: variant.scaling,
         instance_type: variant.instance_type.clone(),
         execution: model.spec.execution,
         routing: variant.routing,
         containers: model.spec.containers.iter().map(Container::spec).collect(),
         network_isolation: config.network_isolation || model.spec.network_isolation,
-        startup_timeout: seconds(variant.startup_timeout_s, STARTUP_TIMEOUT),
+        startup_timeout: seconds(variant.startup_timeout_s, startup_timeout(variant.scaling)),
         download_timeout: seconds(variant.download_timeout_s, DOWNLOAD_TIMEOUT),
         resolved_at: control.clock.now(),
     })
+}
+
+fn startup_timeout(scaling: Scaling) -> u64 {
+    match scaling {
+        Scaling::Serverless(_) => SERVERLESS_STARTUP_TIMEOUT,
+        Scaling::Fixed | Scaling::Managed { .. } => STARTUP_TIMEOUT,
+    }
 }
 
 /// Asynchronous calls name neither a model nor a container.

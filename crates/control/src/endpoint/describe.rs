@@ -6,7 +6,7 @@ use sagebrush_core::resource::Stored;
 use sagebrush_wire::sagemaker as wire;
 
 use super::{DeployedVariant, Deployment, Endpoint, EndpointState};
-use crate::endpoint_config::EndpointConfig;
+use crate::endpoint_config::{EndpointConfig, Scaling};
 use crate::list::to_wire;
 use crate::resources::{arn, described};
 
@@ -103,14 +103,17 @@ fn variants(
         let given = config.and_then(|config| {
             config.production_variants.iter().find(|given| given.variant_name == variant.name)
         });
-        let count = i32::try_from(variant.instance_count).ok();
+        let serverless = serverless(variant);
         wire::ProductionVariantSummary {
             variant_name: variant.name.clone(),
             deployed_images: Some(ran.images(variant)),
             current_weight: Some(variant.weight),
             desired_weight: Some(variant.weight),
-            current_instance_count: count,
-            desired_instance_count: count,
+            current_instance_count: ran.count(variant, |state| state.ready().is_some()),
+            desired_instance_count: ran
+                .count(variant, |state| !matches!(state, InstanceState::Draining)),
+            current_serverless_config: serverless.clone(),
+            desired_serverless_config: serverless,
             managed_instance_scaling: given
                 .and_then(|given| given.managed_instance_scaling.clone()),
             routing_config: given.and_then(|given| given.routing_config.clone()),
@@ -118,6 +121,17 @@ fn variants(
         }
     };
     deployed.variants.iter().map(summary).collect()
+}
+
+fn serverless(variant: &DeployedVariant) -> Option<wire::ProductionVariantServerlessConfig> {
+    let Scaling::Serverless(serverless) = variant.scaling else { return None };
+    let number = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+    Some(wire::ProductionVariantServerlessConfig {
+        memory_size_in_mb: number(serverless.memory_mb),
+        max_concurrency: number(serverless.max_concurrency),
+        provisioned_concurrency: (serverless.provisioned > 0)
+            .then(|| number(serverless.provisioned)),
+    })
 }
 
 /// A deployment and what runs of it.
@@ -141,10 +155,25 @@ impl Ran<'_> {
         variant.containers.iter().enumerate().map(image).collect()
     }
 
-    fn resolved(&self, variant: &DeployedVariant) -> Vec<Option<String>> {
+    /// How many instances are `so`; of a variant that does not scale, as many as it is to have.
+    fn count(&self, variant: &DeployedVariant, so: impl Fn(&InstanceState) -> bool) -> Option<i32> {
+        let count = match variant.scaling {
+            Scaling::Fixed => return i32::try_from(variant.instance_count).ok(),
+            Scaling::Serverless(_) | Scaling::Managed { .. } => {
+                self.instances(variant).filter(|state| so(state)).count()
+            }
+        };
+        i32::try_from(count).ok()
+    }
+
+    fn instances(&self, variant: &DeployedVariant) -> impl Iterator<Item = &InstanceState> {
         let (region, endpoint) = (&self.endpoint.region, &self.endpoint.name);
         let group = self.seen.get(&self.deployed.key(region, endpoint, &variant.name));
-        let mut ready = group.into_iter().flatten().filter_map(InstanceState::ready);
+        group.into_iter().flatten()
+    }
+
+    fn resolved(&self, variant: &DeployedVariant) -> Vec<Option<String>> {
+        let mut ready = self.instances(variant).filter_map(InstanceState::ready);
         ready.next().map(|instance| instance.worker.images()).unwrap_or_default()
     }
 }
@@ -174,7 +203,8 @@ fn pending(
         current_weight: Some(0.0),
         desired_weight: Some(variant.weight),
         current_instance_count: Some(0),
-        desired_instance_count: i32::try_from(variant.instance_count).ok(),
+        desired_instance_count: i32::try_from(variant.first_count()).ok(),
+        desired_serverless_config: serverless(variant),
         ..wire::PendingProductionVariantSummary::default()
     };
     is_updating.then(|| wire::PendingDeploymentSummary {

@@ -11,6 +11,9 @@
 //! DeleteEndpoint leads from every settled state to Deleting, and from there to nothing.
 //! ```
 //!
+//! A variant that scales with its calls has instances once before the endpoint is InService, and
+//! then as many as `scaling` says; none is a state as good as any.
+//!
 //! Invariants: a deployment carries all that its fleet needs, so that deleting its model or its
 //! configuration does not harm it, nor does a restart. The old fleet is drained only after the
 //! routes name the new one.
@@ -22,6 +25,8 @@ mod retain;
 mod plan;
 mod reconcile;
 mod routes;
+mod scaler;
+mod scaling;
 
 #[cfg(test)]
 mod tests;
@@ -31,14 +36,17 @@ use std::time::Duration;
 use sagebrush_core::fleet::{ContainerSpec, Execution, GroupKey, GroupSpec, Owner};
 use sagebrush_core::resource::Resource;
 use sagebrush_core::route::{AsyncConfig, Routing, Targets};
+use sagebrush_core::worker::Resources;
 use sagebrush_core::{Region, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::endpoint_config::Scaling;
 use crate::instance_type;
 
 pub(crate) use describe::shortened;
 pub(crate) use plan::given_up;
 pub use reconcile::Reconciler;
+pub use scaler::IdleAfter;
 
 /// SageMaker API: `CreateEndpoint`.
 #[derive(Debug, Clone, Copy)]
@@ -130,7 +138,10 @@ pub struct Deployment {
 pub struct DeployedVariant {
     pub name: String,
     pub weight: f32,
+    /// How many instances it has that does not scale.
     pub instance_count: u32,
+    #[serde(default)]
+    pub scaling: Scaling,
     #[serde(default)]
     pub instance_type: Option<String>,
     pub containers: Vec<ContainerSpec>,
@@ -154,21 +165,42 @@ impl DeployedVariant {
             container: self.execution == Execution::Direct,
         }
     }
+
+    /// How many instances must be ready before it takes calls. One at least: a model that does not
+    /// start is to be found out then, even if there are to be none afterwards.
+    #[must_use]
+    pub fn first_count(&self) -> u32 {
+        match self.scaling {
+            Scaling::Fixed => self.instance_count,
+            Scaling::Serverless(_) => 1,
+            Scaling::Managed { min, .. } => min.max(1),
+        }
+    }
+
+    fn resources(&self) -> Resources {
+        match self.scaling {
+            Scaling::Serverless(serverless) => serverless.resources(),
+            Scaling::Fixed | Scaling::Managed { .. } => {
+                instance_type::resources(self.instance_type.as_deref())
+            }
+        }
+    }
 }
 
 impl Deployment {
-    /// The groups of instances that make up this deployment of `endpoint`.
+    /// The groups of instances that make up this deployment of `endpoint`, each as large as it is
+    /// first.
     #[must_use]
     pub fn groups(&self, region: &Region, endpoint: &str) -> Vec<GroupSpec> {
         let group = |variant: &DeployedVariant| GroupSpec {
             key: self.key(region, endpoint, &variant.name),
-            instance_count: variant.instance_count,
+            instance_count: variant.first_count(),
             containers: variant.containers.clone(),
             startup_timeout: variant.startup_timeout,
             download_timeout: variant.download_timeout,
             network_isolation: variant.network_isolation,
             execution: variant.execution,
-            resources: instance_type::resources(variant.instance_type.as_deref()),
+            resources: variant.resources(),
         };
         self.variants.iter().map(group).collect()
     }

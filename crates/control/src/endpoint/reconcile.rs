@@ -9,9 +9,11 @@ use sagebrush_core::resource::{Stored, Table};
 use sagebrush_core::route::RouteTable;
 use sagebrush_core::store::StoreError;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::plan::{Step, Wanted, plan};
 use super::routes::route_table;
+use super::scaler::{IdleAfter, Scaled, Scaler};
 use super::{Endpoint, EndpointState};
 
 /// How long the instances of an old fleet may take over the calls that they have.
@@ -28,35 +30,63 @@ pub struct Reconciler {
     pub(crate) wake: Arc<Notify>,
     /// Counts the states written; `DescribeEndpoint` waits on it.
     pub(crate) settled: watch::Sender<u64>,
+    scaler: Scaler,
 }
 
 impl Reconciler {
+    pub(crate) fn new(
+        endpoints: Table<Endpoint>,
+        fleet: Arc<dyn Fleet>,
+        routes: watch::Sender<Arc<RouteTable>>,
+        wake: Arc<Notify>,
+        settled: watch::Sender<u64>,
+    ) -> Self {
+        let scaler = Scaler::new(wake.clone());
+        Self { endpoints, fleet, routes, wake, settled, scaler }
+    }
+
+    /// With other times after which instances go that no call needs.
+    #[must_use]
+    pub fn with_idle_after(mut self, idle_after: IdleAfter) -> Self {
+        self.scaler.idle_after = idle_after;
+        self
+    }
+
     /// Reconciles until the task is dropped.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut fleet = self.fleet.watch();
         loop {
             let seen = fleet.borrow_and_update().clone();
-            if let Err(error) = self.activate(&seen).await {
-                tracing::warn!(%error, "settling endpoints failed"); // Tried again below.
-            }
+            let look_at = match self.activate(&seen).await {
+                Ok(look_at) => look_at,
+                Err(error) => {
+                    tracing::warn!(%error, "settling endpoints failed"); // Tried again below.
+                    None
+                }
+            };
+            let latest = Instant::now() + LOOK_AFTER;
+            let look_at = look_at.map_or(latest, |look_at| look_at.min(latest));
             tokio::select! {
                 () = self.wake.notified() => {}
                 changed = fleet.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(LOOK_AFTER) => {}
+                () = tokio::time::sleep_until(look_at) => {}
             }
         }
     }
 
-    /// Looks at every endpoint once and takes the next step of each.
-    pub(crate) async fn activate(&self, seen: &FleetView) -> Result<(), SettleError> {
+    /// Looks at every endpoint once and takes the next step of each. Returns when the next look is
+    /// due, if one is.
+    async fn activate(&mut self, seen: &FleetView) -> Result<Option<Instant>, SettleError> {
         let mut endpoints = Vec::new();
         for endpoint in self.endpoints.all().await? {
             let step = plan(&Wanted::of(&endpoint), seen);
             endpoints.extend(self.take_step(endpoint, step).await?);
         }
+        let scaled = self.scaler.look(&endpoints, seen, Instant::now());
         // The routes name the new fleet before the old one is drained: no call is lost.
-        self.routes.send_replace(Arc::new(route_table(&endpoints, seen)));
-        self.settle_fleet(&endpoints, seen).await
+        self.routes.send_replace(Arc::new(route_table(&endpoints, seen, &self.scaler)));
+        self.settle_fleet(&endpoints, seen, &scaled).await?;
+        Ok(scaled.look_at)
     }
 
     /// Writes the endpoint's next state. Returns it as it is now, or `None` if it is gone.
@@ -93,15 +123,19 @@ impl Reconciler {
         &self,
         endpoints: &[Stored<Endpoint>],
         seen: &FleetView,
+        scaled: &Scaled,
     ) -> Result<(), SettleError> {
         let groups = endpoints.iter().flat_map(|endpoint| Wanted::of(endpoint).groups());
-        let groups: Vec<_> = groups.collect();
-        for group in &groups {
+        let mut groups: Vec<_> = groups.collect();
+        for group in &mut groups {
+            group.instance_count =
+                scaled.counts.get(&group.key).copied().unwrap_or(group.instance_count);
             self.fleet.apply_group(group).await?;
         }
         let needed: BTreeSet<_> = groups.iter().map(|group| &group.key).collect();
         let is_ours = |key: &&GroupKey| key.owner == Owner::Endpoint;
-        for key in seen.keys().filter(is_ours).filter(|key| !needed.contains(key)) {
+        let unneeded = seen.keys().filter(is_ours).filter(|key| !needed.contains(key));
+        for key in unneeded.chain(&scaled.gone) {
             self.fleet.delete_group(key, DRAIN).await?;
         }
         Ok(())

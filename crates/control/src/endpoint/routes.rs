@@ -6,19 +6,25 @@ use sagebrush_core::fleet::{FleetView, InstanceState};
 use sagebrush_core::resource::Stored;
 use sagebrush_core::route::{EndpointRoute, RouteTable, VariantRoute};
 
+use super::scaler::Scaler;
 use super::{DeployedVariant, Deployment, Endpoint};
 
-pub(super) fn route_table(endpoints: &[Stored<Endpoint>], seen: &FleetView) -> RouteTable {
+pub(super) fn route_table(
+    endpoints: &[Stored<Endpoint>],
+    seen: &FleetView,
+    scaler: &Scaler,
+) -> RouteTable {
     let mut table = RouteTable::default();
-    for route in endpoints.iter().filter_map(|endpoint| route(endpoint, seen)) {
+    for route in endpoints.iter().filter_map(|endpoint| route(endpoint, seen, scaler)) {
         table.insert(Arc::new(route));
     }
     table
 }
 
-fn route(endpoint: &Stored<Endpoint>, seen: &FleetView) -> Option<EndpointRoute> {
+fn route(endpoint: &Stored<Endpoint>, seen: &FleetView, scaler: &Scaler) -> Option<EndpointRoute> {
     let serving = endpoint.status.serving();
-    let variants = serving.map_or_else(Vec::new, |serving| variants(endpoint, serving, seen));
+    let variants =
+        serving.map_or_else(Vec::new, |serving| variants(endpoint, serving, seen, scaler));
     Some(EndpointRoute {
         region: endpoint.region.clone(),
         name: endpoint.name.parse().ok()?,
@@ -33,6 +39,7 @@ fn variants(
     endpoint: &Stored<Endpoint>,
     serving: &Deployment,
     seen: &FleetView,
+    scaler: &Scaler,
 ) -> Vec<VariantRoute> {
     let route = |variant: &DeployedVariant| {
         let key = serving.key(&endpoint.region, &endpoint.name, &variant.name);
@@ -42,7 +49,7 @@ fn variants(
             weight: variant.weight,
             targets: variant.targets(),
             routing: variant.routing,
-            demand: None,
+            demand: scaler.demand(endpoint, variant),
             instances: instances.cloned().collect(),
         }
     };

@@ -9,6 +9,7 @@ use sagebrush_core::{Region, Timestamp};
 
 use super::plan::{Step, Wanted, plan};
 use super::{DeployedVariant, Deployment, EndpointState};
+use crate::endpoint_config::{Scaling, Serverless};
 use crate::testing::ready_instance;
 
 fn deployment(revision: &str, instance_count: u32) -> Deployment {
@@ -16,6 +17,7 @@ fn deployment(revision: &str, instance_count: u32) -> Deployment {
         name: "v".to_owned(),
         weight: 1.0,
         instance_count,
+        scaling: Scaling::Fixed,
         instance_type: None,
         containers: Vec::new(),
         execution: Execution::Serial,
@@ -74,6 +76,32 @@ fn creating_waits_for_all_instances() {
         check(&state, &new, &seen(&[(&new, &instances)]), &["new"], &step);
     }
     check(&state, &new, &BTreeMap::new(), &["new"], &Step::Stay);
+}
+
+#[test]
+fn a_variant_that_scales_is_started_once_first() {
+    let serverless = Serverless { memory_mb: 1024, max_concurrency: 9, provisioned: 0 };
+    for (scaling, n_first) in [
+        (Scaling::Serverless(serverless), 1),
+        (Scaling::Managed { min: 0, max: 3 }, 1),
+        (Scaling::Managed { min: 2, max: 3 }, 2),
+    ] {
+        let mut new = deployment("new", 7);
+        new.variants[0].scaling = scaling;
+        assert_eq!(new.groups(&Region::new("r"), "e")[0].instance_count, n_first);
+        let serving = EndpointState::InService { serving: new.clone(), note: None };
+        let state = EndpointState::Creating;
+        let failing = EndpointState::Failed { reason: "no room".to_owned() };
+        let mut instances = vec![InstanceState::Starting; n_first as usize];
+        check(&state, &new, &seen(&[(&new, &instances)]), &["new"], &Step::Stay);
+        let refused = [failed(true, 1)];
+        check(&state, &new, &seen(&[(&new, &refused)]), &["new"], &Step::Become(failing));
+        instances.fill(InstanceState::Ready(ready_instance()));
+        let ready = seen(&[(&new, &instances)]);
+        check(&state, &new, &ready, &["new"], &Step::Become(serving.clone()));
+        // None is as good, from then on.
+        check(&serving, &new, &BTreeMap::new(), &["new"], &Step::Stay);
+    }
 }
 
 #[test]

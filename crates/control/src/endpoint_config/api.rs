@@ -1,6 +1,8 @@
 //! `CreateEndpointConfig`, `DescribeEndpointConfig`, `ListEndpointConfigs`,
 //! `DeleteEndpointConfig`.
 
+mod scaling;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -28,7 +30,7 @@ pub(crate) async fn create(
     let tags = tag_map(input.tags.as_deref())?;
     let spec = EndpointConfigSpec::try_from(input)?;
     for model in spec.variants.iter().filter_map(|variant| variant.model.as_deref()) {
-        model::api::find(&control, &ctx, model).await?;
+        scaling::check_model(&spec, &model::api::find(&control, &ctx, model).await?)?;
     }
     let endpoint_config_arn = arn::<EndpointConfig>(&ctx, &name);
     let created = control.endpoint_configs.create(&ctx.region, &name, spec, tags).await;
@@ -118,18 +120,23 @@ impl TryFrom<wire::CreateEndpointConfigInput> for EndpointConfigSpec {
         let request = stored_request(&input)?;
         let unserved = unserved(&input);
         check_alone(&input)?;
-        let variants: Vec<_> =
-            input.production_variants.into_iter().map(ProductionVariant::from).collect();
+        let variants = input.production_variants.iter().cloned().map(ProductionVariant::try_from);
+        let variants = variants.collect::<Result<Vec<_>, _>>()?;
         check_names(&variants)?;
         check_weights(&variants)?;
         let network_isolation = input.enable_network_isolation.unwrap_or(false);
-        let asynchronous = input.async_inference_config.map(asynchronous).transpose()?;
-        Ok(Self { variants, network_isolation, asynchronous, unserved, request })
+        let asynchronous = input.async_inference_config.clone().map(asynchronous).transpose()?;
+        let spec = Self { variants, network_isolation, asynchronous, unserved, request };
+        scaling::check_beside_serverless(&spec, &input)?;
+        Ok(spec)
     }
 }
 
-impl From<wire::ProductionVariant> for ProductionVariant {
-    fn from(variant: wire::ProductionVariant) -> Self {
+impl TryFrom<wire::ProductionVariant> for ProductionVariant {
+    type Error = ApiError;
+
+    fn try_from(variant: wire::ProductionVariant) -> Result<Self, ApiError> {
+        let scaling = scaling::scaling(&variant)?;
         let seconds = |value: Option<i32>| value.and_then(|value| u64::try_from(value).ok());
         let count = variant.initial_instance_count.unwrap_or(1);
         let routing = match strategy(&variant) {
@@ -141,8 +148,9 @@ impl From<wire::ProductionVariant> for ProductionVariant {
             )
             | None => Routing::LeastOutstandingRequests,
         };
-        Self {
+        Ok(Self {
             name: variant.variant_name,
+            scaling,
             model: variant.model_name,
             instance_count: u32::try_from(count).unwrap_or(1),
             instance_type: variant.instance_type.map(|it| it.as_str().to_owned()),
@@ -150,7 +158,7 @@ impl From<wire::ProductionVariant> for ProductionVariant {
             routing,
             startup_timeout_s: seconds(variant.container_startup_health_check_timeout_in_seconds),
             download_timeout_s: seconds(variant.model_data_download_timeout_in_seconds),
-        }
+        })
     }
 }
 
@@ -193,14 +201,12 @@ fn check_weights(variants: &[ProductionVariant]) -> Result<(), ApiError> {
 
 /// The members that an endpoint here cannot act on and must not pretend to.
 fn unserved(input: &wire::CreateEndpointConfigInput) -> Vec<String> {
-    let serverless = |variant: &wire::ProductionVariant| variant.serverless_config.is_some();
     let routed_by = |wanted: wire::RoutingStrategy| {
         input.production_variants.iter().any(|variant| strategy(variant) == Some(wanted))
     };
     let is_there = [
         ("ExplainerConfig", input.explainer_config.is_some()),
         ("ShadowProductionVariants", input.shadow_production_variants.is_some()),
-        ("ServerlessConfig", input.production_variants.iter().any(serverless)),
         ("RoutingStrategy PREFIX_AWARE", routed_by(wire::RoutingStrategy::PrefixAware)),
         ("RoutingStrategy KV_AWARE", routed_by(wire::RoutingStrategy::KvAware)),
     ];

@@ -2,10 +2,13 @@
 
 pub(crate) mod api;
 mod asynchronous;
+mod scaling;
 
 use sagebrush_core::resource::Resource;
 use sagebrush_core::route::{AsyncConfig, Routing};
 use serde::{Deserialize, Serialize};
+
+pub use scaling::{Scaling, Serverless};
 
 /// SageMaker API: `CreateEndpointConfig`.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +46,9 @@ pub struct ProductionVariant {
     pub instance_count: u32,
     #[serde(default)]
     pub instance_type: Option<String>,
+    /// What decides how many instances there are.
+    #[serde(default)]
+    pub scaling: Scaling,
     pub weight: f32,
     #[serde(default)]
     pub routing: Routing,

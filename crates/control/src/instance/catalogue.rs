@@ -45,6 +45,10 @@ impl Catalogue {
         runtime.cloned().ok_or_else(|| self.unknown(image))
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<dyn Runtime>> {
+        self.entries.iter().map(|(_, runtime)| runtime).chain(&self.fallback)
+    }
+
     fn unknown(&self, image: &str) -> LaunchError {
         let known: Vec<&str> = self.entries.iter().map(|(pattern, _)| pattern.as_str()).collect();
         LaunchError::Permanent {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
-use sagebrush_core::fleet::{ContainerSpec, Execution, GroupSpec, MultiModel};
+use sagebrush_core::fleet::{ContainerSpec, Execution, GroupKey, GroupSpec, MultiModel};
 use sagebrush_core::instance::{Instance, Limits};
 use sagebrush_core::logs::{LogSink, LogStream};
 use sagebrush_core::metrics::Registry;
@@ -51,6 +51,13 @@ impl Launcher {
         };
         let worker = worker.ok_or_else(no_container)?;
         Ok(Instance::new(id, worker, self.limits))
+    }
+
+    /// Lets go what was kept for instances of the group's owner.
+    pub(super) async fn forget(&self, group: &GroupKey) {
+        for runtime in self.catalogue.all() {
+            runtime.forget(&group.region.0, &group.log_group()).await;
+        }
     }
 
     /// Writes a line to the log of an instance, or of its first container.

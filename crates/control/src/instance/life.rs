@@ -8,7 +8,7 @@ use sagebrush_core::instance::Instance;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Shared;
+use super::{Shared, Stop};
 
 /// How long a failed instance waits before its next start: doubled each time, up to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -24,7 +24,7 @@ pub(super) struct Life {
     pub(super) shared: Arc<Shared>,
     pub(super) spec: GroupSpec,
     pub(super) ordinal: u32,
-    pub(super) stopped: watch::Receiver<Option<Duration>>,
+    pub(super) stopped: watch::Receiver<Option<Stop>>,
 }
 
 /// The failures in a row.
@@ -46,7 +46,7 @@ impl Life {
             let began = Instant::now();
             let reason = tokio::select! {
                 drain = self.told_to_stop() => {
-                    stop(&instance, drain).await;
+                    self.stop(&instance, drain).await;
                     break;
                 }
                 reason = instance.worker.ended() => reason,
@@ -92,7 +92,8 @@ impl Life {
         self.shared.launcher.say(&self.spec, &instance.id, &format!("ERROR {reason}"));
         let reason = format!("The worker ended: {reason}");
         self.note(InstanceState::Failed { reason, permanent: false, attempts });
-        stop(instance, ENDED_DRAIN).await;
+        let deadline = drained(instance, ENDED_DRAIN).await;
+        instance.worker.stop(deadline).await;
     }
 
     /// Waits before the next start; `None` when told to stop meanwhile.
@@ -107,8 +108,19 @@ impl Life {
 
     async fn told_to_stop(&mut self) -> Duration {
         match self.stopped.wait_for(Option::is_some).await {
-            Ok(drain) => drain.unwrap_or_default(),
+            Ok(how) => how.map_or(Duration::ZERO, |how| how.drain),
             Err(_) => Duration::ZERO, // The fleet itself is gone.
+        }
+    }
+
+    /// Lets the calls under way finish, at most for `drain`, then ends the worker.
+    async fn stop(&self, instance: &Arc<Instance>, drain: Duration) {
+        let deadline = drained(instance, drain).await;
+        let rests = self.stopped.borrow().is_some_and(|how| how.rests); // As it was told last.
+        if rests {
+            instance.worker.rest(deadline).await;
+        } else {
+            instance.worker.stop(deadline).await;
         }
     }
 
@@ -117,12 +129,12 @@ impl Life {
     }
 }
 
-/// Lets the calls under way finish, at most for `drain`, then ends the worker.
-async fn stop(instance: &Arc<Instance>, drain: Duration) {
+/// Lets the calls under way finish, at most for `drain`. Returns when that is over.
+async fn drained(instance: &Arc<Instance>, drain: Duration) -> Instant {
     let deadline = Instant::now() + drain;
     if tokio::time::timeout_at(deadline, instance.drain()).await.is_err() {
         let left = instance.outstanding();
         tracing::warn!(instance = instance.id, left, "calls were cut off at the end of the drain");
     }
-    instance.worker.stop(deadline).await;
+    deadline
 }

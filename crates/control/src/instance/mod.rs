@@ -24,7 +24,6 @@ mod composite_tests;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -59,8 +58,17 @@ struct Group {
 
 struct Member {
     state: InstanceState,
-    /// How long the worker may take to finish, once it is to stop.
-    stop: watch::Sender<Option<Duration>>,
+    /// Set once the worker is to stop.
+    stop: watch::Sender<Option<Stop>>,
+}
+
+/// How a worker is to stop.
+#[derive(Debug, Clone, Copy)]
+struct Stop {
+    /// How long it may take over the calls that it has.
+    drain: Duration,
+    /// It may be launched again at any time.
+    rests: bool,
 }
 
 impl LocalFleet {
@@ -75,33 +83,29 @@ impl LocalFleet {
 impl Fleet for LocalFleet {
     async fn apply_group(&self, spec: &GroupSpec) -> Result<(), FleetError> {
         let mut groups = self.shared.groups();
+        if spec.instance_count == 0 && !groups.contains_key(&spec.key) {
+            return Ok(()); // A group is there as long as it has instances.
+        }
         let group = groups.entry(spec.key.clone()).or_default();
-        let mut changed = false;
-        for ordinal in 0..spec.instance_count {
-            if let Entry::Vacant(place) = group.members.entry(ordinal) {
-                place.insert(self.start(spec.clone(), ordinal));
-                changed = true;
-            }
+        let wanted = spec.instance_count as usize;
+        let n_staying = group.members.values().filter(|member| member.stays()).count();
+        for _ in n_staying..wanted {
+            let ordinal = group.free_ordinal();
+            group.members.insert(ordinal, self.start(spec.clone(), ordinal));
         }
-        for (_, surplus) in group.members.range_mut(spec.instance_count..) {
-            changed |= surplus.stop(SURPLUS_DRAIN);
+        let staying = group.members.values_mut().filter(|member| member.stays());
+        for surplus in staying.skip(wanted) {
+            surplus.stop(Stop { drain: SURPLUS_DRAIN, rests: true });
         }
-        if changed {
+        if n_staying != wanted {
             self.shared.publish(&groups);
         }
         Ok(())
     }
 
     async fn delete_group(&self, key: &GroupKey, drain: Duration) -> Result<(), FleetError> {
-        let mut groups = self.shared.groups();
-        let Some(group) = groups.get_mut(key) else { return Ok(()) };
-        let mut changed = false;
-        for member in group.members.values_mut() {
-            changed |= member.stop(drain);
-        }
-        if changed {
-            self.shared.publish(&groups);
-        }
+        self.shared.stop_group(key, Stop { drain, rests: false });
+        self.shared.launcher.forget(key).await;
         Ok(())
     }
 
@@ -119,10 +123,22 @@ impl LocalFleet {
     }
 }
 
+impl Group {
+    /// The first that no instance has, not even one that is on its way out.
+    fn free_ordinal(&self) -> u32 {
+        (0..).find(|ordinal| !self.members.contains_key(ordinal)).unwrap_or(u32::MAX)
+    }
+}
+
 impl Member {
+    /// It was not told to stop.
+    fn stays(&self) -> bool {
+        self.stop.borrow().is_none()
+    }
+
     /// Tells the instance to stop. False if it was told before.
-    fn stop(&mut self, drain: Duration) -> bool {
-        let told_before = self.stop.send_replace(Some(drain)).is_some();
+    fn stop(&mut self, how: Stop) -> bool {
+        let told_before = self.stop.send_replace(Some(how)).is_some();
         self.state = InstanceState::Draining;
         !told_before
     }
@@ -137,6 +153,18 @@ impl Shared {
         let states = |group: &Group| group.members.values().map(|m| m.state.clone()).collect();
         let view = groups.iter().map(|(key, group)| (key.clone(), states(group))).collect();
         self.view.send_replace(Arc::new(view));
+    }
+
+    fn stop_group(&self, key: &GroupKey, how: Stop) {
+        let mut groups = self.groups();
+        let Some(group) = groups.get_mut(key) else { return };
+        let mut changed = false;
+        for member in group.members.values_mut() {
+            changed |= member.stop(how);
+        }
+        if changed {
+            self.publish(&groups);
+        }
     }
 
     /// Notes what became of an instance, unless it is on its way out.

@@ -55,7 +55,7 @@ pub(super) fn group(image: &str, instance_count: u32) -> GroupSpec {
         download_timeout: Duration::from_secs(60),
         network_isolation: false,
         execution: Execution::Serial,
-        resources: Resources { cpus: 1, memory_bytes: 1 << 30 },
+        resources: Resources { cpus: 1, memory_bytes: 1 << 30, concurrency: None },
     }
 }
 

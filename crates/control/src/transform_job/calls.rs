@@ -157,7 +157,10 @@ impl Calls {
 fn may_pass(error: &WorkerError) -> bool {
     match error {
         WorkerError::Model { status, .. } => *status >= 500 || *status == 429,
-        WorkerError::TimedOut | WorkerError::NotReady { .. } | WorkerError::Gone { .. } => true,
+        WorkerError::TimedOut
+        | WorkerError::NotReady { .. }
+        | WorkerError::Died { .. }
+        | WorkerError::Gone { .. } => true,
         WorkerError::Invalid { .. } => false,
         WorkerError::At { error, .. } => may_pass(error),
     }

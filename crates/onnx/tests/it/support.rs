@@ -76,7 +76,7 @@ pub(crate) fn spec(model: Option<Arc<Folder>>) -> LaunchSpec {
         code: None,
         hostname: "primary".to_owned(),
         network_isolation: false,
-        resources: Resources { cpus: 1, memory_bytes: 1 << 30 },
+        resources: Resources { cpus: 1, memory_bytes: 1 << 30, concurrency: None },
         startup_timeout: Duration::from_secs(60),
         log: Arc::new(MemoryLog::default()),
         log_stream: LogStream {

@@ -85,7 +85,8 @@ impl ContainerWorker {
         });
         Self {
             _leases: spec.model.iter().chain(&spec.code).cloned().collect(),
-            concurrency: settings.concurrency,
+            // SageMaker brings one call at a time to a serverless container.
+            concurrency: spec.resources.concurrency.map_or(settings.concurrency, |_| 1),
             grace: settings.grace,
             container,
             client,

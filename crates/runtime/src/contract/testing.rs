@@ -61,7 +61,7 @@ pub(crate) fn spec(image: &str, log: &Arc<MemoryLog>) -> LaunchSpec {
         environment: BTreeMap::new(),
         hostname: "primary".to_owned(),
         network_isolation: false,
-        resources: Resources { cpus: 2, memory_bytes: 4 << 30 },
+        resources: Resources { cpus: 2, memory_bytes: 4 << 30, concurrency: None },
         startup_timeout: Duration::from_secs(20),
         log: log.clone(),
         log_stream: LogStream { region: "r".into(), group: "g".into(), stream: "s".into() },

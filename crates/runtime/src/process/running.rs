@@ -46,9 +46,11 @@ impl Running {
         let (sender, ended) = watch::channel(None);
         let watcher =
             Watcher { tree: tree.clone(), client: client.clone(), pulse: pulse.clone(), check };
+        // SageMaker brings one call at a time to a serverless container.
+        let usual = if spec.resources.concurrency.is_some() { 1 } else { CONCURRENCY };
         Self {
             image: image(plan.name(), &isolation),
-            concurrency: plan.recipe.concurrency.unwrap_or(CONCURRENCY),
+            concurrency: plan.recipe.concurrency.unwrap_or(usual),
             grace: plan.recipe.grace,
             watcher: task::spawn("process health", watcher.run(sender)),
             _leases: spec.model.iter().chain(&spec.code).cloned().collect(),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use sagebrush_core::worker::{Call, ExecutionParameters, Reply, StreamedReply, Worker, WorkerError};
+use sagebrush_core::worker::{
+    Call, ExecutionParameters, Reply, StreamedReply, Worker, WorkerError,
+};
 use tokio::time::Instant;
 
 use super::running::Running;

@@ -1,6 +1,8 @@
-//! The workers of one model: a fixed number, each replaced when it ends.
+//! The workers of one model: a fixed number, each replaced when it ends, and more while calls wait
+//! where there may be more.
 
 mod ask;
+mod extra;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -35,6 +37,8 @@ pub(super) struct CrewPlan {
     /// As the template sees it.
     pub(super) model_dir: PathBuf,
     pub(super) n_workers: usize,
+    /// How many there may be while calls wait.
+    pub(super) most_workers: usize,
     pub(super) call_timeout: CallTimeout,
     /// How long a worker may take to load the model, one that replaces another.
     pub(super) load_timeout: Duration,
@@ -60,6 +64,8 @@ struct Shared {
     n_kept: watch::Sender<usize>,
     /// How many of them have loaded the model, and take calls.
     n_serving: AtomicUsize,
+    /// How many calls wait for a worker, where there may be more.
+    n_waiting: AtomicUsize,
     /// The code has `predict_batch_fn`.
     together: AtomicBool,
     pace: Pace,
@@ -94,6 +100,7 @@ impl Crew {
             processes: Mutex::default(),
             n_kept: watch::Sender::new(n_workers),
             n_serving: AtomicUsize::new(0),
+            n_waiting: AtomicUsize::new(0),
             together: AtomicBool::new(false),
             pace: Pace::default(),
         };
@@ -194,7 +201,7 @@ async fn keep(shared: Arc<Shared>) {
 async fn keep_until_closed(shared: &Shared) {
     let mut wait = FIRST_WAIT;
     while !shared.pool.is_closed() {
-        match life(shared).await {
+        match life(shared, Stay::Always).await {
             Ok(()) => wait = FIRST_WAIT, // It had loaded: the next one follows at once.
             Err(error) => {
                 tracing::warn!(%error, "a worker process did not load its model");
@@ -209,15 +216,23 @@ async fn keep_until_closed(shared: &Shared) {
     }
 }
 
+/// How long a worker is kept.
+#[derive(Debug, Clone, Copy)]
+enum Stay {
+    Always,
+    /// Until nobody asked it for so long.
+    UntilIdle(Duration),
+}
+
 /// One worker, from its fork to its end.
-async fn life(shared: &Shared) -> Result<(), LaunchError> {
+async fn life(shared: &Shared, stay: Stay) -> Result<(), LaunchError> {
     let forked = shared.template.fork(&shared.plan.model_dir).await;
     let (forked, line) = forked.map_err(|error| LaunchError::Transient {
         reason: format!("A worker process could not be forked: {error}"),
     })?;
     let (id, mut ending) = (forked.id, forked.watcher());
     shared.processes().insert(id, forked.pid());
-    let outcome = load_and_serve(shared, Conn::new(forked, line)).await;
+    let outcome = load_and_serve(shared, Conn::new(forked, line), stay).await;
     // Its socket is closed. Code may keep it from ending all the same.
     if timeout(GRACE, ended(&mut ending)).await.is_err() {
         shared.template.kill(id);
@@ -227,7 +242,7 @@ async fn life(shared: &Shared) -> Result<(), LaunchError> {
     outcome
 }
 
-async fn load_and_serve(shared: &Shared, mut conn: Conn) -> Result<(), LaunchError> {
+async fn load_and_serve(shared: &Shared, mut conn: Conn, stay: Stay) -> Result<(), LaunchError> {
     let id = conn.forked.id;
     let mut ending = conn.forked.watcher();
     let deadline = Instant::now() + shared.plan.load_timeout;
@@ -245,7 +260,13 @@ async fn load_and_serve(shared: &Shared, mut conn: Conn) -> Result<(), LaunchErr
     let served_from = Instant::now();
     shared.n_serving.fetch_add(1, Ordering::Relaxed);
     shared.pool.put(conn);
-    ended(&mut ending).await;
+    match stay {
+        Stay::Always => ended(&mut ending).await,
+        Stay::UntilIdle(limit) => tokio::select! {
+            () = ended(&mut ending) => {}
+            () = shared.pool.let_go_after(id, limit) => {}
+        },
+    }
     shared.n_serving.fetch_sub(1, Ordering::Relaxed);
     shared.pool.remove(id);
     if served_from.elapsed() < FIRST_WAIT {

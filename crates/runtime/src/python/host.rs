@@ -70,6 +70,7 @@ impl ModelHost for PythonHost {
         let plan = CrewPlan {
             model_dir: self.seen.join(&model.name).join("model"),
             n_workers: self.settings.n_workers,
+            most_workers: self.settings.n_workers,
             call_timeout: self.settings.call_timeout,
             load_timeout: model.deadline.saturating_duration_since(Instant::now()),
             max_batch: self.settings.max_batch,

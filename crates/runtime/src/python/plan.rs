@@ -37,6 +37,8 @@ pub(super) struct Launch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Settings {
     pub(super) n_workers: usize,
+    /// How many there may be while calls wait.
+    pub(super) most_workers: usize,
     pub(super) call_timeout: CallTimeout,
     /// How many calls may go to a worker together, if that is given.
     pub(super) max_batch: Option<usize>,
@@ -203,6 +205,11 @@ fn settings(
         }
         Some(n) => n,
     };
+    let (n_workers, most_workers) = match resources.concurrency {
+        None => (n_workers, n_workers),
+        // A serverless variant has a worker for each call, and begins with those that stay.
+        Some(calls) => (calls.warm.max(1), calls.most.max(calls.warm).max(1)),
+    };
     // Both are seconds here; multi-model-server takes the first for minutes.
     let seconds: Option<f64> = match number(environment, "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS")?
     {
@@ -215,7 +222,7 @@ fn settings(
     let max_batch = within(environment, "SAGEBRUSH_MAX_BATCH_SIZE", 1..=LARGEST_BATCH)?;
     let delay = within(environment, "SAGEBRUSH_MAX_BATCH_DELAY_MS", 0..=LONGEST_DELAY_MS)?;
     let max_batch_delay = Duration::from_millis(delay.unwrap_or(0));
-    Ok(Settings { n_workers, call_timeout, max_batch, max_batch_delay })
+    Ok(Settings { n_workers, most_workers, call_timeout, max_batch, max_batch_delay })
 }
 
 /// A number that must be in `range`, if it is given.

@@ -1,18 +1,24 @@
 //! The idle workers of one model.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::conn::Conn;
 
 /// Hands out idle workers, the one that was used last first: its caches are warm.
 #[derive(Default)]
 pub(super) struct Pool {
-    idle: Mutex<Vec<Conn>>,
+    idle: Mutex<Vec<Idle>>,
     returned: Notify,
     is_closed: watch::Sender<bool>,
+}
+
+struct Idle {
+    conn: Conn,
+    since: Instant,
 }
 
 impl Pool {
@@ -20,8 +26,8 @@ impl Pool {
     pub(super) async fn take(&self, deadline: Instant) -> Option<Conn> {
         loop {
             let returned = self.returned.notified(); // Before the look: no return is missed.
-            if let Some(conn) = self.idle().pop() {
-                return Some(conn);
+            if let Some(idle) = self.idle().pop() {
+                return Some(idle.conn);
             }
             if self.is_closed() {
                 return None;
@@ -34,14 +40,27 @@ impl Pool {
     pub(super) fn put(&self, conn: Conn) {
         let mut idle = self.idle(); // Held, so that neither `remove` nor `close` comes between.
         if !conn.forked.has_ended() && !self.is_closed() {
-            idle.push(conn);
+            idle.push(Idle { conn, since: Instant::now() });
             self.returned.notify_one();
         }
     }
 
     /// Forgets a worker that has ended.
     pub(super) fn remove(&self, id: u32) {
-        self.idle().retain(|conn| conn.forked.id != id);
+        self.idle().retain(|idle| idle.conn.forked.id != id);
+    }
+
+    /// Lets a worker go once it has been idle for so long: its socket closes, so it ends.
+    pub(super) async fn let_go_after(&self, id: u32, limit: Duration) {
+        loop {
+            sleep(limit).await;
+            let mut idle = self.idle();
+            let is_long = |idle: &Idle| idle.conn.forked.id == id && idle.since.elapsed() >= limit;
+            if let Some(at) = idle.iter().position(is_long) {
+                drop(idle.remove(at));
+                return;
+            }
+        }
     }
 
     /// Lets the idle workers go, and takes none back: their sockets close, so they end.
@@ -63,7 +82,7 @@ impl Pool {
         let _closed = is_closed.wait_for(|is_closed| *is_closed).await.is_ok();
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Conn>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -198,6 +198,11 @@ impl Template {
         kill(self.link.clone(), id);
     }
 
+    /// Whether nothing is asked of it for a while.
+    pub(super) fn set_rests(&self, rests: bool) {
+        self.tree.set_rests(rests);
+    }
+
     /// True once it says nothing any more.
     pub(super) fn is_over(&self) -> bool {
         *self.link.is_over.borrow()

@@ -2,6 +2,7 @@
 
 mod batches;
 mod rude;
+mod serverless;
 mod streams;
 
 use std::collections::BTreeMap;
@@ -84,7 +85,7 @@ impl Bench {
             environment: environment.iter().map(pair).collect(),
             hostname: "primary".to_owned(),
             network_isolation: false,
-            resources: Resources { cpus: 2, memory_bytes: 2 << 30 },
+            resources: Resources { cpus: 2, memory_bytes: 2 << 30, concurrency: None },
             startup_timeout: PATIENCE,
             log: self.log.clone(),
             log_stream: LogStream { region: "r".into(), group: "g".into(), stream: "s".into() },

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub(crate) struct Family {
     seen: Mutex<Seen>,
     verdict: OnceLock<Exit>,
     log: OnceLock<(Arc<dyn LogSink>, LogStream)>,
+    /// It waits for orders, and need not be looked at.
+    rests: AtomicBool,
 }
 
 /// How its processes are told from others.
@@ -56,7 +59,15 @@ struct Seen {
 impl Family {
     pub(crate) fn new(root: Process, kind: Kind, home: PathBuf, limits: Limits) -> Self {
         let (seen, verdict, log) = (Mutex::default(), OnceLock::new(), OnceLock::new());
-        Self { root, kind, home, limits, seen, verdict, log }
+        Self { root, kind, home, limits, seen, verdict, log, rests: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn rests(&self) -> bool {
+        self.rests.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_rests(&self, rests: bool) {
+        self.rests.store(rests, Ordering::Relaxed);
     }
 
     pub(crate) fn root(&self) -> &Process {

@@ -62,8 +62,12 @@ fn watch() {
             watched.runs = false;
             return;
         }
-        let families = watched.families.clone();
+        let awake = watched.families.iter().filter(|family| !family.rests());
+        let families: Vec<_> = awake.cloned().collect();
         drop(watched);
+        if families.is_empty() {
+            continue; // A look costs more than all that these do.
+        }
         let all = Snapshot::take();
         for family in families {
             family.look(&all);

@@ -225,6 +225,7 @@ fn refused(error: InvokeError) -> Tried {
         InvokeError::NotReady(_) => Tried::Again(LONG_REST),
         // What its endpoint is now, the next look at the routes tells.
         InvokeError::NoCapacity { .. }
+        | InvokeError::Throttled { .. }
         | InvokeError::NoEndpoint { .. }
         | InvokeError::NotInService { .. }
         | InvokeError::NoVariant { .. } => Tried::Again(REST),

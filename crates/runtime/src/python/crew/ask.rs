@@ -1,5 +1,6 @@
 //! Calls brought to workers, alone or together.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ impl Crew {
 
 impl Shared {
     /// Brings calls to a worker, and their replies back: an outcome for each.
-    async fn trip(&self, calls: &[Call]) -> Vec<Outcome> {
+    async fn trip(self: &Arc<Self>, calls: &[Call]) -> Vec<Outcome> {
         let now = Instant::now();
         let call_timeout = self.plan.call_timeout.of(calls, now);
         let by = now + call_timeout;
@@ -85,7 +86,7 @@ impl Shared {
             calls.iter().map(|_| Outcome::Answered(Err(error.clone()))).collect()
         };
         loop {
-            let Some(conn) = self.pool.take(self.patience(deadline)).await else {
+            let Some(conn) = self.take(self.patience(deadline)).await else {
                 return all(self.no_worker());
             };
             // Who waited long has little time left: that is not the worker's fault.

@@ -1,0 +1,142 @@
+//! Calls of a variant that scales with them: counted, held, throttled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sagebrush_core::demand::{Demand, Terms};
+use sagebrush_core::instance::Instance;
+use sagebrush_core::route::{RouteTable, Routing, Targets, VariantRoute};
+use sagebrush_core::task;
+use sagebrush_core::worker::Call;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use super::{Does, ask, call, instance, invoker, one, routed, target};
+use crate::error::InvokeError;
+
+const TERMS: Terms = Terms { max_calls: Some(2), max_payload: Some(4) };
+
+fn demand(terms: Terms) -> Arc<Demand> {
+    Demand::telling(terms, Arc::new(Notify::new()))
+}
+
+fn scaled(demand: &Arc<Demand>, instances: Vec<Arc<Instance>>) -> Arc<RouteTable> {
+    let (name, targets, routing) = ("v".to_owned(), Targets::default(), Routing::default());
+    let demand = Some(demand.clone());
+    routed(VariantRoute { name, weight: 1.0, targets, routing, demand, instances })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_call_is_held_until_there_is_an_instance() {
+    let demand = demand(TERMS);
+    let (invoker, routes) = invoker(scaled(&demand, Vec::new()));
+    let held = task::spawn("held", async move { ask(&invoker).await });
+    let mut calls = demand.watch();
+    calls.wait_for(|calls| *calls == 1).await.unwrap();
+    sleep(Duration::from_secs(45)).await; // Longer than a call is held that none is started for.
+    routes.send_replace(scaled(&demand, vec![instance(Does::Echo, 8)]));
+    assert!(held.await.unwrap().unwrap().outcome.is_ok());
+    assert_eq!(demand.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_held_to_its_deadline_and_no_longer() {
+    let demand = demand(TERMS);
+    let (invoker, _routes) = invoker(scaled(&demand, Vec::new()));
+    let began = Instant::now();
+    assert!(matches!(ask(&invoker).await, Err(InvokeError::NoCapacity { .. })));
+    assert_eq!((began.elapsed().as_secs(), demand.calls()), (60, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_over_the_limit_are_throttled_at_once() {
+    let demand = demand(TERMS);
+    let (invoker, routes) = invoker(scaled(&demand, Vec::new()));
+    let held: Vec<_> = (0..2)
+        .map(|_| {
+            let invoker = invoker.clone();
+            task::spawn("held", async move { ask(&invoker).await })
+        })
+        .collect();
+    let mut calls = demand.watch();
+    calls.wait_for(|calls| *calls == 2).await.unwrap();
+    let began = Instant::now();
+    let error = ask(&invoker).await.unwrap_err();
+    assert_eq!(error.code().0, "ThrottlingException");
+    assert_eq!(error.code().1, 429);
+    assert!(error.to_string().contains("2 calls under way, which is its MaxConcurrency"));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    routes.send_replace(scaled(&demand, vec![instance(Does::Echo, 8)]));
+    for held in held {
+        assert!(held.await.unwrap().unwrap().outcome.is_ok());
+    }
+    assert!(ask(&invoker).await.is_ok(), "there is room again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_given_up_is_not_counted() {
+    let demand = demand(TERMS);
+    let (invoker, _routes) = invoker(scaled(&demand, Vec::new()));
+    let given_up = tokio::time::timeout(Duration::from_secs(1), ask(&invoker)).await;
+    assert!(given_up.is_err());
+    assert_eq!(demand.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn payloads_are_limited_each_way() {
+    let demand = demand(TERMS);
+    let (invoker, _routes) = invoker(scaled(&demand, vec![instance(Does::Echo, 8)]));
+    let asked = async |body: &'static [u8]| {
+        let mut call: Call = call();
+        call.payload.body = Bytes::from_static(body);
+        invoker.invoke(&target("e", None), call).await
+    };
+    assert!(asked(b"1234").await.unwrap().outcome.is_ok());
+    let error = asked(b"12345").await.unwrap_err();
+    assert_eq!(error.code().0, "ValidationError");
+    assert!(error.to_string().ends_with("length less than or equal to 4"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_too_long_is_the_models_error() {
+    let demand = demand(Terms { max_payload: Some(100), ..TERMS });
+    let (invoker, _routes) = invoker(scaled(&demand, vec![instance(Does::Answer(101), 8)]));
+    let error = ask(&invoker).await.unwrap().outcome.unwrap_err();
+    assert_eq!(error.code().0, "ModelError");
+    assert!(error.to_string().contains("The response has 101 bytes"), "{error}");
+    demand.set_terms(Terms { max_payload: Some(101), ..TERMS });
+    assert!(ask(&invoker).await.unwrap().outcome.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_nothing_can_answer_is_told_why() {
+    let demand = demand(TERMS);
+    let (invoker, routes) = invoker(scaled(&demand, Vec::new()));
+    let held = task::spawn("held", async move { ask(&invoker).await });
+    let mut calls = demand.watch();
+    calls.wait_for(|calls| *calls == 1).await.unwrap();
+    demand.set_trouble(Some("The archive is gone.".into()));
+    routes.send_replace(scaled(&demand, Vec::new()));
+    let error = held.await.unwrap().unwrap_err();
+    assert_eq!(error.code().0, "ModelError");
+    assert!(error.to_string().contains("The archive is gone."), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_call_follows_an_update_to_instances_and_back() {
+    let demand = demand(TERMS);
+    let (invoker, routes) = invoker(scaled(&demand, Vec::new()));
+    let busy = instance(Does::Take(Duration::from_secs(5)), 8);
+    let held = {
+        let invoker = invoker.clone();
+        task::spawn("held", async move { ask(&invoker).await })
+    };
+    let mut calls = demand.watch();
+    calls.wait_for(|calls| *calls == 1).await.unwrap();
+    routes.send_replace(one(&busy));
+    calls.wait_for(|calls| *calls == 0).await.unwrap();
+    assert!(held.await.unwrap().unwrap().outcome.is_ok());
+    routes.send_replace(scaled(&demand, vec![busy]));
+    assert!(ask(&invoker).await.unwrap().outcome.is_ok());
+}
