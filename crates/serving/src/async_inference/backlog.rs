@@ -203,9 +203,12 @@ impl Queue {
 
     /// How long nothing happens by itself.
     pub(super) fn quiet_for(&self, now: Timestamp) -> Option<Duration> {
-        let line = self.line();
+        let mut line = self.line();
         let expiry = line.expiry.map(|at| at.since(now));
         let rest = line.rest_until.map(|at| at.saturating_duration_since(Instant::now()));
+        if rest.is_some_and(|rest| rest.is_zero()) {
+            line.rest_until = None; // One more look, and no further one while there is no room.
+        }
         expiry.into_iter().chain(rest.filter(|_| !line.waiting.is_empty())).min()
     }
 

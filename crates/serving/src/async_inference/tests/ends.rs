@@ -72,6 +72,21 @@ async fn a_worker_that_dies_is_asked_again_but_not_forever() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rest_that_is_over_is_no_reason_to_hurry_while_there_is_no_room() {
+    let world = World::new();
+    let worker = worker(Does::Die(1), 1);
+    let session = world.start(&Power::on(), std::slice::from_ref(&worker)).await.unwrap();
+    let accepted = accept(&session).await;
+    sleep(Duration::from_millis(10)).await;
+    session.routes.send_replace(world.table(&[], None));
+    sleep(Duration::from_secs(600)).await; // It would not come to an end if the queue hurried.
+    assert_eq!(world.told(&accepted), (0, 0));
+    session.routes.send_replace(world.table(&[worker], None));
+    world.is_quiet().await;
+    assert!(world.objects.text(&accepted.output_location).is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_has_its_own_time() {
     let world = World::new();
     let session = world.serve(Does::Take(Duration::from_secs(800))).await;
