@@ -54,6 +54,33 @@ impl crate::Operation for InvokeEndpointAsync {
     }
 }
 
+/// SageMaker Runtime API: `InvokeEndpointWithResponseStream`.
+#[derive(Debug)]
+pub struct InvokeEndpointWithResponseStream;
+
+impl crate::Operation for InvokeEndpointWithResponseStream {
+    const NAME: &'static str = "InvokeEndpointWithResponseStream";
+    const SERVICE: crate::Service = SAGEMAKER_RUNTIME;
+    type Input = InvokeEndpointWithResponseStreamInput;
+    type Output = InvokeEndpointWithResponseStreamOutput;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::INVOKE_ENDPOINT_WITH_RESPONSE_STREAM_INPUT
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::INVOKE_ENDPOINT_WITH_RESPONSE_STREAM_OUTPUT
+    }
+}
+
+/// SageMaker Runtime API: `InternalStreamFailure`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InternalStreamFailure {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
 /// SageMaker Runtime API: `InvokeEndpointAsyncInput`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -140,6 +167,75 @@ pub struct InvokeEndpointOutput {
     pub closed_session_id: Option<String>,
 }
 
+/// SageMaker Runtime API: `InvokeEndpointWithResponseStreamInput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InvokeEndpointWithResponseStreamInput {
+    pub endpoint_name: String,
+    pub body: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_attributes: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_variant: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_container_hostname: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inference_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inference_component_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_aware_id: Option<String>,
+}
+
+/// SageMaker Runtime API: `InvokeEndpointWithResponseStreamOutput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InvokeEndpointWithResponseStreamOutput {
+    pub body: ResponseStream,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invoked_production_variant: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_attributes: Option<String>,
+}
+
+/// SageMaker Runtime API: `ModelStreamError`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ModelStreamError {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<String>,
+}
+
+/// SageMaker Runtime API: `PayloadPart`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PayloadPart {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<String>,
+}
+
+/// SageMaker Runtime API: `ResponseStream`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ResponseStream {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_part: Option<PayloadPart>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_stream_error: Option<ModelStreamError>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub internal_stream_failure: Option<InternalStreamFailure>,
+}
+
 /// The shapes with their constraints.
 pub mod shapes {
     use crate::{Member, Shape};
@@ -160,6 +256,9 @@ pub mod shapes {
         pattern: Some("^[a-zA-Z0-9](-*[a-zA-Z0-9])*"),
         values: &[],
     };
+
+    pub static ERROR_CODE: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: &[] };
 
     pub static FILENAME_HEADER: Shape = Shape::String {
         min: Some(1),
@@ -191,6 +290,9 @@ pub mod shapes {
         pattern: Some("^(https|s3)://([^/]+)/?(.*)$"),
         values: &[],
     };
+
+    pub static INTERNAL_STREAM_FAILURE: Shape =
+        Shape::Structure(&[Member { name: "Message", required: false, shape: &MESSAGE }]);
 
     pub static INVOCATION_TIMEOUT_SECONDS_HEADER: Shape =
         Shape::Integer { min: Some(1), max: Some(3600) };
@@ -260,6 +362,43 @@ pub mod shapes {
         Member { name: "ClosedSessionId", required: false, shape: &SESSION_ID_HEADER },
     ]);
 
+    pub static INVOKE_ENDPOINT_WITH_RESPONSE_STREAM_INPUT: Shape = Shape::Structure(&[
+        Member { name: "EndpointName", required: true, shape: &ENDPOINT_NAME },
+        Member { name: "Body", required: true, shape: &BODY_BLOB },
+        Member { name: "ContentType", required: false, shape: &HEADER },
+        Member { name: "Accept", required: false, shape: &HEADER },
+        Member { name: "CustomAttributes", required: false, shape: &CUSTOM_ATTRIBUTES_HEADER },
+        Member { name: "TargetVariant", required: false, shape: &TARGET_VARIANT_HEADER },
+        Member {
+            name: "TargetContainerHostname",
+            required: false,
+            shape: &TARGET_CONTAINER_HOSTNAME_HEADER,
+        },
+        Member { name: "InferenceId", required: false, shape: &INFERENCE_ID },
+        Member {
+            name: "InferenceComponentName",
+            required: false,
+            shape: &INFERENCE_COMPONENT_HEADER,
+        },
+        Member { name: "SessionId", required: false, shape: &SESSION_ID_HEADER },
+        Member { name: "PrefixAwareId", required: false, shape: &PREFIX_AWARE_ID_HEADER },
+    ]);
+
+    pub static INVOKE_ENDPOINT_WITH_RESPONSE_STREAM_OUTPUT: Shape = Shape::Structure(&[
+        Member { name: "Body", required: true, shape: &RESPONSE_STREAM },
+        Member { name: "ContentType", required: false, shape: &HEADER },
+        Member { name: "InvokedProductionVariant", required: false, shape: &HEADER },
+        Member { name: "CustomAttributes", required: false, shape: &CUSTOM_ATTRIBUTES_HEADER },
+    ]);
+
+    pub static MESSAGE: Shape =
+        Shape::String { min: None, max: Some(2048), pattern: None, values: &[] };
+
+    pub static MODEL_STREAM_ERROR: Shape = Shape::Structure(&[
+        Member { name: "Message", required: false, shape: &MESSAGE },
+        Member { name: "ErrorCode", required: false, shape: &ERROR_CODE },
+    ]);
+
     pub static NEW_SESSION_RESPONSE_HEADER: Shape = Shape::String {
         min: None,
         max: Some(256),
@@ -268,6 +407,11 @@ pub mod shapes {
         ),
         values: &[],
     };
+
+    pub static PART_BLOB: Shape = Shape::Blob { min: None, max: None };
+
+    pub static PAYLOAD_PART: Shape =
+        Shape::Structure(&[Member { name: "Bytes", required: false, shape: &PART_BLOB }]);
 
     pub static PREFIX_AWARE_ID_HEADER: Shape = Shape::String {
         min: Some(1),
@@ -278,6 +422,12 @@ pub mod shapes {
 
     pub static REQUEST_TTL_SECONDS_HEADER: Shape =
         Shape::Integer { min: Some(60), max: Some(21600) };
+
+    pub static RESPONSE_STREAM: Shape = Shape::Structure(&[
+        Member { name: "PayloadPart", required: false, shape: &PAYLOAD_PART },
+        Member { name: "ModelStreamError", required: false, shape: &MODEL_STREAM_ERROR },
+        Member { name: "InternalStreamFailure", required: false, shape: &INTERNAL_STREAM_FAILURE },
+    ]);
 
     pub static S3_OUTPUT_PATH_EXTENSION_HEADER: Shape = Shape::String {
         min: Some(1),
