@@ -17,7 +17,6 @@ use sagebrush_aws::{BodyMemory, InvokeKind, Target};
 use sagebrush_control::Control;
 use sagebrush_control::instance::{Launcher, LocalFleet};
 use sagebrush_core::fleet::Fleet;
-use sagebrush_core::messages::Publisher;
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::objects::{Bucket, IndexError, ObjectIndex, Versioning};
 use sagebrush_core::route::Routes;
@@ -99,10 +98,7 @@ impl App {
             logs.clone(),
             metrics.clone(),
         );
-        let keys = Arc::new(Keys {
-            fixed: StaticKeys::default().with(&config.access_key, &config.secret_key),
-            temporary: TemporaryKeys::new(master),
-        });
+        let keys = keys(config, master);
         let verifier = Arc::new(Verifier::new(keys.clone(), clock.clone()));
         let memory = usize::try_from(config.max_body_memory).unwrap_or(usize::MAX);
         let memory = BodyMemory::new(memory);
@@ -197,12 +193,6 @@ impl App {
         response
     }
 
-    /// Where messages of the server itself are published.
-    #[must_use]
-    pub fn publisher(&self) -> Arc<dyn Publisher> {
-        self.messaging.publisher()
-    }
-
     /// From now on `/readyz` says no.
     pub fn set_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
@@ -281,6 +271,11 @@ fn onnx(config: &Config) -> std::io::Result<Arc<OnnxRuntime>> {
     let settings = sagebrush_onnx::Settings::default();
     let graphs = config.data_dir.join("onnx-graphs");
     OnnxRuntime::keeping_graphs(config.onnxruntime.clone(), settings, graphs).map(Arc::new)
+}
+
+fn keys(config: &Config, master: [u8; 32]) -> Arc<Keys> {
+    let fixed = StaticKeys::default().with(&config.access_key, &config.secret_key);
+    Arc::new(Keys { fixed, temporary: TemporaryKeys::new(master) })
 }
 
 fn serving_door(
