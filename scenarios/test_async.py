@@ -43,6 +43,8 @@ def test_predict(deploy, bucket, s3, sagemaker, runtime):
     asked = asynchronous.config(bucket)
     endpoint = deploy({"model.onnx": models.logistic()}, asynchronous=asked)
     assert sagemaker.describe_endpoint(EndpointName=endpoint)["AsyncInferenceConfig"] == asked
+    sagemaker.delete_endpoint_config(EndpointConfigName=endpoint)
+    assert sagemaker.describe_endpoint(EndpointName=endpoint)["AsyncInferenceConfig"] == asked
     s3.put_object(Bucket=bucket, Key="in/rows.csv", Body=models.csv(models.ROWS[:7]))
     accepted = runtime.invoke_endpoint_async(
         EndpointName=endpoint, InputLocation=f"s3://{bucket}/in/rows.csv", ContentType="text/csv",

@@ -6,7 +6,7 @@ use sagebrush_core::resource::Stored;
 use sagebrush_wire::sagemaker as wire;
 
 use super::{DeployedVariant, Deployment, Endpoint, EndpointState};
-use crate::endpoint_config::{EndpointConfig, Scaling};
+use crate::endpoint_config::{EndpointConfig, Scaling, asynchronous};
 use crate::list::to_wire;
 use crate::resources::{arn, described};
 
@@ -29,7 +29,8 @@ pub(super) fn output(
             .then(|| variants(deployed, request.as_ref(), &Ran { endpoint, deployed, seen })),
         async_inference_config: request
             .as_ref()
-            .and_then(|request| request.async_inference_config.clone()),
+            .and_then(|request| request.async_inference_config.clone())
+            .or_else(|| deployed.asynchronous.as_deref().map(asynchronous::shown)),
         data_capture_config: request.and_then(|request| capture(request.data_capture_config)),
         endpoint_status: status(state),
         failure_reason: failure_reason(state),

@@ -38,6 +38,35 @@ pub(super) fn asynchronous(
     }))
 }
 
+/// The configuration as its endpoint shows it, whose own may have been deleted.
+pub(crate) fn shown(config: &AsyncConfig) -> wire::AsyncInferenceConfig {
+    let most = config.max_concurrent_per_instance.and_then(|most| i32::try_from(most).ok());
+    let included: Vec<_> = [
+        (config.success_has_response, wire::AsyncNotificationTopicTypes::SuccessNotificationTopic),
+        (config.error_has_response, wire::AsyncNotificationTopicTypes::ErrorNotificationTopic),
+    ]
+    .into_iter()
+    .filter_map(|(is_included, topic)| is_included.then_some(topic))
+    .collect();
+    let has_topic = config.success_topic.is_some() || config.error_topic.is_some();
+    let notification = || wire::AsyncInferenceNotificationConfig {
+        success_topic: config.success_topic.clone(),
+        error_topic: config.error_topic.clone(),
+        include_inference_response_in: (!included.is_empty()).then(|| included.clone()),
+    };
+    wire::AsyncInferenceConfig {
+        client_config: most.map(|most| wire::AsyncInferenceClientConfig {
+            max_concurrent_invocations_per_instance: Some(most),
+        }),
+        output_config: wire::AsyncInferenceOutputConfig {
+            s3_output_path: Some(config.output_path.clone()),
+            s3_failure_path: config.failure_path.clone(),
+            notification_config: has_topic.then(notification),
+            ..wire::AsyncInferenceOutputConfig::default()
+        },
+    }
+}
+
 /// A bucket, or what is below a prefix of its.
 fn folder(member: &str, path: String) -> Result<String, ApiError> {
     let bucket = path.strip_prefix("s3://").map(|rest| rest.split('/').next().unwrap_or_default());
@@ -63,7 +92,7 @@ fn topic(member: &str, arn: String) -> Result<String, ApiError> {
 mod tests {
     use sagebrush_wire::sagemaker as wire;
 
-    use super::asynchronous;
+    use super::{asynchronous, shown};
 
     fn config(path: Option<&str>, topic: Option<&str>) -> wire::AsyncInferenceConfig {
         let notification = wire::AsyncInferenceNotificationConfig {
@@ -96,6 +125,7 @@ mod tests {
         let arn = "arn:aws:sns:us-east-1:123456789012:t";
         let made = asynchronous(config(Some("s3://b"), Some(arn))).unwrap();
         assert_eq!(made.error_topic.as_deref(), Some(arn));
+        assert_eq!(shown(&made), config(Some("s3://b"), Some(arn)));
         let arn = "arn:aws:sqs:us-east-1:123456789012:q";
         assert!(asynchronous(config(Some("s3://b"), Some(arn))).is_err());
     }

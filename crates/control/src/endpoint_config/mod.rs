@@ -1,7 +1,7 @@
 //! An endpoint configuration: which variants an endpoint is made of. It never changes.
 
 pub(crate) mod api;
-mod asynchronous;
+pub(crate) mod asynchronous;
 mod scaling;
 
 use sagebrush_core::resource::Resource;

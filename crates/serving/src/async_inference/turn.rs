@@ -232,8 +232,9 @@ fn refused(error: InvokeError) -> Tried {
         error @ (InvokeError::Invalid(_)
         | InvokeError::OnlyAsynchronous { .. }
         | InvokeError::NotAsynchronous { .. }
-        | InvokeError::Model { .. }
         | InvokeError::Internal) => Tried::End(End::Failed(Failure::of_model(error))),
+        // No instance comes up, and the error says why: until the TTL that may be mended.
+        InvokeError::Model { .. } => Tried::Again(LONG_REST),
     }
 }
 
