@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from botocore.exceptions import ClientError
 
+import asynchronous
 import calls
 import conftest
 import models
@@ -301,6 +302,20 @@ def test_managed_instances_grow_with_the_calls(deploy, sagemaker, client):
         load.at_least(3)
     assert load.errors == []
     support.wait_for(lambda: count(sagemaker, endpoint) == 1, "one instance", 30)
+
+
+def test_asynchronous_calls_wake_an_endpoint_at_zero(deploy, bucket, sagemaker, s3, runtime):
+    endpoint = deploy(LOGISTIC, asynchronous=asynchronous.config(bucket), managed=(0, 2))
+    for _ in range(2):
+        at_zero(sagemaker, endpoint)
+        accepted = [
+            runtime.invoke_endpoint_async(
+                EndpointName=endpoint, Body=models.csv(ROW), ContentType="text/csv"
+            )
+            for _ in range(5)
+        ]
+        kinds = [asynchronous.result(s3, call)[0] for call in accepted]
+        assert kinds == ["output"] * 5
 
 
 @pytest.mark.parametrize(
