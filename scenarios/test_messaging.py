@@ -4,11 +4,14 @@ import hashlib
 import hmac
 import http.server
 import json
+import re
+import ssl
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +29,7 @@ QUICK = json.dumps({"healthyRetryPolicy": {
 class Webhook:
     """A server that keeps what is posted, and answers as it is told."""
 
-    def __init__(self):
+    def __init__(self, certificate=None):
         self.posted = []
         self.answers = []
         hook = self
@@ -46,7 +49,12 @@ class Webhook:
                 pass
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/hook"
+        if certificate:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(certificate)
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
+        scheme = "https" if certificate else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.server.server_address[1]}/hook"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def of(self, kind):
@@ -125,7 +133,8 @@ def drain(sqs, url, bodies):
 
 def subscribe(sns, topic, webhook, **attributes):
     """Subscribes the webhook and follows the link, which nobody signs."""
-    answer = sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=webhook.url,
+    answer = sns.subscribe(TopicArn=topic, Protocol=webhook.url.partition(":")[0],
+                           Endpoint=webhook.url,
                            Attributes=attributes, ReturnSubscriptionArn=True)
     asked = support.wait_for(lambda: webhook.of("SubscriptionConfirmation"), "the question")
     with urllib.request.urlopen(json.loads(asked[-1][1])["SubscribeURL"]) as confirmed:
@@ -203,7 +212,7 @@ def test_what_is_wrong_has_the_name_that_clients_know(sqs, sns, queue, topic):
     assert isinstance(error, sns.exceptions.NotFoundException)
     refused("InvalidParameter", sns.publish, TopicArn=topic, Message="m" * 262_145)
     refused("InvalidParameter", sns.subscribe, TopicArn=topic, Protocol="https",
-            Endpoint="https://127.0.0.1/")
+            Endpoint="http://127.0.0.1/")
     refused("InvalidParameter", sns.set_topic_attributes, TopicArn=topic,
             AttributeName="KmsMasterKeyId", AttributeValue="x")
     refused("InvalidParameter", sns.confirm_subscription, TopicArn=topic, Token="x")
@@ -370,6 +379,37 @@ def test_one_dead_webhook_holds_nobody_up(sns, sqs, topic, queue, webhook):
         entries = [{"Id": str(n), "Message": f"m{n}"} for n in range(start, start + 10)]
         assert len(sns.publish_batch(TopicArn=topic, PublishBatchRequestEntries=entries)["Successful"]) == 10
     assert drain(sqs, url, bodies).keys() == bodies
+
+
+def test_a_webhook_with_tls_must_have_a_certificate_that_the_system_trusts(tmp_path):
+    """The keys in `tls/` are for this test and good for nothing else."""
+    tls = Path(__file__).parent / "tls"
+    hook = Webhook(tls / "webhook.pem")
+    server = support.Server(tmp_path / "data")
+    server.environment["SSL_CERT_FILE"] = str(tls / "authority.pem")
+    server.start()
+    stranger = support.Server(tmp_path / "other").start()
+    try:
+        sns = conftest.make_clients(boto3, server.url)("sns")
+        topic = sns.create_topic(Name="tls")["TopicArn"]
+        subscribe(sns, topic, hook)
+        sns.publish(TopicArn=topic, Message="told in private")
+        support.wait_for(lambda: hook.messages() == ["told in private"], "the message")
+        n_posted = len(hook.posted)
+        sns = conftest.make_clients(boto3, stranger.url)("sns")
+        topic = sns.create_topic(Name="tls")["TopicArn"]
+        sns.subscribe(TopicArn=topic, Protocol="https", Endpoint=hook.url)
+
+        def has_failed():
+            with urllib.request.urlopen(f"{stranger.url}/metrics") as metrics:
+                return re.search(rb"\nsagebrush_messages_failed_attempts_total [1-9]", metrics.read())
+
+        support.wait_for(has_failed, "an attempt that fails")
+        assert len(hook.posted) == n_posted
+    finally:
+        server.stop()
+        stranger.stop()
+        hook.close()
 
 
 def test_kill_loses_nothing_that_was_acknowledged(server, webhook):

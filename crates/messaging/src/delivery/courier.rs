@@ -75,7 +75,7 @@ impl Courier {
     ) -> Result<(), Undelivered> {
         let body = self.body(id, subscription, notice);
         match subscription.spec.protocol {
-            Protocol::Http => {
+            Protocol::Http | Protocol::Https => {
                 let spec = &subscription.spec;
                 let headers = envelope::headers(&self.signer, &notice.spec, id, spec, &body);
                 self.webhooks.post(Post { url: spec.endpoint.clone(), headers, body }).await

@@ -105,7 +105,7 @@ pub(super) fn headers(
     ];
     if notice.confirms.is_none() {
         headers.push(("x-amz-sns-subscription-arn", id.arn()));
-        if subscription.protocol == Protocol::Http && subscription.is_raw() {
+        if subscription.protocol != Protocol::Sqs && subscription.is_raw() {
             headers.push(("x-amz-sns-rawdelivery", "true".to_owned()));
         }
     }

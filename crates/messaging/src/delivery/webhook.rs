@@ -1,4 +1,4 @@
-//! Posts messages to webhooks over HTTP.
+//! Posts messages to webhooks over HTTP, with TLS or without.
 
 use std::error::Error;
 use std::time::Duration;
@@ -6,11 +6,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::uri::Scheme;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::client::legacy::Client;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use sagebrush_core::task;
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 /// As SNS waits.
@@ -45,24 +49,46 @@ pub(super) trait Webhooks: Send + Sync + 'static {
 }
 
 pub(super) struct HttpWebhooks {
-    client: Client<HttpConnector, Full<Bytes>>,
+    plain: Client<HttpConnector, Full<Bytes>>,
+    /// Made with the first post to an `https` URL: the authorities that the system trusts are read
+    /// from its disk.
+    secure: OnceCell<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
 }
 
 impl HttpWebhooks {
     pub(super) fn new() -> Self {
-        let mut client = Client::builder(TokioExecutor::new());
-        client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(4);
-        Self { client: client.build_http() }
+        Self { plain: builder().build_http(), secure: OnceCell::new() }
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<StatusCode, Undelivered> {
-        let answer = self.client.request(request).await;
+        let answer = if request.uri().scheme() == Some(&Scheme::HTTPS) {
+            self.secure.get_or_try_init(secure).await?.request(request).await
+        } else {
+            self.plain.request(request).await
+        };
         let answer = answer.map_err(|error| Undelivered::ForNow(lowest(&error)))?;
         let status = answer.status();
         // What it says does not matter, only that it has been said.
         Limited::new(answer.into_body(), MAX_ANSWER).collect().await.ok();
         Ok(status)
     }
+}
+
+fn builder() -> Builder {
+    let mut client = Client::builder(TokioExecutor::new());
+    client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(4);
+    client
+}
+
+async fn secure() -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, Undelivered> {
+    let trusting = task::blocking(|| HttpsConnectorBuilder::new().with_native_roots());
+    let untold = |reason: &dyn Error| {
+        let text = format!("the authorities that this system trusts cannot be read: {reason}");
+        Undelivered::ForNow(text)
+    };
+    let trusting = trusting.await.map_err(|error| untold(&error))?;
+    let connector = trusting.map_err(|error| untold(&error))?.https_only().enable_http1().build();
+    Ok(builder().build(connector))
 }
 
 #[async_trait]

@@ -62,6 +62,7 @@ pub(crate) struct SubscriptionStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Protocol {
     Http,
+    Https,
     Sqs,
 }
 
@@ -69,6 +70,7 @@ impl Protocol {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
+            Self::Https => "https",
             Self::Sqs => "sqs",
         }
     }

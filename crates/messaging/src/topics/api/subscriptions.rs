@@ -66,15 +66,16 @@ async fn subscribe(
 fn protocol(protocol: &str, endpoint: &str) -> Result<Protocol, TopicError> {
     let wrong = |reason: &str| Err(TopicError::invalid("Endpoint", reason));
     match protocol {
-        "http" => {
+        "http" | "https" => {
             let uri: Option<Uri> = endpoint.parse().ok();
-            let is_http = uri.is_some_and(|uri| {
-                uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty())
+            let is_url = uri.is_some_and(|uri| {
+                let has_host = uri.host().is_some_and(|host| !host.is_empty());
+                uri.scheme_str() == Some(protocol) && has_host
             });
-            if is_http {
-                Ok(Protocol::Http)
-            } else {
-                wrong("it must be a URL that begins with http://")
+            match protocol {
+                _ if !is_url => wrong(&format!("it must be a URL that begins with {protocol}://")),
+                "http" => Ok(Protocol::Http),
+                _ => Ok(Protocol::Https),
             }
         }
         "sqs" => {
@@ -83,7 +84,7 @@ fn protocol(protocol: &str, endpoint: &str) -> Result<Protocol, TopicError> {
             if is_queue { Ok(Protocol::Sqs) } else { wrong("it must be the ARN of a queue") }
         }
         other => {
-            let reason = format!("{other} is not served here; http and sqs are");
+            let reason = format!("{other} is not served here; http, https and sqs are");
             Err(TopicError::invalid("Protocol", &reason))
         }
     }
