@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use hyper::body::Body;
-use sagebrush_aws::sigv4::{Dialect, Verifier, signs_body};
+use sagebrush_aws::sigv4::{Caller, Dialect, Verifier, signs_body};
 use sagebrush_aws::{
     ApiError, BodyError, BodyMemory, Held, InvokeKind, ReadBody, Terms, read_body, request_id,
 };
@@ -97,7 +98,8 @@ impl Door {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         if kind == InvokeKind::Async {
-            return self.accept(endpoint, request, id, arrived_at).await;
+            // Boxed, so that other calls do not carry the room that these need.
+            return Box::pin(self.accept(endpoint, request, id, arrived_at)).await;
         }
         let deadline = arrived_at + CALL_TIMEOUT;
         let let_in = self.let_in(endpoint, headers::read, request, id, deadline).await?;
@@ -133,9 +135,7 @@ impl Door {
         let (parts, body) = request.into_parts();
         let read_by = deadline.min(Instant::now() + CALL_TIMEOUT);
         let limit = self.settings.max_payload;
-        let body = self.read(body, signs_body(&parts), limit, read_by).await?;
-        let caller = self.verifier.verify_read(&parts, &body, "sagemaker");
-        let caller = caller.map_err(|error| error.into_api_error(Dialect::Json))?;
+        let (body, caller) = self.read(&parts, body, limit, read_by).await?;
         let headers = read_headers(&parts.headers)?;
         let target = Target {
             region: caller.region,
@@ -169,9 +169,7 @@ impl Door {
     {
         let (parts, body) = request.into_parts();
         let deadline = arrived_at + CALL_TIMEOUT;
-        let body = self.read(body, signs_body(&parts), LONGEST_BODY, deadline).await?;
-        let caller = self.verifier.verify_read(&parts, &body, "sagemaker");
-        let caller = caller.map_err(|error| error.into_api_error(Dialect::Json))?;
+        let (body, caller) = self.read(&parts, body, LONGEST_BODY, deadline).await?;
         let target = Target {
             region: caller.region,
             endpoint: name(endpoint)?,
@@ -182,24 +180,28 @@ impl Door {
         Ok(reply::accepted(&accepted?, id))
     }
 
+    /// Reads the body, and checks who signed the request.
     async fn read<B>(
         &self,
+        parts: &Parts,
         body: B,
-        is_signed: bool,
         limit: usize,
         deadline: Instant,
-    ) -> Result<ReadBody, Refusal>
+    ) -> Result<(ReadBody, Caller), Refusal>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let terms = Terms { limit, deadline, memory: &self.settings.body_memory, is_signed };
-        read_body(body, terms).await.map_err(|error| match error {
+        let (memory, is_signed) = (&self.settings.body_memory, signs_body(parts));
+        let terms = Terms { limit, deadline, memory, is_signed };
+        let body = read_body(body, terms).await.map_err(|error| match error {
             BodyError::TooLarge { .. } => Refusal::Invoke(InvokeError::Invalid(too_long(limit))),
             error @ (BodyError::TimedOut | BodyError::NoRoom | BodyError::Broken(_)) => {
                 Refusal::Door(error.into())
             }
-        })
+        })?;
+        let caller = self.verifier.verify_read(parts, &body, "sagemaker");
+        Ok((body, caller.map_err(|error| error.into_api_error(Dialect::Json))?))
     }
 }
 
