@@ -6,6 +6,10 @@ use std::time::Duration;
 /// Each run moves the estimate by this share of the difference.
 const SHARE: u64 = 8;
 
+/// A run counts at most as this many times the estimate: one stall of the machine must not
+/// make a queue look full, while a model that became slow is followed within some dozen runs.
+const OUTLIER: u64 = 2;
+
 /// An estimate that follows the runs. Racing notes may lose one: it is an estimate.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
@@ -45,7 +49,10 @@ fn follow(estimate: &AtomicU64, now: u64) {
     let before = estimate.load(Ordering::Relaxed);
     let next = match before {
         0 => now,
-        _ if now > before => before + (now - before).div_ceil(SHARE),
+        _ if now > before => {
+            let now = now.min(before.saturating_mul(OUTLIER));
+            before + (now - before).div_ceil(SHARE)
+        }
         _ => before - (before - now) / SHARE,
     };
     estimate.store(next, Ordering::Relaxed);
@@ -71,5 +78,22 @@ mod tests {
         }
         let off = pace.of_a_call().abs_diff(Duration::from_millis(4));
         assert!(off < Duration::from_micros(1), "{off:?}");
+    }
+
+    #[test]
+    fn one_stall_does_not_move_it_far_and_a_slow_model_is_followed() {
+        let pace = Pace::default();
+        pace.note(1, Duration::from_micros(20));
+        pace.note(1, Duration::from_millis(50));
+        assert!(
+            pace.of_a_call() < Duration::from_micros(25),
+            "{:?}",
+            pace.of_a_call()
+        );
+        for _ in 0..100 {
+            pace.note(1, Duration::from_millis(50));
+        }
+        let off = pace.of_a_call().abs_diff(Duration::from_millis(50));
+        assert!(off < Duration::from_millis(1), "{off:?}");
     }
 }
