@@ -27,6 +27,9 @@ use std::sync::Arc;
 
 use sagebrush_aws::sigv4::TemporaryKeys;
 use sagebrush_core::Clock;
+use sagebrush_core::alarms::Alarms;
+use sagebrush_core::cloudwatch::Metrics;
+use sagebrush_core::events::EventSink;
 use sagebrush_core::fleet::Fleet;
 use sagebrush_core::resource::Table;
 use sagebrush_core::route::{RouteTable, Routes};
@@ -40,8 +43,26 @@ use transform_job::{TransformJob, WrittenOutput};
 
 pub use operations::operations;
 
+/// What control stands on.
+pub struct Parts {
+    pub temporary_keys: TemporaryKeys,
+    pub store: Arc<dyn MetaStore>,
+    pub fleet: Arc<dyn Fleet>,
+    pub clock: Arc<dyn Clock>,
+    pub watched: Watched,
+}
+
+/// What control watches, and whom it tells.
+#[derive(Clone)]
+pub struct Watched {
+    pub metrics: Arc<dyn Metrics>,
+    pub alarms: Arc<dyn Alarms>,
+    pub events: Arc<dyn EventSink>,
+}
+
 /// The state that the handlers share.
 pub struct Control {
+    pub watched: Watched,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) temporary_keys: TemporaryKeys,
     pub(crate) models: Table<Model>,
@@ -60,12 +81,8 @@ pub struct Control {
 impl Control {
     /// The handlers' state, the reconciler to run, and the table that the data plane reads.
     #[must_use]
-    pub fn new(
-        temporary_keys: TemporaryKeys,
-        store: Arc<dyn MetaStore>,
-        fleet: Arc<dyn Fleet>,
-        clock: Arc<dyn Clock>,
-    ) -> (Arc<Self>, Reconciler, Routes) {
+    pub fn new(parts: Parts) -> (Arc<Self>, Reconciler, Routes) {
+        let Parts { temporary_keys, store, fleet, clock, watched } = parts;
         let endpoints = Table::new(store.clone(), clock.clone());
         let wake = Arc::new(Notify::new());
         let (settled_tx, settled) = watch::channel(0);
@@ -73,6 +90,7 @@ impl Control {
         let reconciler =
             Reconciler::new(endpoints.clone(), fleet.clone(), routes_tx, wake.clone(), settled_tx);
         let control = Self {
+            watched,
             temporary_keys,
             models: Table::new(store.clone(), clock.clone()),
             endpoint_configs: Table::new(store.clone(), clock.clone()),

@@ -19,6 +19,7 @@ pub fn operations() -> Dispatch<Control> {
         .on::<sagemaker::DeleteEndpointConfig, _, _>(endpoint_config::api::delete)
         .on::<sagemaker::CreateEndpoint, _, _>(endpoint::api::create)
         .on::<sagemaker::UpdateEndpoint, _, _>(endpoint::api::update)
+        .on::<sagemaker::UpdateEndpointWeightsAndCapacities, _, _>(endpoint::api::update_capacities)
         .on::<sagemaker::DescribeEndpoint, _, _>(endpoint::api::describe)
         .on::<sagemaker::ListEndpoints, _, _>(endpoint::api::list)
         .on::<sagemaker::DeleteEndpoint, _, _>(endpoint::api::delete)

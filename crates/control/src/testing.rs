@@ -7,16 +7,25 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sagebrush_aws::sigv4::TemporaryKeys;
+use sagebrush_core::SystemClock;
+use sagebrush_core::alarms::SetAlarms;
 use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
+use sagebrush_core::cloudwatch::MemoryMetrics;
+use sagebrush_core::events::MemoryEvents;
+use sagebrush_core::fleet::Fleet;
 use sagebrush_core::instance::{Instance, Limits};
 use sagebrush_core::logs::{LogStream, MemoryLog};
 use sagebrush_core::per_model::PerModelHost;
+use sagebrush_core::store::MetaStore;
 use sagebrush_core::worker::{
     Call, LaunchError, LaunchSpec, ModelHost, Payload, Reply, Resources, Runtime, Timings, Worker,
     WorkerError,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+use crate::{Parts, Watched};
 
 /// A worker that answers with what it is asked.
 #[derive(Default)]
@@ -139,5 +148,20 @@ impl Artifacts for FakeArtifacts {
 
     async fn version(&self, source: &ModelData) -> Result<String, ArtifactError> {
         Ok(source.uri().to_owned())
+    }
+}
+
+/// What control stands on, with nothing that measures or watches.
+pub(crate) fn parts(store: Arc<dyn MetaStore>, fleet: Arc<dyn Fleet>) -> Parts {
+    Parts {
+        temporary_keys: TemporaryKeys::new([1; 32]),
+        store,
+        fleet,
+        clock: Arc::new(SystemClock),
+        watched: Watched {
+            metrics: Arc::new(MemoryMetrics::default()),
+            alarms: Arc::new(SetAlarms::default()),
+            events: Arc::new(MemoryEvents::default()),
+        },
     }
 }

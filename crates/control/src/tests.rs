@@ -6,19 +6,18 @@ mod scaling;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sagebrush_aws::sigv4::TemporaryKeys;
 use sagebrush_aws::{Context, Dispatch};
 use sagebrush_core::logs::MemoryLog;
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::route::Routes;
 use sagebrush_core::worker::LaunchError;
-use sagebrush_core::{AccountId, Region, SystemClock, task};
+use sagebrush_core::{AccountId, Region, task};
 use sagebrush_store::MemoryStore;
 use serde_json::{Value, json};
 
 use crate::Control;
 use crate::instance::{Catalogue, Launcher, LocalFleet};
-use crate::testing::{FakeArtifacts, FakeRuntime, LIMITS};
+use crate::testing::{FakeArtifacts, FakeRuntime, LIMITS, parts};
 
 struct Platform {
     control: Arc<Control>,
@@ -38,9 +37,7 @@ impl Platform {
             limits: LIMITS,
         });
         let store = Arc::new(MemoryStore::new());
-        let keys = TemporaryKeys::new([1; 32]);
-        let (control, reconciler, routes) =
-            Control::new(keys, store, Arc::new(fleet), Arc::new(SystemClock));
+        let (control, reconciler, routes) = Control::new(parts(store, Arc::new(fleet)));
         task::spawn("reconciler", reconciler.run());
         Self { control, operations: crate::operations(), runtime, routes }
     }

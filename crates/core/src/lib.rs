@@ -8,12 +8,16 @@
 //! - [`instance`]: a worker with its queue, its batches and its breaker; [`route`]: what the data
 //!   plane reads.
 //! - [`demand`]: the calls of a variant that scales with them; [`messages`]: what topics get.
+//! - [`cloudwatch`], [`sketch`], [`alarms`], [`events`]: what is measured, watched and told.
 //! - [`clock`], [`task`], [`logs`]: time, tasks and log lines.
 
+pub mod alarms;
 pub mod arn;
 pub mod artifact;
 pub mod clock;
+pub mod cloudwatch;
 pub mod demand;
+pub mod events;
 pub mod fleet;
 pub mod instance;
 pub mod logs;
@@ -24,6 +28,7 @@ pub mod objects;
 pub mod per_model;
 pub mod resource;
 pub mod route;
+pub mod sketch;
 pub mod store;
 pub mod task;
 pub mod worker;

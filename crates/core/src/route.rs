@@ -41,11 +41,11 @@ impl RouteTable {
 pub struct EndpointRoute {
     pub region: Region,
     pub name: ResourceName,
-    pub config: String,
     /// `None` while calls are taken; else the status that says why not: `Creating`.
     pub closed: Option<&'static str>,
     /// With it the endpoint takes asynchronous calls and no others.
     pub asynchronous: Option<Arc<AsyncConfig>>,
+    /// In a deployment that goes step by step, a variant is here once for each of its fleets.
     pub variants: Vec<VariantRoute>,
 }
 
@@ -70,12 +70,33 @@ pub struct AsyncConfig {
 /// A share of an endpoint's traffic with its instances.
 pub struct VariantRoute {
     pub name: String,
+    /// The name of the configuration that it is deployed by.
+    pub config: Arc<str>,
     pub weight: f32,
+    /// The part of the variant's calls that this fleet of it takes, `0.0..=1.0`.
+    pub share: f32,
     pub targets: Targets,
     pub routing: Routing,
     /// Of a variant that scales with its calls: where they are counted.
     pub demand: Option<Arc<Demand>>,
     pub instances: Vec<Arc<Instance>>,
+}
+
+impl VariantRoute {
+    /// A variant that takes its calls by one fleet, in the ordinary way.
+    #[must_use]
+    pub fn new(name: &str, config: Arc<str>, instances: Vec<Arc<Instance>>) -> Self {
+        Self {
+            name: name.to_owned(),
+            config,
+            weight: 1.0,
+            share: 1.0,
+            targets: Targets::default(),
+            routing: Routing::default(),
+            demand: None,
+            instances,
+        }
+    }
 }
 
 /// How a call gets to one of a variant's instances. SageMaker API: `RoutingStrategy`.

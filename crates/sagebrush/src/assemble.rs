@@ -1,6 +1,9 @@
 //! Joins the crates into one server. The order is that of the layers: store, objects, artifacts,
 //! runtimes, fleet, control, serving, doors.
 
+mod ground;
+mod watched;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,11 +21,10 @@ use sagebrush_control::Control;
 use sagebrush_control::instance::{Launcher, LocalFleet};
 use sagebrush_core::fleet::Fleet;
 use sagebrush_core::metrics::Registry;
-use sagebrush_core::objects::{Bucket, IndexError, ObjectIndex, Versioning};
 use sagebrush_core::route::Routes;
 use sagebrush_core::store::StoreError;
 use sagebrush_core::worker::Runtime;
-use sagebrush_core::{AccountId, Clock, SystemClock, task};
+use sagebrush_core::{AccountId, Clock, task};
 use sagebrush_messaging::Messaging;
 use sagebrush_objects::{DoorConfig, Objects, S3Door};
 use sagebrush_onnx::OnnxRuntime;
@@ -33,6 +35,7 @@ use sagebrush_telemetry::logs::{self, LogStore};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
+use self::ground::Ground;
 use crate::answer::{Answer, AnswerBody};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -72,26 +75,19 @@ impl App {
     /// # Errors
     /// When the data directory cannot be used.
     pub async fn start(config: &Config) -> Result<Arc<Self>, Failure> {
-        let data = config.data_dir.as_path();
-        std::fs::create_dir_all(data).map_err(|error| unusable(data, &error))?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let account = AccountId(config.account_id.as_str().into());
-        let store = SqliteStore::open(&data.join("sagebrush.db")).await;
-        let store = Arc::new(store.map_err(|error| unusable(data, &error))?);
-        let logs = LogStore::open(&data.join("logs"), clock.clone(), logs::Limits::default());
-        let logs = Arc::new(logs.map_err(|error| unusable(data, &error))?);
-        let index: Arc<dyn ObjectIndex> = store.clone();
-        make_default_bucket(&*index, config, &*clock).await?;
-        let objects = Objects::open(data, index, clock.clone());
-        let objects = objects.map_err(|error| unusable(data, &error))?;
-
-        let metrics = Registry::default();
-        let fleet = Arc::new(LocalFleet::new(launcher(config, &objects, &logs, &metrics)?));
+        let ground = Ground::lay(config).await?;
+        let Ground { data, clock, account, store, objects, logs, metrics } = &ground;
+        let fleet = Arc::new(LocalFleet::new(launcher(config, objects, logs, metrics)?));
         let master = master_secret(data).map_err(|error| unusable(data, &error))?;
-        let messaging = messaging(&store, &clock, &account, (&master, &metrics)).await;
+        let messaging = messaging(store, clock, account, (&master, metrics)).await;
         let messaging = messaging.map_err(|error| unusable(data, &error))?;
-        let (control, reconciler, routes) =
-            Control::new(TemporaryKeys::new(master), store.clone(), fleet.clone(), clock.clone());
+        let (control, reconciler, routes) = Control::new(sagebrush_control::Parts {
+            temporary_keys: TemporaryKeys::new(master),
+            store: store.clone(),
+            fleet: fleet.clone(),
+            clock: clock.clone(),
+            watched: watched::open(&ground),
+        });
         let transforms = sagebrush_control::transform_job::Reconciler::new(
             &control,
             Arc::new(objects.clone()),
@@ -111,7 +107,7 @@ impl App {
             account: account.clone(),
             chance: rand::random::<f32>,
         };
-        let asynchronous = AsyncInference::open(async_inference::Parts {
+        let asynchronous = async_inference::Parts {
             store: store.clone(),
             objects: Arc::new(objects.clone()),
             publisher: messaging.publisher(),
@@ -120,8 +116,9 @@ impl App {
             log: logs.clone(),
             metrics: metrics.clone(),
             spool: data.join("async-input"),
-        });
-        let asynchronous = asynchronous.await.map_err(|error| unusable(data, &error))?;
+        };
+        let asynchronous = AsyncInference::open(asynchronous).await;
+        let asynchronous = asynchronous.map_err(|error| unusable(data, &error))?;
         let mut background = vec![
             task::spawn("endpoint-reconciler", reconciler.with_idle_after(config.idle_after).run()),
             task::spawn("transform-reconciler", transforms.run()),
@@ -132,9 +129,9 @@ impl App {
         Ok(Arc::new(Self {
             aws: sagebrush_aws::Door::new(api, verifier.clone(), account.clone(), memory.clone()),
             serving: serving_door(config, memory, invoker, asynchronous, verifier, meters),
-            s3: s3_door(config, objects, keys, clock),
-            metrics,
-            store,
+            s3: s3_door(config, objects.clone(), keys, clock.clone()),
+            metrics: metrics.clone(),
+            store: store.clone(),
             fleet,
             background,
             messaging,
@@ -306,25 +303,6 @@ fn s3_door(config: &Config, objects: Objects, keys: Arc<Keys>, clock: Arc<dyn Cl
         keys.secret(access_key, token, clock.now()).ok().map(|grant| grant.secret.to_string())
     };
     S3Door::new(objects, door, Arc::new(secret_of))
-}
-
-/// The bucket that SageMaker's SDKs expect to have.
-async fn make_default_bucket(
-    index: &dyn ObjectIndex,
-    config: &Config,
-    clock: &dyn Clock,
-) -> Result<(), Failure> {
-    let bucket = Bucket {
-        name: config.default_bucket(),
-        region: config.region.clone(),
-        created_at: clock.now(),
-        versioning: Versioning::Off,
-        documents: std::collections::BTreeMap::new(),
-    };
-    match index.create_bucket(bucket).await {
-        Ok(()) | Err(IndexError::BucketExists(_)) => Ok(()),
-        Err(error) => Err(unusable(&config.data_dir, &error)),
-    }
 }
 
 /// Drops the metrics of endpoints that are gone.

@@ -19,25 +19,36 @@ pub fn choose_variant<'a>(
     named: Option<&str>,
     chance: f32,
 ) -> Result<&'a VariantRoute, InvokeError> {
+    let variants = route.variants.iter();
     if let Some(name) = named {
-        let variant = route.variants.iter().find(|variant| variant.name == name);
-        return variant.ok_or_else(|| InvokeError::NoVariant {
+        let fleets = variants.filter(|variant| variant.name == name);
+        let chosen = weighed(fleets, |fleet| fleet.share, chance);
+        return chosen.ok_or_else(|| InvokeError::NoVariant {
             endpoint: route.name.to_string(),
             variant: name.to_owned(),
         });
     }
-    let total: f32 = route.variants.iter().map(|variant| variant.weight).sum();
+    weighed(variants, |variant| variant.weight * variant.share, chance)
+        .ok_or_else(|| InvokeError::NoCapacity { endpoint: route.name.to_string() })
+}
+
+/// The variant that `chance` falls on, each as likely as it weighs.
+fn weighed<'a>(
+    variants: impl Iterator<Item = &'a VariantRoute> + Clone,
+    weight: impl Fn(&VariantRoute) -> f32,
+    chance: f32,
+) -> Option<&'a VariantRoute> {
+    let total: f32 = variants.clone().map(&weight).sum();
     let mut left = chance * total;
-    let weighed = route.variants.iter().filter(|variant| variant.weight > 0.0);
     let mut chosen = None;
-    for variant in weighed {
+    for variant in variants.filter(|variant| weight(variant) > 0.0) {
         chosen = Some(variant);
-        left -= variant.weight;
+        left -= weight(variant);
         if left < 0.0 {
             break;
         }
     }
-    chosen.ok_or_else(|| InvokeError::NoCapacity { endpoint: route.name.to_string() })
+    chosen
 }
 
 /// An instance with so many calls under way hands calls of its models to the next one.

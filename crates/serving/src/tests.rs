@@ -75,17 +75,12 @@ fn table(
     closed: Option<&'static str>,
 ) -> Arc<RouteTable> {
     let variant = |(name, weight, instances): (&str, f32, Vec<Arc<Instance>>)| VariantRoute {
-        name: name.to_owned(),
         weight,
-        targets: Targets::default(),
-        routing: Routing::default(),
-        demand: None,
-        instances,
+        ..VariantRoute::new(name, "c".into(), instances)
     };
     let route = EndpointRoute {
         region: Region::new("r"),
         name: "e".parse().unwrap(),
-        config: "c".to_owned(),
         closed,
         asynchronous: None,
         variants: variants.into_iter().map(variant).collect(),
@@ -129,14 +124,13 @@ async fn ask(invoker: &Invoker) -> Result<Invoked, InvokeError> {
 
 /// A table with one variant that wants `targets` named.
 fn targeted(targets: Targets, instances: Vec<Arc<Instance>>) -> Arc<RouteTable> {
-    let (name, routing) = ("v".to_owned(), Routing::default());
-    routed(VariantRoute { name, weight: 1.0, targets, routing, demand: None, instances })
+    routed(VariantRoute { targets, ..VariantRoute::new("v", "c".into(), instances) })
 }
 
 /// A variant whose calls go where chance says.
 fn random(instances: Vec<Arc<Instance>>) -> VariantRoute {
-    let (name, targets, routing) = ("v".to_owned(), Targets::default(), Routing::Random);
-    VariantRoute { name, weight: 1.0, targets, routing, demand: None, instances }
+    let routing = Routing::Random;
+    VariantRoute { routing, ..VariantRoute::new("v", "c".into(), instances) }
 }
 
 fn routed(variant: VariantRoute) -> Arc<RouteTable> {
@@ -144,7 +138,6 @@ fn routed(variant: VariantRoute) -> Arc<RouteTable> {
     table.insert(Arc::new(EndpointRoute {
         region: Region::new("r"),
         name: "e".parse().unwrap(),
-        config: "c".to_owned(),
         closed: None,
         asynchronous: None,
         variants: vec![variant],

@@ -9,6 +9,7 @@ use sagebrush_core::store::{SortBy, StoreError};
 use sagebrush_wire::Empty;
 use sagebrush_wire::sagemaker as wire;
 
+use super::capacity::{self, Change, ChangeError};
 use super::deploy::resolve;
 use super::{Endpoint, EndpointSpec, EndpointState, describe};
 use crate::Control;
@@ -63,6 +64,33 @@ pub(crate) async fn update(
     endpoint.spec.wanted = wanted;
     write(&control, endpoint, "update", &endpoint_arn).await?;
     Ok(wire::UpdateEndpointOutput { endpoint_arn })
+}
+
+pub(crate) async fn update_capacities(
+    control: Arc<Control>,
+    ctx: Context,
+    input: wire::UpdateEndpointWeightsAndCapacitiesInput,
+) -> Result<wire::UpdateEndpointWeightsAndCapacitiesOutput, ApiError> {
+    let endpoint = find(&control, &ctx, &input.endpoint_name).await?;
+    let endpoint_arn = arn::<Endpoint>(&ctx, &endpoint.name);
+    let changes = input.desired_weights_and_capacities.into_iter().map(|desired| Change {
+        variant: desired.variant_name,
+        weight: desired.desired_weight,
+        instance_count: desired.desired_instance_count.and_then(|count| count.try_into().ok()),
+    });
+    let changes: Vec<_> = changes.collect();
+    let changed = capacity::change(&control.endpoints, &ctx.region, &endpoint.name, &changes).await;
+    changed.map_err(|error| match error {
+        ChangeError::NoVariant(variant) => ApiError::validation(format!(
+            "Could not find variant \"{variant}\" of endpoint \"{endpoint_arn}\"."
+        )),
+        ChangeError::Store(error) if !matches!(error, StoreError::Conflict { .. }) => error.into(),
+        ChangeError::NoEndpoint(_) | ChangeError::InProgress(_) | ChangeError::Store(_) => {
+            in_progress("update", &endpoint_arn)
+        }
+    })?;
+    control.wake_reconciler();
+    Ok(wire::UpdateEndpointWeightsAndCapacitiesOutput { endpoint_arn })
 }
 
 pub(crate) async fn describe(

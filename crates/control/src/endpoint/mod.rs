@@ -19,6 +19,7 @@
 //! routes name the new one.
 
 pub(crate) mod api;
+pub(crate) mod capacity;
 mod deploy;
 mod describe;
 mod retain;

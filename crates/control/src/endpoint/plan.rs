@@ -72,7 +72,11 @@ impl Wanted<'_> {
             | EndpointState::Failed { .. }
             | EndpointState::Deleting => None,
         };
-        let deployments = self.state.serving().into_iter().chain(launching);
+        // One revision with other counts is the same groups: those that are wanted count.
+        let is_replaced = |serving: &&Deployment| {
+            launching.is_none_or(|launching| launching.revision != serving.revision)
+        };
+        let deployments = self.state.serving().filter(is_replaced).into_iter().chain(launching);
         deployments.flat_map(|deployment| self.groups_of(deployment)).collect()
     }
 

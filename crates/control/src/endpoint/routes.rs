@@ -28,7 +28,6 @@ fn route(endpoint: &Stored<Endpoint>, seen: &FleetView, scaler: &Scaler) -> Opti
     Some(EndpointRoute {
         region: endpoint.region.clone(),
         name: endpoint.name.parse().ok()?,
-        config: serving.map_or_else(String::new, |serving| serving.config.clone()),
         asynchronous: serving.and_then(|serving| serving.asynchronous.clone()).map(Arc::from),
         closed: serving.is_none().then(|| endpoint.status.word()),
         variants,
@@ -41,16 +40,16 @@ fn variants(
     seen: &FleetView,
     scaler: &Scaler,
 ) -> Vec<VariantRoute> {
+    let config: Arc<str> = serving.config.as_str().into();
     let route = |variant: &DeployedVariant| {
         let key = serving.key(&endpoint.region, &endpoint.name, &variant.name);
         let instances = seen.get(&key).into_iter().flatten().filter_map(InstanceState::ready);
         VariantRoute {
-            name: variant.name.clone(),
             weight: variant.weight,
             targets: variant.targets(),
             routing: variant.routing,
             demand: scaler.demand(endpoint, variant),
-            instances: instances.cloned().collect(),
+            ..VariantRoute::new(&variant.name, config.clone(), instances.cloned().collect())
         }
     };
     serving.variants.iter().map(route).collect()

@@ -125,6 +125,21 @@ fn updating_keeps_the_old_fleet_until_the_new_one_is_ready() {
 }
 
 #[test]
+fn other_counts_of_one_revision_are_no_second_fleet() {
+    let (one, two) = (deployment("same", 1), deployment("same", 2));
+    let ready = InstanceState::Ready(ready_instance());
+    let updating = EndpointState::Updating { serving: one.clone() };
+    let (region, name) = (Region::new("r"), "e");
+    let wanted = Wanted { region: &region, name, deployment: &two, state: &updating };
+    assert_eq!(wanted.groups(), two.groups(&region, name));
+    let starting = seen(&[(&one, &[ready.clone(), InstanceState::Starting])]);
+    check(&updating, &two, &starting, &["same"], &Step::Stay);
+    let both = seen(&[(&one, &[ready.clone(), ready])]);
+    let in_service = EndpointState::InService { serving: two.clone(), note: None };
+    check(&updating, &two, &both, &["same"], &Step::Become(in_service));
+}
+
+#[test]
 fn settled_states_keep_what_they_have() {
     let (old, new) = (deployment("old", 1), deployment("new", 1));
     let in_service = EndpointState::InService { serving: old.clone(), note: None };

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sagebrush_aws::sigv4::TemporaryKeys;
 use sagebrush_aws::{Context, Dispatch};
 use sagebrush_core::fleet::Fleet as _;
 use sagebrush_core::instance::Limits;
 use sagebrush_core::logs::MemoryLog;
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::worker::{BatchStrategy, ExecutionParameters, WorkerError};
-use sagebrush_core::{AccountId, Region, SystemClock, task};
+use sagebrush_core::{AccountId, Region, task};
 use sagebrush_store::MemoryStore;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -22,7 +21,7 @@ use tokio::task::JoinHandle;
 use super::Reconciler;
 use crate::Control;
 use crate::instance::{Catalogue, Launcher, LocalFleet};
-use crate::testing::FakeArtifacts;
+use crate::testing::{FakeArtifacts, parts};
 use fakes::{FakeObjects, FakeRuntime, Model};
 
 const LIMITS: Limits = Limits { waiting: 64, bytes: 1 << 30 };
@@ -68,9 +67,7 @@ impl Platform {
             metrics: metrics.clone(),
             limits: LIMITS,
         }));
-        let keys = TemporaryKeys::new([1; 32]);
-        let (control, _, _) =
-            Control::new(keys, store.clone(), fleet.clone(), Arc::new(SystemClock));
+        let (control, _, _) = Control::new(parts(store.clone(), fleet.clone()));
         let reconciler = Reconciler::new(&control, objects.clone(), log.clone(), metrics.clone());
         Server { control, fleet, reconciler: task::spawn("transforms", reconciler.run()) }
     }

@@ -85,11 +85,7 @@ mod tests {
         let pace = Pace::default();
         pace.note(1, Duration::from_micros(20));
         pace.note(1, Duration::from_millis(50));
-        assert!(
-            pace.of_a_call() < Duration::from_micros(25),
-            "{:?}",
-            pace.of_a_call()
-        );
+        assert!(pace.of_a_call() < Duration::from_micros(25), "{:?}", pace.of_a_call());
         for _ in 0..100 {
             pace.note(1, Duration::from_millis(50));
         }

@@ -10,7 +10,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use http_body_util::BodyExt as _;
 use sagebrush_core::instance::{Instance, Limits};
 use sagebrush_core::metrics::Registry;
-use sagebrush_core::route::{EndpointRoute, RouteTable, Routing, Targets, VariantRoute};
+use sagebrush_core::route::{EndpointRoute, RouteTable, VariantRoute};
 use sagebrush_core::worker::{Call, Payload, Reply, StreamedReply, Worker, WorkerError};
 use sagebrush_core::{AccountId, Region};
 use tokio::sync::watch;
@@ -78,18 +78,10 @@ impl Bench {
         let worker = Arc::new(Fake::default());
         let limits = Limits { waiting: 8, bytes: 1 << 20 };
         let instance = Instance::new("i-0".to_owned(), worker.clone(), limits);
-        let variant = VariantRoute {
-            name: "v".to_owned(),
-            weight: 1.0,
-            targets: Targets::default(),
-            routing: Routing::default(),
-            demand: None,
-            instances: vec![instance.clone()],
-        };
+        let variant = VariantRoute::new("v", "c".into(), vec![instance.clone()]);
         let route = EndpointRoute {
             region: Region::new("r"),
             name: "e".parse().unwrap(),
-            config: "c".to_owned(),
             closed: None,
             asynchronous: None,
             variants: vec![variant],

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sagebrush_core::demand::{Demand, Terms};
 use sagebrush_core::instance::Instance;
-use sagebrush_core::route::{RouteTable, Routing, Targets, VariantRoute};
+use sagebrush_core::route::{RouteTable, VariantRoute};
 use sagebrush_core::task;
 use sagebrush_core::worker::Call;
 use tokio::sync::Notify;
@@ -22,9 +22,8 @@ fn demand(terms: Terms) -> Arc<Demand> {
 }
 
 fn scaled(demand: &Arc<Demand>, instances: Vec<Arc<Instance>>) -> Arc<RouteTable> {
-    let (name, targets, routing) = ("v".to_owned(), Targets::default(), Routing::default());
     let demand = Some(demand.clone());
-    routed(VariantRoute { name, weight: 1.0, targets, routing, demand, instances })
+    routed(VariantRoute { demand, ..VariantRoute::new("v", "c".into(), instances) })
 }
 
 #[tokio::test(start_paused = true)]

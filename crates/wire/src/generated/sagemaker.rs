@@ -821,6 +821,25 @@ impl crate::Operation for UpdateEndpoint {
     }
 }
 
+/// SageMaker API: `UpdateEndpointWeightsAndCapacities`.
+#[derive(Debug)]
+pub struct UpdateEndpointWeightsAndCapacities;
+
+impl crate::Operation for UpdateEndpointWeightsAndCapacities {
+    const NAME: &'static str = "UpdateEndpointWeightsAndCapacities";
+    const SERVICE: crate::Service = SAGEMAKER;
+    type Input = UpdateEndpointWeightsAndCapacitiesInput;
+    type Output = UpdateEndpointWeightsAndCapacitiesOutput;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::UPDATE_ENDPOINT_WEIGHTS_AND_CAPACITIES_INPUT
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::UPDATE_ENDPOINT_WEIGHTS_AND_CAPACITIES_OUTPUT
+    }
+}
+
 /// SageMaker API: `AcceleratorPartitionLayout`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -1869,6 +1888,19 @@ pub struct DescribeTransformJobResponse {
     pub data_processing: Option<DataProcessing>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experiment_config: Option<ExperimentConfig>,
+}
+
+/// SageMaker API: `DesiredWeightAndCapacity`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DesiredWeightAndCapacity {
+    pub variant_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_weight: Option<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_instance_count: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serverless_update_config: Option<ProductionVariantServerlessUpdateConfig>,
 }
 
 /// SageMaker API: `Ec2CapacityReservation`.
@@ -3568,6 +3600,16 @@ pub struct ProductionVariantServerlessConfig {
     pub provisioned_concurrency: Option<i32>,
 }
 
+/// SageMaker API: `ProductionVariantServerlessUpdateConfig`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ProductionVariantServerlessUpdateConfig {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrency: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioned_concurrency: Option<i32>,
+}
+
 /// SageMaker API: `ProductionVariantStatus`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -4407,6 +4449,21 @@ pub struct UpdateEndpointOutput {
     pub endpoint_arn: String,
 }
 
+/// SageMaker API: `UpdateEndpointWeightsAndCapacitiesInput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UpdateEndpointWeightsAndCapacitiesInput {
+    pub endpoint_name: String,
+    pub desired_weights_and_capacities: Vec<DesiredWeightAndCapacity>,
+}
+
+/// SageMaker API: `UpdateEndpointWeightsAndCapacitiesOutput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UpdateEndpointWeightsAndCapacitiesOutput {
+    pub endpoint_arn: String,
+}
+
 /// SageMaker API: `VariantProperty`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -5139,6 +5196,20 @@ pub mod shapes {
         Member { name: "DataProcessing", required: false, shape: &DATA_PROCESSING },
         Member { name: "ExperimentConfig", required: false, shape: &EXPERIMENT_CONFIG },
     ]);
+
+    pub static DESIRED_WEIGHT_AND_CAPACITY: Shape = Shape::Structure(&[
+        Member { name: "VariantName", required: true, shape: &VARIANT_NAME },
+        Member { name: "DesiredWeight", required: false, shape: &VARIANT_WEIGHT },
+        Member { name: "DesiredInstanceCount", required: false, shape: &TASK_COUNT },
+        Member {
+            name: "ServerlessUpdateConfig",
+            required: false,
+            shape: &PRODUCTION_VARIANT_SERVERLESS_UPDATE_CONFIG,
+        },
+    ]);
+
+    pub static DESIRED_WEIGHT_AND_CAPACITY_LIST: Shape =
+        Shape::List { member: &DESIRED_WEIGHT_AND_CAPACITY, min: Some(1), max: None };
 
     pub static DESTINATION_S3_URI: Shape = Shape::String {
         min: Some(0),
@@ -5893,6 +5964,15 @@ pub mod shapes {
         },
     ]);
 
+    pub static PRODUCTION_VARIANT_SERVERLESS_UPDATE_CONFIG: Shape = Shape::Structure(&[
+        Member { name: "MaxConcurrency", required: false, shape: &SERVERLESS_MAX_CONCURRENCY },
+        Member {
+            name: "ProvisionedConcurrency",
+            required: false,
+            shape: &SERVERLESS_PROVISIONED_CONCURRENCY,
+        },
+    ]);
+
     pub static PRODUCTION_VARIANT_STATUS: Shape = Shape::Structure(&[
         Member { name: "Status", required: true, shape: &VARIANT_STATUS },
         Member { name: "StatusMessage", required: false, shape: &VARIANT_STATUS_MESSAGE },
@@ -6247,6 +6327,18 @@ pub mod shapes {
     ]);
 
     pub static UPDATE_ENDPOINT_OUTPUT: Shape =
+        Shape::Structure(&[Member { name: "EndpointArn", required: true, shape: &ENDPOINT_ARN }]);
+
+    pub static UPDATE_ENDPOINT_WEIGHTS_AND_CAPACITIES_INPUT: Shape = Shape::Structure(&[
+        Member { name: "EndpointName", required: true, shape: &ENDPOINT_NAME },
+        Member {
+            name: "DesiredWeightsAndCapacities",
+            required: true,
+            shape: &DESIRED_WEIGHT_AND_CAPACITY_LIST,
+        },
+    ]);
+
+    pub static UPDATE_ENDPOINT_WEIGHTS_AND_CAPACITIES_OUTPUT: Shape =
         Shape::Structure(&[Member { name: "EndpointArn", required: true, shape: &ENDPOINT_ARN }]);
 
     pub static URL: Shape = Shape::String {

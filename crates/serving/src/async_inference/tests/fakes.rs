@@ -17,9 +17,7 @@ use sagebrush_core::logs::MemoryLog;
 use sagebrush_core::messages::{Message, PublishError, Publisher};
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::objects::{ByteStream, ObjectError, ObjectMeta, ObjectRef, ObjectStore};
-use sagebrush_core::route::{
-    AsyncConfig, EndpointRoute, RouteTable, Routing, Targets, VariantRoute,
-};
+use sagebrush_core::route::{AsyncConfig, EndpointRoute, RouteTable, VariantRoute};
 use sagebrush_core::store::{MetaStore, Page, Query, Record, RecordId, StoreError};
 use sagebrush_core::worker::{Call, Reply, Timings, Worker, WorkerError};
 use sagebrush_core::{AccountId, Clock, Region, Timestamp};
@@ -377,16 +375,11 @@ impl World {
         table.insert(Arc::new(EndpointRoute {
             region: Region::new("r"),
             name: "e".parse().unwrap(),
-            config: "c".to_owned(),
             closed: None,
             asynchronous: Some(Arc::new(self.config.clone())),
             variants: vec![VariantRoute {
-                name: "v".to_owned(),
-                weight: 1.0,
-                targets: Targets::default(),
-                routing: Routing::default(),
                 demand,
-                instances: workers.iter().map(instance).collect(),
+                ..VariantRoute::new("v", "c".into(), workers.iter().map(instance).collect())
             }],
         }));
         Arc::new(table)
