@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::sketch::{Recorder, Sketch};
+
 /// Upper bounds of latency histograms: 100 µs to a minute.
 pub const LATENCY_BOUNDS: &[Nanos] = &[
     100_000,
@@ -106,12 +108,23 @@ pub struct Histogram {
     /// One for each bound, and one for what is above the last.
     buckets: Vec<AtomicU64>,
     sum_nanos: AtomicU64,
+    /// Of one whose percentiles are told elsewhere.
+    recorder: Option<Recorder>,
+}
+
+/// How a series stands, for those who write it elsewhere.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reading {
+    Counter(u64),
+    Gauge(i64),
+    /// The times since the last reading.
+    Times(Sketch),
 }
 
 impl Histogram {
     fn new(bounds: &'static [Nanos]) -> Self {
         let buckets = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self { bounds, buckets, sum_nanos: AtomicU64::new(0) }
+        Self { bounds, buckets, sum_nanos: AtomicU64::new(0), recorder: None }
     }
 
     pub fn observe(&self, took: Duration) {
@@ -123,6 +136,9 @@ impl Histogram {
         }
         if nanos > 0 {
             self.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
+        }
+        if let Some(recorder) = &self.recorder {
+            recorder.record(took);
         }
     }
 
@@ -159,22 +175,35 @@ impl Registry {
         help: &'static str,
         labels: Labels,
     ) -> Arc<Histogram> {
-        self.with_bounds((name, help), labels, LATENCY_BOUNDS)
+        self.with_bounds((name, help), labels, || Histogram::new(LATENCY_BOUNDS))
+    }
+
+    /// A histogram of durations whose times are also kept, in `unit`s, for [`Self::readings`].
+    #[must_use]
+    pub fn recorded(
+        &self,
+        (name, help): (&'static str, &'static str),
+        labels: Labels,
+        unit: Duration,
+    ) -> Arc<Histogram> {
+        let recorder = || Some(Recorder::new(unit));
+        let new = || Histogram { recorder: recorder(), ..Histogram::new(LATENCY_BOUNDS) };
+        self.with_bounds((name, help), labels, new)
     }
 
     /// A histogram of counts with [`SIZE_BOUNDS`].
     #[must_use]
     pub fn sizes(&self, name: &'static str, help: &'static str, labels: Labels) -> Arc<Histogram> {
-        self.with_bounds((name, help), labels, SIZE_BOUNDS)
+        self.with_bounds((name, help), labels, || Histogram::new(SIZE_BOUNDS))
     }
 
     fn with_bounds(
         &self,
         (name, help): (&'static str, &'static str),
         labels: Labels,
-        bounds: &'static [Nanos],
+        new: impl Fn() -> Histogram,
     ) -> Arc<Histogram> {
-        let new = || Series::Histogram(Arc::new(Histogram::new(bounds)));
+        let new = || Series::Histogram(Arc::new(new()));
         self.resolve((name, help, "histogram"), labels, new, |series| match series {
             Series::Histogram(histogram) => Some(histogram.clone()),
             Series::Counter(_) | Series::Gauge(_) => None,
@@ -195,6 +224,24 @@ impl Registry {
         if let Some(family) = families.get_mut(name) {
             family.series.clear();
         }
+    }
+
+    /// How the series of a metric stand. A histogram that is not recorded has no reading.
+    #[must_use]
+    pub fn readings(&self, name: &str) -> Vec<(Labels, Reading)> {
+        let families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let series = families.get(name).into_iter().flat_map(|family| &family.series);
+        let reading = |(labels, series): (&Labels, &Series)| {
+            let reading = match series {
+                Series::Counter(counter) => Reading::Counter(counter.get()),
+                Series::Gauge(gauge) => Reading::Gauge(gauge.0.load(Ordering::Relaxed)),
+                Series::Histogram(histogram) => {
+                    Reading::Times(histogram.recorder.as_ref()?.drain())
+                }
+            };
+            Some((labels.clone(), reading))
+        };
+        series.filter_map(reading).collect()
     }
 
     /// All metrics in Prometheus' text format, version 0.0.4.

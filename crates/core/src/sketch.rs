@@ -4,9 +4,13 @@
 //! sketch of millions of latencies has some hundred bins, and two sketches add up to the sketch of
 //! all their values.
 
+mod recorder;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use recorder::Recorder;
 
 /// The upper end of a bin's range over its lower end. The middle of a bin is within 0.5 % of all
 /// its values.
