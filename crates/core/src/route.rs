@@ -69,7 +69,7 @@ pub struct AsyncConfig {
 
 /// A share of an endpoint's traffic with its instances.
 pub struct VariantRoute {
-    pub name: String,
+    pub name: Arc<str>,
     /// The name of the configuration that it is deployed by.
     pub config: Arc<str>,
     pub weight: f32,
@@ -87,7 +87,7 @@ impl VariantRoute {
     #[must_use]
     pub fn new(name: &str, config: Arc<str>, instances: Vec<Arc<Instance>>) -> Self {
         Self {
-            name: name.to_owned(),
+            name: name.into(),
             config,
             weight: 1.0,
             share: 1.0,
@@ -97,6 +97,24 @@ impl VariantRoute {
             instances,
         }
     }
+
+    /// What it weighs among all fleets of the endpoint.
+    #[must_use]
+    pub fn traffic(&self) -> f32 {
+        self.weight * self.share
+    }
+
+    #[must_use]
+    pub fn id(&self) -> VariantId {
+        VariantId { name: self.name.clone(), config: self.config.clone() }
+    }
+}
+
+/// What calls are counted by: a variant, as one configuration has it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VariantId {
+    pub name: Arc<str>,
+    pub config: Arc<str>,
 }
 
 /// How a call gets to one of a variant's instances. SageMaker API: `RoutingStrategy`.

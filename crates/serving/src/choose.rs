@@ -21,15 +21,15 @@ pub fn choose_variant<'a>(
 ) -> Result<&'a VariantRoute, InvokeError> {
     let variants = route.variants.iter();
     if let Some(name) = named {
-        let fleets = variants.filter(|variant| variant.name == name);
+        let fleets = variants.filter(|variant| *variant.name == *name);
         let chosen = weighed(fleets, |fleet| fleet.share, chance);
         return chosen.ok_or_else(|| InvokeError::NoVariant {
             endpoint: route.name.to_string(),
             variant: name.to_owned(),
         });
     }
-    weighed(variants, |variant| variant.weight * variant.share, chance)
-        .ok_or_else(|| InvokeError::NoCapacity { endpoint: route.name.to_string() })
+    weighed(variants, VariantRoute::traffic, chance)
+        .ok_or_else(|| InvokeError::NoCapacity { endpoint: route.name.to_string(), variant: None })
 }
 
 /// The variant that `chance` falls on, each as likely as it weighs.

@@ -114,7 +114,7 @@ impl Door {
         let spent = Spent { total, queued, gathered, batch_size, model_latency, timings };
         self.meters.invoked(&target, &invoked, &spent);
         Ok(match invoked.outcome {
-            Ok(model_reply) => reply::success(model_reply, &invoked.variant, id, &spent),
+            Ok(model_reply) => reply::success(model_reply, &invoked.variant.name, id, &spent),
             Err(error) => reply::failure(&error, id, &spent),
         })
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use sagebrush_core::route::VariantId;
 use sagebrush_core::worker::WorkerError;
 
 /// What ended the parts of a reply before the last of them.
@@ -84,16 +85,17 @@ pub enum InvokeError {
     Invalid(String),
     /// No instance came up while the call was held.
     #[error("Endpoint {endpoint} has no instance that can take the call. Try again later.")]
-    NoCapacity { endpoint: String },
+    NoCapacity { endpoint: String, variant: Option<VariantId> },
     /// All instances have as many calls as they may have, or as they can answer in time.
     #[error("Endpoint {endpoint} has too many calls under way. Try again later.")]
-    Overloaded { endpoint: String, retry_after: Duration },
+    Overloaded { endpoint: String, variant: VariantId, retry_after: Duration },
     /// A serverless variant has as many calls as its `MaxConcurrency` says.
     #[error(
-        "Variant {variant} of endpoint {endpoint} has {most} calls under way, which is its \
-         MaxConcurrency. Try again later."
+        "Variant {} of endpoint {endpoint} has {most} calls under way, which is its \
+         MaxConcurrency. Try again later.",
+        variant.name
     )]
-    Throttled { endpoint: String, variant: String, most: usize },
+    Throttled { endpoint: String, variant: VariantId, most: usize },
     /// Its model is being loaded.
     #[error("{0}")]
     NotReady(String),
@@ -104,6 +106,26 @@ pub enum InvokeError {
 }
 
 impl InvokeError {
+    /// Whether the endpoint is there, and had no room for the call; then also the variant that it
+    /// was for, if one was chosen.
+    pub(crate) fn refused_by(&self) -> Option<Option<&VariantId>> {
+        match self {
+            Self::NoCapacity { variant, .. } => Some(variant.as_ref()),
+            Self::Overloaded { variant, .. } | Self::Throttled { variant, .. } => {
+                Some(Some(variant))
+            }
+            Self::NoEndpoint { .. }
+            | Self::NotInService { .. }
+            | Self::OnlyAsynchronous { .. }
+            | Self::NotAsynchronous { .. }
+            | Self::NoVariant { .. }
+            | Self::Invalid(_)
+            | Self::NotReady(_)
+            | Self::Model { .. }
+            | Self::Internal => None,
+        }
+    }
+
     /// The code and status of the SageMaker Runtime API.
     #[must_use]
     pub fn code(&self) -> (&'static str, StatusCode) {

@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use sagebrush_core::demand::Wanted;
 use sagebrush_core::instance::{self, Admitted, Answered, Batch, Instance, NoTurn, Refused};
-use sagebrush_core::route::{AsyncConfig, EndpointRoute, Routes, VariantRoute};
+use sagebrush_core::route::{AsyncConfig, EndpointRoute, Routes, VariantId, VariantRoute};
 use sagebrush_core::worker::{Call, Reply, StreamedReply, WorkerError};
 use sagebrush_core::{AccountId, Region, ResourceName};
 use tokio::time::Instant;
@@ -43,7 +43,7 @@ pub struct Target {
 /// A reply with where it came from and what it took.
 #[derive(Debug)]
 pub struct Invoked {
-    pub variant: String,
+    pub variant: VariantId,
     /// Of the instance.
     pub instance: Arc<Instance>,
     pub outcome: Result<Reply, InvokeError>,
@@ -61,7 +61,7 @@ pub struct Invoked {
 
 /// A reply in parts, as [`Invoked`].
 pub struct Streamed {
-    pub variant: String,
+    pub variant: VariantId,
     pub outcome: Result<PartedReply, InvokeError>,
     /// From the admission to the worker's free slot.
     pub queued: Duration,
@@ -109,8 +109,8 @@ impl Invoker {
             let place = self.place(&mut routes, target, &call, &mut counted).await?;
             let Place { admitted, variant, max_payload } = place;
             let answered = admitted.answer(call.clone()).await;
-            let Answered { outcome, queued, gathered, took, batch } =
-                answered.map_err(|NoTurn { retry_after }| overloaded(target, retry_after))?;
+            let Answered { outcome, queued, gathered, took, batch } = answered
+                .map_err(|NoTurn { retry_after }| overloaded(target, &variant, retry_after))?;
             let instance = admitted.instance().clone();
             drop(admitted);
             if outcome.as_ref().is_err_and(is_gone) && n_gone < MAX_WORKERS_GONE {
@@ -148,8 +148,8 @@ impl Invoker {
             let place = self.place(&mut routes, target, &call, &mut counted).await?;
             let Place { admitted, variant, max_payload: _ } = place;
             let streamed = admitted.stream(call.clone()).await;
-            let instance::Streamed { outcome, queued, took } =
-                streamed.map_err(|NoTurn { retry_after }| overloaded(target, retry_after))?;
+            let instance::Streamed { outcome, queued, took } = streamed
+                .map_err(|NoTurn { retry_after }| overloaded(target, &variant, retry_after))?;
             if outcome.as_ref().is_err_and(is_gone) && n_gone < MAX_WORKERS_GONE {
                 n_gone += 1;
                 let look_after = call.deadline.min(Instant::now() + GONE_WAIT);
@@ -200,10 +200,10 @@ impl Invoker {
             };
             match admit(variant, call, (self.chance)()) {
                 Some(Ok(admitted)) => {
-                    return Ok(Place { admitted, variant: variant.name.clone(), max_payload });
+                    return Ok(Place { admitted, variant: variant.id(), max_payload });
                 }
                 Some(Err(Refused::Full { retry_after })) => {
-                    return Err(overloaded(target, retry_after));
+                    return Err(overloaded(target, &variant.id(), retry_after));
                 }
                 // The route is stale or has no instance yet: a newer one comes.
                 Some(Err(Refused::Closed)) => {}
@@ -215,9 +215,11 @@ impl Invoker {
                     }
                 }
             }
+            let variant = Some(variant.id());
             let newer = tokio::time::timeout_at(held_until, routes.changed()).await;
             if !matches!(newer, Ok(Ok(()))) {
-                return Err(InvokeError::NoCapacity { endpoint: target.endpoint.to_string() });
+                let endpoint = target.endpoint.to_string();
+                return Err(InvokeError::NoCapacity { endpoint, variant });
             }
         }
     }
@@ -246,7 +248,7 @@ impl Invoker {
 /// Where a call is answered.
 struct Place {
     admitted: Admitted,
-    variant: String,
+    variant: VariantId,
     /// The bytes that the answer may have.
     max_payload: Option<usize>,
 }
@@ -276,7 +278,7 @@ impl Counted {
             self.0 = None;
             let wanted = demand.call().ok_or_else(|| InvokeError::Throttled {
                 endpoint: target.endpoint.to_string(),
-                variant: variant.name.clone(),
+                variant: variant.id(),
                 most: terms.max_calls.unwrap_or_default(),
             })?;
             self.0 = Some(wanted);
@@ -348,6 +350,7 @@ fn is_lost(error: &WorkerError) -> bool {
     }
 }
 
-fn overloaded(target: &Target, retry_after: Duration) -> InvokeError {
-    InvokeError::Overloaded { endpoint: target.endpoint.to_string(), retry_after }
+fn overloaded(target: &Target, variant: &VariantId, retry_after: Duration) -> InvokeError {
+    let (endpoint, variant) = (target.endpoint.to_string(), variant.clone());
+    InvokeError::Overloaded { endpoint, variant, retry_after }
 }

@@ -6,11 +6,12 @@ mod stream;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use sagebrush_core::instance::{Batch, Instance, Left};
 use sagebrush_core::metrics::{Counter, Histogram, Labels, Registry};
-use sagebrush_core::route::RouteTable;
+use sagebrush_core::route::{EndpointRoute, RouteTable, VariantId};
 use sagebrush_core::{Region, ResourceName};
 
 use crate::error::InvokeError;
@@ -19,9 +20,12 @@ use crate::reply::Spent;
 pub(crate) use stream::StreamMeter;
 use stream::StreamMetrics;
 
-/// By region, endpoint and variant; the variant is empty for calls that reached none. Nested, so
-/// that a look-up needs no key of its own.
-type Tree = HashMap<Region, HashMap<ResourceName, HashMap<String, Arc<Meter>>>>;
+/// By region and endpoint, then for each variant; there is one without a name for calls that
+/// reached none. Nested, so that a look-up needs no key of its own.
+type Tree = HashMap<Region, HashMap<ResourceName, Vec<(VariantId, Arc<Meter>)>>>;
+
+/// How many variants of an endpoint are remembered that it does not have any more.
+const MOST_GONE: usize = 8;
 
 /// What is summed up over the instances of a variant: name, help, and the number of each.
 type Summed = (&'static str, &'static str, fn(&Instance) -> usize);
@@ -92,7 +96,12 @@ impl Meters {
     }
 
     /// Counts a call that a worker begins to answer in parts.
-    pub(crate) fn streamed(&self, target: &Target, variant: &str, spent: &Spent) -> StreamMeter {
+    pub(crate) fn streamed(
+        &self,
+        target: &Target,
+        variant: &VariantId,
+        spent: &Spent,
+    ) -> StreamMeter {
         let meter = self.meter(target, variant);
         meter.invocations.add(1);
         meter.queue_time.observe(spent.queued);
@@ -107,7 +116,7 @@ impl Meters {
     pub(crate) fn not_streamed(
         &self,
         target: &Target,
-        variant: &str,
+        variant: &VariantId,
         error: &InvokeError,
         spent: &Spent,
     ) {
@@ -120,13 +129,12 @@ impl Meters {
     /// Counts a call that reached no worker. Unknown endpoints are not counted: names that
     /// strangers make up must not fill the memory.
     pub fn refused(&self, target: &Target, error: &InvokeError) {
-        if matches!(
-            error,
-            InvokeError::NoCapacity { .. }
-                | InvokeError::Overloaded { .. }
-                | InvokeError::Throttled { .. }
-        ) {
-            let meter = self.meter(target, "");
+        if let Some(variant) = error.refused_by() {
+            let none = || VariantId { name: "".into(), config: "".into() };
+            let meter = match variant {
+                Some(variant) => self.meter(target, variant),
+                None => self.meter(target, &none()),
+            };
             meter.invocations.add(1);
             meter.failed(error);
         }
@@ -140,7 +148,7 @@ impl Meters {
         for route in table.iter() {
             for variant in &route.variants {
                 for (name, help, of) in GAUGES {
-                    let labels = labels(&route.region, &route.name, &variant.name);
+                    let labels = labels(&route.region, &route.name, &variant.id());
                     let value: usize = variant.instances.iter().map(|one| of(one)).sum();
                     self.registry.gauge(name, help, labels).set(i64::try_from(value).unwrap_or(0));
                 }
@@ -148,58 +156,90 @@ impl Meters {
         }
     }
 
-    /// Forgets the endpoints that are not in `table` any more.
+    /// Forgets the endpoints that are not in `table` any more, and the variants of those that are,
+    /// but for the last ones: what was counted by a deployment that is rolled back is still read.
     pub fn retain(&self, table: &RouteTable) {
         self.tree.rcu(|tree| {
             let mut tree = Tree::clone(tree);
             for (region, endpoints) in &mut tree {
-                endpoints.retain(|endpoint, _| table.find(region, endpoint).is_some());
+                endpoints.retain(|endpoint, variants| {
+                    let route = table.find(region, endpoint);
+                    route.inspect(|route| keep_last(variants, route)).is_some()
+                });
             }
             tree.retain(|_, endpoints| !endpoints.is_empty());
             tree
         });
-        self.registry.retain(|labels| match labels.as_slice() {
-            [("region", region), ("endpoint", endpoint), ..] => {
-                let endpoint = endpoint.parse::<ResourceName>().ok();
-                endpoint.is_some_and(|name| table.find(&Region::new(region), &name).is_some())
-            }
-            _ => true,
-        });
+        let tree = self.tree.load();
+        self.registry.retain(|labels| is_kept(labels, table, &tree));
     }
 
-    fn meter(&self, target: &Target, variant: &str) -> Arc<Meter> {
+    fn meter(&self, target: &Target, variant: &VariantId) -> Arc<Meter> {
         let tree = self.tree.load();
         let endpoints = tree.get(&target.region);
         let variants = endpoints.and_then(|endpoints| endpoints.get(&target.endpoint));
-        match variants.and_then(|variants| variants.get(variant)) {
-            Some(meter) => meter.clone(),
+        let found = variants.into_iter().flatten().find(|(id, _)| id == variant);
+        match found {
+            Some((_, meter)) => meter.clone(),
             None => self.new_meter(target, variant),
         }
     }
 
-    fn new_meter(&self, target: &Target, variant: &str) -> Arc<Meter> {
+    fn new_meter(&self, target: &Target, variant: &VariantId) -> Arc<Meter> {
         let new = Arc::new(Meter::new(&self.registry, target, variant));
         self.tree.rcu(|tree| {
             let mut tree = Tree::clone(tree);
             let endpoints = tree.entry(target.region.clone()).or_default();
             let variants = endpoints.entry(target.endpoint.clone()).or_default();
-            variants.insert(variant.to_owned(), new.clone());
+            variants.retain(|(id, _)| id != variant); // Another call may have been quicker.
+            variants.push((variant.clone(), new.clone()));
             tree
         });
         new
     }
 }
 
-fn labels(region: &Region, endpoint: &ResourceName, variant: &str) -> Labels {
+/// Drops the oldest of the variants that the route does not have any more.
+fn keep_last(variants: &mut Vec<(VariantId, Arc<Meter>)>, route: &EndpointRoute) {
+    let is_gone = |id: &VariantId| {
+        !id.name.is_empty() && !route.variants.iter().any(|variant| variant.id() == *id)
+    };
+    let n_gone = variants.iter().filter(|(id, _)| is_gone(id)).count();
+    let mut n_to_drop = n_gone.saturating_sub(MOST_GONE);
+    variants.retain(|(id, _)| {
+        let drops = n_to_drop > 0 && is_gone(id);
+        n_to_drop -= usize::from(drops);
+        !drops
+    });
+}
+
+/// Whether what the labels name is there: an endpoint, and where they name a configuration, the
+/// variant's meter.
+fn is_kept(labels: &Labels, table: &RouteTable, tree: &Tree) -> bool {
+    let [("region", region), ("endpoint", endpoint), rest @ ..] = labels.as_slice() else {
+        return true;
+    };
+    let (region, endpoint) = (Region::new(region), endpoint.parse::<ResourceName>());
+    let Ok(endpoint) = endpoint else { return false };
+    let [("variant", name), ("config", config), ..] = rest else {
+        return table.find(&region, &endpoint).is_some();
+    };
+    let variants = tree.get(&region).and_then(|endpoints| endpoints.get(&endpoint));
+    let mut variants = variants.into_iter().flatten();
+    variants.any(|(id, _)| *id.name == **name && *id.config == **config)
+}
+
+fn labels(region: &Region, endpoint: &ResourceName, variant: &VariantId) -> Labels {
     vec![
         ("region", region.to_string()),
         ("endpoint", endpoint.to_string()),
-        ("variant", variant.to_owned()),
+        ("variant", variant.name.to_string()),
+        ("config", variant.config.to_string()),
     ]
 }
 
 impl Meter {
-    fn new(registry: &Registry, target: &Target, variant: &str) -> Self {
+    fn new(registry: &Registry, target: &Target, variant: &VariantId) -> Self {
         let labels = || labels(&target.region, &target.endpoint, variant);
         let counter = |name, help| registry.counter(name, help, labels());
         let left = |left, why: &str| {
@@ -208,6 +248,7 @@ impl Meter {
             (left, registry.counter("sagebrush_batches_total", help, labels))
         };
         let histogram = |name, help| registry.histogram(name, help, labels());
+        let recorded = |what| registry.recorded(what, labels(), Duration::from_micros(1));
         Self {
             invocations: counter("sagebrush_invocations_total", "Calls of InvokeEndpoint."),
             errors_4xx: counter(
@@ -222,14 +263,14 @@ impl Meter {
                 "sagebrush_invocation_model_errors_total",
                 "Calls that the model answered with an error, or not in time.",
             ),
-            model_latency: histogram(
+            model_latency: recorded((
                 "sagebrush_model_latency_seconds",
                 "How long the model took over a call.",
-            ),
-            overhead_latency: histogram(
+            )),
+            overhead_latency: recorded((
                 "sagebrush_overhead_latency_seconds",
                 "The time of a call that is not the model's.",
-            ),
+            )),
             queue_time: histogram(
                 "sagebrush_queue_seconds",
                 "How long a call waited for its turn on the worker.",

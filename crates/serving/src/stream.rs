@@ -67,7 +67,7 @@ impl Door {
         Ok(match outcome {
             Ok(reply) => {
                 let meter = self.meters.streamed(&target, &variant, &spent);
-                let head = reply::parted((), &reply, &variant, id, &spent);
+                let head = reply::parted((), &reply, &variant.name, id, &spent);
                 let frames = Frames::new(reply.parts, meter);
                 head.map(|()| Either::Right(frames))
             }

@@ -157,7 +157,7 @@ async fn model_error(error: WorkerError) -> (String, u16) {
 async fn a_call_gets_its_reply() {
     let (invoker, _routes) = invoker(one(&instance(Does::Echo, 8)));
     let invoked = ask(&invoker).await.unwrap();
-    assert_eq!(invoked.variant, "v");
+    assert_eq!(&*invoked.variant.name, "v");
     assert_eq!(invoked.outcome.unwrap().payload.body, "x");
 }
 
@@ -250,7 +250,7 @@ proptest! {
         let total: f32 = weights.iter().sum();
         match choose_variant(route, None, chance) {
             Ok(chosen) => {
-                let at = names.iter().position(|name| *name == chosen.name).unwrap();
+                let at = names.iter().position(|name| **name == *chosen.name).unwrap();
                 let below: f32 = weights[..at].iter().sum();
                 prop_assert!(chosen.weight > 0.0);
                 prop_assert!(below <= chance * total + 1e-3);
@@ -259,6 +259,49 @@ proptest! {
             Err(_) => prop_assert!(total <= 0.0),
         }
     }
+}
+
+#[test]
+fn fleets_of_one_variant_share_its_calls() {
+    let fleet = |name: &str, config: &str, weight, share| VariantRoute {
+        weight,
+        share,
+        ..VariantRoute::new(name, config.into(), Vec::new())
+    };
+    let route = EndpointRoute {
+        region: Region::new("r"),
+        name: "e".parse().unwrap(),
+        closed: None,
+        asynchronous: None,
+        variants: vec![
+            fleet("a", "old", 3.0, 0.75),
+            fleet("a", "new", 3.0, 0.25),
+            fleet("b", "old", 1.0, 0.75),
+            fleet("b", "new", 1.0, 0.25),
+            fleet("dark", "old", 0.0, 0.75),
+            fleet("dark", "new", 0.0, 0.25),
+        ],
+    };
+    let chosen = |named, chance| {
+        let chosen = choose_variant(&route, named, chance).unwrap();
+        (chosen.name.to_string(), chosen.config.to_string())
+    };
+    let is = |name: &str, config: &str| (name.to_owned(), config.to_owned());
+    // Of sixteenths: 9 go to the old fleet of `a`, 3 to its new one, 3 and 1 to those of `b`.
+    for (chance, wanted) in [
+        (0.0, is("a", "old")),
+        (0.56, is("a", "old")),
+        (0.57, is("a", "new")),
+        (0.74, is("a", "new")),
+        (0.76, is("b", "old")),
+        (0.93, is("b", "old")),
+        (0.94, is("b", "new")),
+    ] {
+        assert_eq!(chosen(None, chance), wanted, "{chance}");
+    }
+    // A named variant's weight does not count, but its fleets' shares do.
+    assert_eq!(chosen(Some("dark"), 0.7), is("dark", "old"));
+    assert_eq!(chosen(Some("dark"), 0.8), is("dark", "new"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -270,7 +313,8 @@ async fn calls_are_counted_until_their_endpoint_is_gone() {
     let spent = Spent::default();
     meters.invoked(&target("e", None), &invoked, &spent);
     meters.invoked(&target("e", None), &invoked, &spent);
-    let line = "sagebrush_invocations_total{region=\"r\",endpoint=\"e\",variant=\"v\"} 2";
+    let line =
+        "sagebrush_invocations_total{region=\"r\",endpoint=\"e\",variant=\"v\",config=\"c\"} 2";
     assert!(registry.render().contains(line), "{}", registry.render());
     meters.retain(&one(&instance(Does::Echo, 8)));
     assert!(registry.render().contains(line), "it is still there");
@@ -287,7 +331,7 @@ async fn gauges_say_how_things_are_now() {
     let _held = failing.admit(0, call().deadline).ok().unwrap();
     meters.look(&table(vec![("v", 1.0, vec![failing, instance(Does::Echo, 8)])], None));
     let said = |gauge: &str, variant: &str, value: usize| {
-        let labels = format!("region=\"r\",endpoint=\"e\",variant=\"{variant}\"");
+        let labels = format!("region=\"r\",endpoint=\"e\",variant=\"{variant}\",config=\"c\"");
         registry.render().contains(&format!("sagebrush_{gauge}{{{labels}}} {value}\n"))
     };
     assert!(said("instances", "v", 2) && said("open_breakers", "v", 1), "{}", registry.render());

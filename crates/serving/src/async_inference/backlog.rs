@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sagebrush_core::demand::{Demand, Wanted};
 use sagebrush_core::resource::{Stored, Table};
-use sagebrush_core::route::VariantRoute;
+use sagebrush_core::route::{VariantId, VariantRoute};
 use sagebrush_core::store::{Query, SortBy, StoreError};
 use sagebrush_core::{Region, ResourceName, Timestamp};
 use tokio::sync::Notify;
@@ -40,7 +40,7 @@ struct Line {
     /// The oldest first.
     waiting: VecDeque<Ticket>,
     /// The calls that have their turn, by variant.
-    running: BTreeMap<String, usize>,
+    running: BTreeMap<VariantId, usize>,
     /// No call is begun before: the last try says that it is of no use.
     rest_until: Option<Instant>,
     /// No call expires before.
@@ -63,7 +63,7 @@ pub(super) struct Ticket {
 /// The turn of a call, held until its instance has answered it.
 pub(super) struct Turn {
     pub(super) queue: Arc<Queue>,
-    pub(super) variant: String,
+    pub(super) variant: VariantId,
     /// Counts the call until its worker is asked.
     pub(super) wanted: Option<Wanted>,
 }
@@ -152,9 +152,9 @@ impl Queue {
         }
         line.rest_until = None;
         let ticket = line.waiting.pop_front()?;
-        *line.running.entry(variant.name.clone()).or_default() += 1;
+        *line.running.entry(variant.id()).or_default() += 1;
         let wanted = variant.demand.as_ref().and_then(Demand::call);
-        Some((ticket, Turn { queue: self.clone(), variant: variant.name.clone(), wanted }))
+        Some((ticket, Turn { queue: self.clone(), variant: variant.id(), wanted }))
     }
 
     /// A call comes back to be tried again, after `rest` at the earliest.
@@ -192,7 +192,7 @@ impl Queue {
         self.line().waiting.len()
     }
 
-    pub(super) fn n_running(&self, variant: &str) -> usize {
+    pub(super) fn n_running(&self, variant: &VariantId) -> usize {
         self.line().running.get(variant).copied().unwrap_or(0)
     }
 

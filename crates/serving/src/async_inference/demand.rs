@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sagebrush_core::demand::{Demand, Wanted};
-use sagebrush_core::route::{EndpointRoute, VariantRoute};
+use sagebrush_core::route::{EndpointRoute, VariantId, VariantRoute};
 
 use super::backlog::Queue;
 
@@ -14,22 +14,22 @@ const MOST: usize = 1000;
 /// The calls that variants are told of: their share of those that wait. A call that has its turn
 /// counts itself.
 #[derive(Default)]
-pub(super) struct Held(HashMap<String, (Arc<Demand>, Vec<Wanted>)>);
+pub(super) struct Held(HashMap<VariantId, (Arc<Demand>, Vec<Wanted>)>);
 
 impl Held {
     /// Tells the variants of `route` how many calls there are now.
     pub(super) fn follow(&mut self, route: &EndpointRoute, queue: &Queue) {
         let n_waiting = queue.n_waiting();
-        let total: f32 = route.variants.iter().map(|variant| variant.weight).sum();
-        self.0.retain(|name, _| route.variants.iter().any(|variant| variant.name == *name));
+        let total: f32 = route.variants.iter().map(VariantRoute::traffic).sum();
+        self.0.retain(|id, _| route.variants.iter().any(|variant| variant.id() == *id));
         for variant in &route.variants {
             let Some(demand) = &variant.demand else {
-                self.0.remove(&variant.name);
+                self.0.remove(&variant.id());
                 continue;
             };
             let wanted = share(variant, total, n_waiting);
             let (held_of, held) =
-                self.0.entry(variant.name.clone()).or_insert_with(|| (demand.clone(), Vec::new()));
+                self.0.entry(variant.id()).or_insert_with(|| (demand.clone(), Vec::new()));
             if !Arc::ptr_eq(held_of, demand) {
                 (*held_of, *held) = (demand.clone(), Vec::new());
             }
@@ -49,5 +49,5 @@ fn share(variant: &VariantRoute, total: f32, n_waiting: usize) -> usize {
     if total <= 0.0 {
         return 0;
     }
-    (variant.weight / total * n_waiting as f32).ceil() as usize
+    (variant.traffic() / total * n_waiting as f32).ceil() as usize
 }

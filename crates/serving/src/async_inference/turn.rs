@@ -79,8 +79,8 @@ impl Core {
         };
         let mut spent = Spent {
             backlog: self.clock.now().since(ticket.accepted_at),
-            stream: format!("{}/data-log", turn.variant),
-            variant: turn.variant.clone(),
+            stream: format!("{}/data-log", turn.variant.name),
+            variant: turn.variant.name.to_string(),
             ..Spent::default()
         };
         let end = match self.try_once(&call, &mut turn, &mut spent).await {
@@ -160,13 +160,13 @@ impl Core {
         let began = Instant::now();
         let payload = match input::load(&call.spec, &*self.objects, &self.spool).await {
             Ok(payload) => payload,
-            Err(error) => return self.no_input(call, &turn.variant, &error),
+            Err(error) => return self.no_input(call, &turn.variant.name, &error),
         };
         spent.download = Some(began.elapsed());
         let target = Target {
             region: call.region.clone(),
             endpoint: call.spec.endpoint.clone(),
-            variant: Some(turn.variant.clone()),
+            variant: Some(turn.variant.name.to_string()),
             is_asynchronous: true,
         };
         turn.wanted = None;
@@ -203,7 +203,7 @@ fn asked(call: &Stored<AsyncCall>, payload: Payload) -> Call {
 
 fn answered(invoked: Invoked, spent: &mut Spent) -> Tried {
     spent.model = Some(invoked.model_latency);
-    spent.stream = format!("{}/{}/data-log", invoked.variant, invoked.instance.id);
+    spent.stream = format!("{}/{}/data-log", invoked.variant.name, invoked.instance.id);
     match invoked.outcome {
         Ok(reply) => Tried::End(End::Reply(reply.payload)),
         Err(InvokeError::NotReady(_)) => Tried::Again(LONG_REST),

@@ -114,12 +114,12 @@ fn standing(route: Option<&Arc<EndpointRoute>>) -> Standing<'_> {
 fn with_room<'a>(queue: &Queue, route: &'a EndpointRoute, chance: f32) -> Option<&'a VariantRoute> {
     let given = route.asynchronous.as_ref().and_then(|config| config.max_concurrent_per_instance);
     let has_room = |variant: &&VariantRoute| {
-        variant.weight > 0.0 && queue.n_running(&variant.name) < room(variant, given)
+        variant.traffic() > 0.0 && queue.n_running(&variant.id()) < room(variant, given)
     };
     let free: Vec<&VariantRoute> = route.variants.iter().filter(has_room).collect();
-    let mut left = chance * free.iter().map(|variant| variant.weight).sum::<f32>();
+    let mut left = chance * free.iter().map(|variant| variant.traffic()).sum::<f32>();
     let chosen = free.iter().find(|variant| {
-        left -= variant.weight;
+        left -= variant.traffic();
         left < 0.0
     });
     chosen.or_else(|| free.last()).copied()
@@ -144,7 +144,7 @@ pub(super) struct Stand {
 impl Stand {
     pub(super) fn of(route: &EndpointRoute, queue: Option<&Queue>, now: Timestamp) -> Self {
         let running =
-            |variant: &VariantRoute| queue.map_or(0, |queue| queue.n_running(&variant.name));
+            |variant: &VariantRoute| queue.map_or(0, |queue| queue.n_running(&variant.id()));
         let n_running: usize = route.variants.iter().map(running).sum();
         let oldest = queue.and_then(Queue::oldest).map(|at| now.since(at));
         Self {

@@ -10,7 +10,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use http_body_util::BodyExt as _;
 use sagebrush_core::instance::{Instance, Limits};
 use sagebrush_core::metrics::Registry;
-use sagebrush_core::route::{EndpointRoute, RouteTable, VariantRoute};
+use sagebrush_core::route::{EndpointRoute, RouteTable, VariantId, VariantRoute};
 use sagebrush_core::worker::{Call, Payload, Reply, StreamedReply, Worker, WorkerError};
 use sagebrush_core::{AccountId, Region};
 use tokio::sync::watch;
@@ -118,12 +118,16 @@ impl Bench {
     /// The body of a reply that begins.
     async fn begin(&self) -> Frames {
         let streamed = self.ask().await.unwrap();
-        let meter = self.meters.streamed(&target(), "v", &Spent::default());
+        let meter = self.meters.streamed(
+            &target(),
+            &VariantId { name: "v".into(), config: "c".into() },
+            &Spent::default(),
+        );
         Frames::new(streamed.outcome.unwrap().parts, meter)
     }
 
     fn counts(&self, name: &str) -> bool {
-        let line = format!("{name}{{region=\"r\",endpoint=\"e\",variant=\"v\"}} 1");
+        let line = format!("{name}{{region=\"r\",endpoint=\"e\",variant=\"v\",config=\"c\"}} 1");
         self.registry.render().contains(&line)
     }
 }
