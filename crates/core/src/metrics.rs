@@ -218,12 +218,18 @@ impl Registry {
         }
     }
 
-    /// Drops all series of a metric, to be set anew.
-    pub fn clear(&self, name: &str) {
+    /// Sets all gauges of a metric at once; those that are not in `levels` go.
+    pub fn set_gauges(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        levels: impl IntoIterator<Item = (Labels, i64)>,
+    ) {
+        let gauge =
+            |(labels, level)| (labels, Series::Gauge(Arc::new(Gauge(AtomicI64::new(level)))));
+        let series = levels.into_iter().map(gauge).collect();
         let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(family) = families.get_mut(name) {
-            family.series.clear();
-        }
+        families.insert(name, Family { help, kind: "gauge", series });
     }
 
     /// How the series of a metric stand. A histogram that is not recorded has no reading.

@@ -32,6 +32,7 @@ use sagebrush_serving::invoke::Invoker;
 use sagebrush_serving::{AsyncInference, Meters, Settings, async_inference};
 use sagebrush_store::SqliteStore;
 use sagebrush_telemetry::logs::{self, LogStore};
+use sagebrush_telemetry::sagemaker::SageMakerMetrics;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
@@ -81,12 +82,13 @@ impl App {
         let master = master_secret(data).map_err(|error| unusable(data, &error))?;
         let messaging = messaging(store, clock, account, (&master, metrics)).await;
         let messaging = messaging.map_err(|error| unusable(data, &error))?;
+        let watched = watched::open(&ground);
         let (control, reconciler, routes) = Control::new(sagebrush_control::Parts {
             temporary_keys: TemporaryKeys::new(master),
             store: store.clone(),
             fleet: fleet.clone(),
             clock: clock.clone(),
-            watched: watched::open(&ground),
+            watched: watched.clone(),
         });
         let transforms = sagebrush_control::transform_job::Reconciler::new(
             &control,
@@ -107,18 +109,7 @@ impl App {
             account: account.clone(),
             chance: rand::random::<f32>,
         };
-        let asynchronous = async_inference::Parts {
-            store: store.clone(),
-            objects: Arc::new(objects.clone()),
-            publisher: messaging.publisher(),
-            invoker: invoker.clone(),
-            clock: clock.clone(),
-            log: logs.clone(),
-            metrics: metrics.clone(),
-            spool: data.join("async-input"),
-        };
-        let asynchronous = AsyncInference::open(asynchronous).await;
-        let asynchronous = asynchronous.map_err(|error| unusable(data, &error))?;
+        let asynchronous = asynchronous(&ground, &messaging, &invoker).await?;
         let mut background = vec![
             task::spawn("endpoint-reconciler", reconciler.with_idle_after(config.idle_after).run()),
             task::spawn("transform-reconciler", transforms.run()),
@@ -126,9 +117,14 @@ impl App {
             task::spawn("blob-sweep", sweep(objects.clone())),
         ];
         background.extend(messaging.start());
+        let serving =
+            serving_door(config, memory.clone(), invoker, asynchronous, &verifier, meters);
+        let gauges = serving.gauges();
+        let told = SageMakerMetrics::new(metrics.clone(), watched.metrics, clock.clone(), gauges);
+        background.push(task::spawn("sagemaker-metrics", told.run()));
         Ok(Arc::new(Self {
-            aws: sagebrush_aws::Door::new(api, verifier.clone(), account.clone(), memory.clone()),
-            serving: serving_door(config, memory, invoker, asynchronous, verifier, meters),
+            aws: sagebrush_aws::Door::new(api, verifier, account.clone(), memory),
+            serving,
             s3: s3_door(config, objects.clone(), keys, clock.clone()),
             metrics: metrics.clone(),
             store: store.clone(),
@@ -177,8 +173,7 @@ impl App {
             }
             OperationsPage::Ready => (StatusCode::OK, "ready\n".to_owned()),
             OperationsPage::Metrics => {
-                self.serving.meters.look(&self.serving.invoker.routes.borrow());
-                self.serving.asynchronous.look();
+                self.serving.gauges()();
                 (StatusCode::OK, self.metrics.render())
             }
         };
@@ -264,6 +259,24 @@ async fn messaging(
     Messaging::open(parts).await
 }
 
+async fn asynchronous(
+    ground: &Ground,
+    messaging: &Messaging,
+    invoker: &Invoker,
+) -> Result<AsyncInference, Failure> {
+    let parts = async_inference::Parts {
+        store: ground.store.clone(),
+        objects: Arc::new(ground.objects.clone()),
+        publisher: messaging.publisher(),
+        invoker: invoker.clone(),
+        clock: ground.clock.clone(),
+        log: ground.logs.clone(),
+        metrics: ground.metrics.clone(),
+        spool: ground.data.join("async-input"),
+    };
+    AsyncInference::open(parts).await.map_err(|error| unusable(&ground.data, &error))
+}
+
 fn onnx(config: &Config) -> std::io::Result<Arc<OnnxRuntime>> {
     let settings = sagebrush_onnx::Settings::default();
     let graphs = config.data_dir.join("onnx-graphs");
@@ -280,14 +293,14 @@ fn serving_door(
     body_memory: BodyMemory,
     invoker: Invoker,
     asynchronous: AsyncInference,
-    verifier: Arc<Verifier>,
+    verifier: &Arc<Verifier>,
     meters: Arc<Meters>,
 ) -> sagebrush_serving::Door {
     let max_payload = usize::try_from(config.max_payload_bytes).unwrap_or(usize::MAX);
     sagebrush_serving::Door {
         invoker,
         asynchronous,
-        verifier,
+        verifier: verifier.clone(),
         meters,
         settings: Settings { max_payload, body_memory },
     }

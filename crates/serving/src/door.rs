@@ -65,6 +65,16 @@ pub(crate) enum Refusal {
 }
 
 impl Door {
+    /// Sets the gauges that say how things are now, whenever it is called.
+    pub fn gauges(&self) -> impl Fn() + Send + Sync + 'static {
+        let (routes, meters) = (self.invoker.routes.clone(), self.meters.clone());
+        let asynchronous = self.asynchronous.clone();
+        move || {
+            meters.look(&routes.borrow());
+            asynchronous.look();
+        }
+    }
+
     /// Answers `POST /endpoints/{endpoint}/..`.
     pub async fn answer<B>(
         &self,

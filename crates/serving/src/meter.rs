@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use sagebrush_core::instance::{Batch, Instance, Left};
 use sagebrush_core::metrics::{Counter, Histogram, Labels, Registry};
-use sagebrush_core::route::{EndpointRoute, RouteTable, VariantId};
+use sagebrush_core::route::{EndpointRoute, RouteTable, VariantId, VariantRoute};
 use sagebrush_core::{Region, ResourceName};
 
 use crate::error::InvokeError;
@@ -142,17 +142,16 @@ impl Meters {
 
     /// Sets the gauges that say how things are now.
     pub fn look(&self, table: &RouteTable) {
-        for (name, _, _) in GAUGES {
-            self.registry.clear(name); // Variants may be gone.
-        }
-        for route in table.iter() {
-            for variant in &route.variants {
-                for (name, help, of) in GAUGES {
-                    let labels = labels(&route.region, &route.name, &variant.id());
-                    let value: usize = variant.instances.iter().map(|one| of(one)).sum();
-                    self.registry.gauge(name, help, labels).set(i64::try_from(value).unwrap_or(0));
-                }
-            }
+        for (name, help, of) in GAUGES {
+            let variants = table.iter().flat_map(|route| {
+                route.variants.iter().map(|variant| (&route.region, &route.name, variant))
+            });
+            let level = |(region, endpoint, variant): (_, _, &VariantRoute)| {
+                let value: usize = variant.instances.iter().map(|one| of(one)).sum();
+                let labels = labels(region, endpoint, &variant.id());
+                (labels, i64::try_from(value).unwrap_or(i64::MAX))
+            };
+            self.registry.set_gauges(name, help, variants.map(level));
         }
     }
 

@@ -1,3 +1,4 @@
-//! What a server tells of itself. Log lines: kept, and queried as CloudWatch Logs.
+//! What a server tells of itself. Metrics of calls, as SageMaker has them. Log lines: kept, and queried as CloudWatch Logs.
 
 pub mod logs;
+pub mod sagemaker;

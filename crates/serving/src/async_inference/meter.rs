@@ -1,15 +1,20 @@
 //! Counts and times of asynchronous calls. They are no `Invocations`.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sagebrush_core::metrics::{Labels, Registry};
-use sagebrush_core::route::RouteTable;
+use sagebrush_core::route::{EndpointRoute, RouteTable};
 use sagebrush_core::{Region, ResourceName, Timestamp};
 
 use super::backlog::Backlog;
 use super::turn::Cause;
 use super::work::Stand;
+
+/// The units that SageMaker tells these times in.
+const MICRO: Duration = Duration::from_micros(1);
+const MILLI: Duration = Duration::from_millis(1);
 
 /// Where the time of a call went, and where it was.
 #[derive(Debug, Clone, Default)]
@@ -80,27 +85,31 @@ impl AsyncMeters {
             (
                 "sagebrush_async_time_in_backlog_seconds",
                 "From the acceptance of a call to its turn.",
+                MILLI,
                 Some(spent.backlog),
             ),
             (
                 "sagebrush_async_request_download_latency_seconds",
                 "How long it took to read an input.",
+                MICRO,
                 spent.download,
             ),
             (
                 "sagebrush_async_response_upload_latency_seconds",
                 "How long it took to store an output or a failure.",
+                MICRO,
                 spent.upload,
             ),
             (
                 "sagebrush_async_total_processing_time_seconds",
                 "From the acceptance of a call to its result.",
+                MILLI,
                 Some(spent.total),
             ),
         ];
-        for (name, help, took) in times {
+        for (name, help, unit, took) in times {
             if let Some(took) = took {
-                self.0.histogram(name, help, labels()).observe(took);
+                self.0.recorded((name, help), labels(), unit).observe(took);
             }
         }
     }
@@ -125,20 +134,22 @@ impl AsyncMeters {
 
     /// Sets the gauges of all asynchronous endpoints.
     pub(super) fn look(&self, table: &RouteTable, backlog: &Backlog, now: Timestamp) {
-        for (name, _, _) in GAUGES {
-            self.0.clear(name); // Endpoints may be gone.
-        }
-        for route in table.iter().filter(|route| route.asynchronous.is_some()) {
-            let queue = backlog.queue(&(route.region.clone(), route.name.clone()));
-            let stand = Stand::of(route, queue.as_deref(), now);
-            for (name, help, of) in GAUGES {
+        let routes = table.iter().filter(|route| route.asynchronous.is_some());
+        let stands: Vec<_> = routes
+            .map(|route| {
+                let queue = backlog.queue(&(route.region.clone(), route.name.clone()));
+                (route, Stand::of(route, queue.as_deref(), now))
+            })
+            .collect();
+        for (name, help, of) in GAUGES {
+            let level = |(route, stand): &(&Arc<EndpointRoute>, Stand)| {
                 let labels = vec![
                     ("region", route.region.to_string()),
                     ("endpoint", route.name.to_string()),
                 ];
-                let value = i64::try_from(of(&stand)).unwrap_or(i64::MAX);
-                self.0.gauge(name, help, labels).set(value);
-            }
+                (labels, i64::try_from(of(stand)).unwrap_or(i64::MAX))
+            };
+            self.0.set_gauges(name, help, stands.iter().map(level));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Counts and times of replies in parts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sagebrush_core::metrics::{Counter, Histogram, Labels, Registry};
 use tokio::time::Instant;
@@ -28,16 +29,18 @@ impl StreamMetrics {
     pub(super) fn new(registry: &Registry, labels: &Labels) -> Arc<Self> {
         let counter = |name, help| registry.counter(name, help, labels.clone());
         let histogram = |name, help| registry.histogram(name, help, labels.clone());
+        let recorded =
+            |name, help| registry.recorded((name, help), labels.clone(), Duration::from_micros(1));
         Arc::new(Self {
-            first_chunk: histogram(
+            first_chunk: recorded(
                 "sagebrush_first_chunk_latency_seconds",
                 "From the request to the first part of a streamed reply.",
             ),
-            first_chunk_model: histogram(
+            first_chunk_model: recorded(
                 "sagebrush_first_chunk_model_latency_seconds",
                 "How long the model took over the first part of a streamed reply.",
             ),
-            first_chunk_overhead: histogram(
+            first_chunk_overhead: recorded(
                 "sagebrush_first_chunk_overhead_latency_seconds",
                 "The time to the first part of a streamed reply that is not the model's.",
             ),

@@ -1,6 +1,7 @@
 //! The metrics of a multi-model container, beside SageMaker's own names for them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sagebrush_core::fleet::GroupKey;
 use sagebrush_core::metrics::{Counter, Gauge, Histogram, Labels, Registry};
@@ -33,7 +34,8 @@ impl Meter {
             ]
         };
         let counter = |name, help| registry.counter(name, help, labels());
-        let histogram = |name, help| registry.histogram(name, help, labels());
+        let histogram =
+            |name, help| registry.recorded((name, help), labels(), Duration::from_micros(1));
         Self {
             hits: counter(
                 "sagebrush_model_cache_hits_total",

@@ -1,0 +1,226 @@
+//! SageMaker's own metrics: what the server counts, put into CloudWatch under the names, units
+//! and dimensions that alarms and scaling policies look for.
+//!
+//! Nothing on the way of a call knows of this: calls count by handles of [`Registry`], and this
+//! reads what has changed since it looked last.
+
+mod dimensions;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sagebrush_core::cloudwatch::{MetricDatum, MetricId, Metrics};
+use sagebrush_core::metrics::{Labels, Reading, Registry};
+use sagebrush_core::sketch::Sketch;
+use sagebrush_core::{Clock, Region, Timestamp};
+
+use dimensions::dimension_sets;
+use table::{ROWS, Row, Source};
+
+/// How often metrics are put. CloudWatch's high-resolution metrics have a value every 10 s.
+const EACH: Duration = Duration::from_secs(10);
+
+/// Puts SageMaker's metrics.
+pub struct SageMakerMetrics {
+    registry: Registry,
+    metrics: Arc<dyn Metrics>,
+    clock: Arc<dyn Clock>,
+    /// Has gauges set to how things are now.
+    look: Box<dyn Fn() + Send + Sync>,
+    /// Counts at the last look.
+    before: HashMap<Series, u64>,
+}
+
+/// The name of a metric in the registry, and the labels of one of its series.
+type Series = (&'static str, Labels);
+
+/// What is put at one look.
+type Values = BTreeMap<(Region, MetricId), (&'static Row, Sketch)>;
+
+impl SageMakerMetrics {
+    #[must_use]
+    pub fn new(
+        registry: Registry,
+        metrics: Arc<dyn Metrics>,
+        clock: Arc<dyn Clock>,
+        look: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self { registry, metrics, clock, look: Box::new(look), before: HashMap::new() }
+    }
+
+    /// Puts what is new, again and again, until the task is dropped.
+    pub async fn run(mut self) {
+        let mut turn = tokio::time::interval(EACH);
+        turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            turn.tick().await;
+            self.put();
+        }
+    }
+
+    /// Puts what is new since the last time.
+    pub fn put(&mut self) {
+        (self.look)();
+        let at = self.clock.now();
+        let mut by_region = BTreeMap::<Region, Vec<MetricDatum>>::new();
+        for ((region, metric), (row, values)) in self.values() {
+            let datum = datum(metric, row, values, at);
+            by_region.entry(region).or_default().push(datum);
+        }
+        for (region, data) in by_region {
+            self.metrics.put(&region, data);
+        }
+    }
+
+    fn values(&mut self) -> Values {
+        let mut counted = Counted::read(&self.registry, &mut self.before);
+        let mut values = Values::new();
+        for row in ROWS {
+            for (labels, sketch) in counted.of(row) {
+                for (region, metric) in dimension_sets(row, &labels) {
+                    let (_, sum) =
+                        values.entry((region, metric)).or_insert_with(|| (row, Sketch::default()));
+                    sum.merge(&sketch);
+                }
+            }
+        }
+        values
+    }
+}
+
+fn datum(metric: MetricId, row: &Row, values: Sketch, at: Timestamp) -> MetricDatum {
+    MetricDatum { metric, unit: row.unit.into(), at, values, high_resolution: row.high_resolution }
+}
+
+/// The changes since the last look.
+struct Counted {
+    counts: BTreeMap<Series, u64>,
+    levels: BTreeMap<Series, i64>,
+    times: BTreeMap<Series, Sketch>,
+}
+
+impl Counted {
+    fn read(registry: &Registry, before: &mut HashMap<Series, u64>) -> Self {
+        let mut read =
+            Self { counts: BTreeMap::new(), levels: BTreeMap::new(), times: BTreeMap::new() };
+        let mut now = HashMap::new();
+        for name in table::names() {
+            for (labels, reading) in registry.readings(name) {
+                let series = (name, labels);
+                match reading {
+                    Reading::Counter(count) => {
+                        let last = before.get(&series).copied().unwrap_or(0);
+                        // A smaller count is that of a new endpoint of the same name.
+                        let new = count.checked_sub(last).unwrap_or(count);
+                        now.insert(series.clone(), count);
+                        read.counts.insert(series, new);
+                    }
+                    Reading::Gauge(level) => {
+                        read.levels.insert(series, level);
+                    }
+                    Reading::Times(times) => {
+                        read.times.insert(series, times);
+                    }
+                }
+            }
+        }
+        *before = now;
+        read
+    }
+
+    /// The values of a row, by the labels that they are for; those without values are left out.
+    fn of(&mut self, row: &Row) -> Vec<(Labels, Sketch)> {
+        let found: Vec<_> = match row.source {
+            Source::Count(name) => self.each(name, |count, _| ones(count)),
+            Source::Share { of, among } => self.each(among, |all, labels| {
+                let n = self.count(of, labels).min(all);
+                zeros_and_ones(all - n, n)
+            }),
+            Source::Hits { hits, misses } => {
+                self.each(hits, |n, labels| zeros_and_ones(self.count(misses, labels), n))
+            }
+            Source::Times(name) => self.times_of(name),
+            Source::Level(name) => self.levels_of(name, |level, _| level),
+            Source::LevelByInstance(name) => {
+                let instances = self.by_variant(table::INSTANCES);
+                let levels = self.by_variant(name);
+                let by_instance = |(labels, level): (Labels, f64)| {
+                    let n = instances.get(&labels).copied().filter(|n| *n > 0.0)?;
+                    Some((labels, Sketch::of(level / n)))
+                };
+                levels.into_iter().filter_map(by_instance).collect()
+            }
+            Source::CountByInstance(name) => {
+                let instances = self.by_variant(table::INSTANCES);
+                self.each(name, |count, labels| {
+                    let n = instances.get(&variant_of(labels)).copied().unwrap_or(1.0).max(1.0);
+                    let mut values = Sketch::default();
+                    values.add(1.0 / n, float(count));
+                    values
+                })
+            }
+        };
+        found.into_iter().filter(|(_, values)| !values.is_empty()).collect()
+    }
+
+    fn each(&self, name: &str, values: impl Fn(u64, &Labels) -> Sketch) -> Vec<(Labels, Sketch)> {
+        let series = self.counts.iter().filter(|((of, _), _)| *of == name);
+        series.map(|((_, labels), count)| (labels.clone(), values(*count, labels))).collect()
+    }
+
+    fn count(&self, name: &'static str, labels: &Labels) -> u64 {
+        self.counts.get(&(name, labels.clone())).copied().unwrap_or(0)
+    }
+
+    fn times_of(&mut self, name: &str) -> Vec<(Labels, Sketch)> {
+        let taken = self.times.extract_if(.., |(of, _), _| *of == name);
+        taken.map(|((_, labels), times)| (labels, times)).collect()
+    }
+
+    fn levels_of(&self, name: &str, value: impl Fn(f64, &Labels) -> f64) -> Vec<(Labels, Sketch)> {
+        let series = self.levels.iter().filter(|((of, _), _)| *of == name);
+        let sketch = |((_, labels), level): (&Series, &i64)| {
+            (labels.clone(), Sketch::of(value(level_of(*level), labels)))
+        };
+        series.map(sketch).collect()
+    }
+
+    /// Levels of whole variants, whatever their configurations.
+    fn by_variant(&self, name: &str) -> BTreeMap<Labels, f64> {
+        let mut sums = BTreeMap::new();
+        for ((_, labels), level) in self.levels.iter().filter(|((of, _), _)| *of == name) {
+            *sums.entry(variant_of(labels)).or_default() += level_of(*level);
+        }
+        sums
+    }
+}
+
+fn variant_of(labels: &Labels) -> Labels {
+    labels.iter().filter(|(name, _)| *name != "config").cloned().collect()
+}
+
+fn ones(count: u64) -> Sketch {
+    zeros_and_ones(0, count)
+}
+
+fn zeros_and_ones(zeros: u64, ones: u64) -> Sketch {
+    let mut values = Sketch::default();
+    values.add(0.0, float(zeros));
+    values.add(1.0, float(ones));
+    values
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 calls in ten seconds")]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "levels are small")]
+fn level_of(level: i64) -> f64 {
+    level as f64
+}

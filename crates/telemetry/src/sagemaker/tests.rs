@@ -1,0 +1,132 @@
+//! What is counted, and the metrics that come of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sagebrush_core::clock::FakeClock;
+use sagebrush_core::cloudwatch::{MemoryMetrics, MetricId, MetricQuery, Metrics, Statistic};
+use sagebrush_core::metrics::{Labels, Registry};
+use sagebrush_core::{Region, Timestamp};
+
+use super::SageMakerMetrics;
+
+struct World {
+    registry: Registry,
+    metrics: Arc<MemoryMetrics>,
+    sagemaker: SageMakerMetrics,
+}
+
+fn world() -> World {
+    let (registry, metrics) = (Registry::default(), Arc::new(MemoryMetrics::default()));
+    let clock = Arc::new(FakeClock::at(Timestamp(60_000)));
+    let sagemaker = SageMakerMetrics::new(registry.clone(), metrics.clone(), clock, || {});
+    World { registry, metrics, sagemaker }
+}
+
+fn labels(variant: &str, config: &str) -> Labels {
+    vec![
+        ("region", "r".to_owned()),
+        ("endpoint", "e".to_owned()),
+        ("variant", variant.to_owned()),
+        ("config", config.to_owned()),
+    ]
+}
+
+impl World {
+    fn add(&self, counter: &'static str, labels: Labels, n: u64) {
+        self.registry.counter(counter, "", labels).add(n);
+    }
+
+    /// A statistic of a metric of `AWS/SageMaker`.
+    fn read(&self, name: &str, dimensions: &[(&str, &str)], statistic: Statistic) -> Option<f64> {
+        let dimensions = dimensions.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let query = MetricQuery {
+            metric: MetricId::new("AWS/SageMaker", name, dimensions),
+            unit: None,
+            from: Timestamp(0),
+            to: Timestamp(i64::MAX),
+            period: Duration::from_mins(1),
+            statistic,
+        };
+        self.metrics.read(&Region::new("r"), &query).first().map(|point| point.value)
+    }
+}
+
+const ALL: [(&str, &str); 2] = [("EndpointName", "e"), ("VariantName", "AllTraffic")];
+const V: [(&str, &str); 2] = [("EndpointName", "e"), ("VariantName", "v")];
+
+#[test]
+fn calls_are_told_by_variant_by_all_and_by_configuration() {
+    let mut world = world();
+    let [old, new, other] = [labels("v", "old"), labels("v", "new"), labels("w", "old")];
+    world.add("sagebrush_invocations_total", old.clone(), 6);
+    world.add("sagebrush_invocations_total", new.clone(), 2);
+    world.add("sagebrush_invocations_total", other, 8);
+    world.add("sagebrush_invocations_total", labels("", ""), 4);
+    world.add("sagebrush_invocation_4xx_errors_total", labels("", ""), 4);
+    world.add("sagebrush_invocation_5xx_errors_total", new, 1);
+    world.sagemaker.put();
+    let of = |config| [V[0], V[1], ("EndpointConfigName", config)];
+    for (dimensions, n_calls, rate) in
+        [(&V[..], 8.0, 0.125), (&of("old"), 6.0, 0.0), (&of("new"), 2.0, 0.5), (&ALL, 20.0, 0.05)]
+    {
+        assert_eq!(world.read("Invocations", dimensions, Statistic::Sum), Some(n_calls));
+        let errors = world.read("Invocation5XXErrors", dimensions, Statistic::Average);
+        assert_eq!(errors, Some(rate), "{dimensions:?}");
+    }
+    assert_eq!(world.read("Invocation4XXErrors", &ALL, Statistic::Sum), Some(4.0));
+    assert_eq!(world.read("Invocation4XXErrors", &V, Statistic::Sum), Some(0.0));
+    // What was told is not told again.
+    let n_told = world.metrics.data().len();
+    world.sagemaker.put();
+    assert_eq!(world.metrics.data().len(), n_told);
+    world.add("sagebrush_invocations_total", old, 1);
+    world.sagemaker.put();
+    assert_eq!(world.read("Invocations", &V, Statistic::Sum), Some(9.0));
+}
+
+#[test]
+fn an_endpoint_that_is_made_anew_counts_from_zero() {
+    let mut world = world();
+    world.add("sagebrush_invocations_total", labels("v", "c"), 5);
+    world.sagemaker.put();
+    world.registry.retain(|_| false);
+    world.add("sagebrush_invocations_total", labels("v", "c"), 2);
+    world.sagemaker.put();
+    assert_eq!(world.read("Invocations", &V, Statistic::Sum), Some(7.0));
+}
+
+#[test]
+fn times_are_told_in_their_units_with_their_percentiles() {
+    let mut world = world();
+    let name = ("sagebrush_model_latency_seconds", "");
+    let latency = world.registry.recorded(name, labels("v", "c"), Duration::from_micros(1));
+    for millis in 1..=100 {
+        latency.observe(Duration::from_millis(millis));
+    }
+    world.sagemaker.put();
+    let told = |statistic| world.read("ModelLatency", &V, statistic).unwrap();
+    assert_eq!((told(Statistic::SampleCount), told(Statistic::Average)), (100.0, 50_500.0));
+    assert_eq!((told(Statistic::Minimum), told(Statistic::Maximum)), (1000.0, 100_000.0));
+    for (percent, wanted) in [(50.0, 50_000.0), (99.0, 99_000.0)] {
+        let found = told(Statistic::Percentile(percent));
+        assert!((found - wanted).abs() <= wanted * 0.01, "p{percent}: {found}");
+    }
+    let (_, datum) = &world.metrics.data()[0];
+    assert_eq!((&*datum.unit, datum.high_resolution), ("Microseconds", false));
+}
+
+#[test]
+fn what_is_told_by_instance() {
+    let mut world = world();
+    for config in ["old", "new"] {
+        world.registry.gauge("sagebrush_instances", "", labels("v", config)).set(2);
+        world.registry.gauge("sagebrush_outstanding_calls", "", labels("v", config)).set(3);
+        world.add("sagebrush_invocations_total", labels("v", config), 10);
+    }
+    world.sagemaker.put();
+    let calls = |statistic| world.read("InvocationsPerInstance", &V, statistic);
+    assert_eq!((calls(Statistic::Sum), calls(Statistic::SampleCount)), (Some(5.0), Some(20.0)));
+    let concurrent = world.read("ConcurrentRequestsPerModel", &V, Statistic::Average);
+    assert_eq!(concurrent, Some(1.5));
+}
