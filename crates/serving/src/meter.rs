@@ -311,14 +311,32 @@ impl Meter {
     }
 
     fn failed(&self, error: &InvokeError) {
-        let (_, status) = error.code();
         if matches!(error, InvokeError::Model { .. }) {
             self.model_errors.add(1);
         }
-        if status.is_server_error() {
+        if is_servers(error) {
             self.errors_5xx.add(1);
         } else {
             self.errors_4xx.add(1);
         }
+    }
+}
+
+/// Whether an error counts as `Invocation5XXErrors`: of a model's, its own status says so.
+fn is_servers(error: &InvokeError) -> bool {
+    match error {
+        // 0: it did not answer in time, or not at all.
+        InvokeError::Model { original_status, .. } => !(400..500).contains(original_status),
+        InvokeError::NoEndpoint { .. }
+        | InvokeError::NotInService { .. }
+        | InvokeError::OnlyAsynchronous { .. }
+        | InvokeError::NotAsynchronous { .. }
+        | InvokeError::NoVariant { .. }
+        | InvokeError::Invalid(_)
+        | InvokeError::NoCapacity { .. }
+        | InvokeError::Overloaded { .. }
+        | InvokeError::Throttled { .. }
+        | InvokeError::NotReady(_)
+        | InvokeError::Internal => error.code().1.is_server_error(),
     }
 }

@@ -2,6 +2,7 @@
 //! awaited.
 
 mod demand;
+mod metering;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -302,42 +303,6 @@ fn fleets_of_one_variant_share_its_calls() {
     // A named variant's weight does not count, but its fleets' shares do.
     assert_eq!(chosen(Some("dark"), 0.7), is("dark", "old"));
     assert_eq!(chosen(Some("dark"), 0.8), is("dark", "new"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn calls_are_counted_until_their_endpoint_is_gone() {
-    let registry = sagebrush_core::metrics::Registry::default();
-    let meters = crate::Meters::new(registry.clone());
-    let (invoker, _routes) = invoker(one(&instance(Does::Echo, 8)));
-    let invoked = ask(&invoker).await.unwrap();
-    let spent = Spent::default();
-    meters.invoked(&target("e", None), &invoked, &spent);
-    meters.invoked(&target("e", None), &invoked, &spent);
-    let line =
-        "sagebrush_invocations_total{region=\"r\",endpoint=\"e\",variant=\"v\",config=\"c\"} 2";
-    assert!(registry.render().contains(line), "{}", registry.render());
-    meters.retain(&one(&instance(Does::Echo, 8)));
-    assert!(registry.render().contains(line), "it is still there");
-    meters.retain(&RouteTable::default());
-    assert_eq!(registry.render(), "");
-}
-
-#[tokio::test(start_paused = true)]
-async fn gauges_say_how_things_are_now() {
-    let registry = sagebrush_core::metrics::Registry::default();
-    let meters = crate::Meters::new(registry.clone());
-    let failing = instance(Does::Fail(WorkerError::TimedOut), 8);
-    break_down(&failing).await;
-    let _held = failing.admit(0, call().deadline).ok().unwrap();
-    meters.look(&table(vec![("v", 1.0, vec![failing, instance(Does::Echo, 8)])], None));
-    let said = |gauge: &str, variant: &str, value: usize| {
-        let labels = format!("region=\"r\",endpoint=\"e\",variant=\"{variant}\",config=\"c\"");
-        registry.render().contains(&format!("sagebrush_{gauge}{{{labels}}} {value}\n"))
-    };
-    assert!(said("instances", "v", 2) && said("open_breakers", "v", 1), "{}", registry.render());
-    assert!(said("outstanding_calls", "v", 1) && said("waiting_calls", "v", 0));
-    meters.look(&table(vec![("w", 1.0, Vec::new())], None));
-    assert!(said("instances", "w", 0) && !said("instances", "v", 2), "{}", registry.render());
 }
 
 #[tokio::test(start_paused = true)]
