@@ -82,6 +82,7 @@ impl App {
         let messaging = messaging(store, clock, account, (&master, metrics)).await;
         let messaging = messaging.map_err(|error| unusable(data, &error))?;
         let (control, reconciler, routes) = Control::new(sagebrush_control::Parts {
+            account: account.clone(),
             temporary_keys: TemporaryKeys::new(master),
             store: store.clone(),
             fleet: fleet.clone(),
