@@ -85,7 +85,7 @@ pub(super) fn variants(
 ) -> Vec<wire::ProductionVariantSummary> {
     let (state, wanted) = (&endpoint.status, &endpoint.spec.wanted);
     let deployed = state.serving().unwrap_or(wanted);
-    let share = state.share_of(wanted).rest().as_f32();
+    let share = state.share_of(wanted).rest();
     let ran = Ran { endpoint, deployed, seen };
     let summary = |variant: &DeployedVariant| {
         let given = config.and_then(|config| {
@@ -98,7 +98,7 @@ pub(super) fn variants(
         wire::ProductionVariantSummary {
             variant_name: variant.name.clone(),
             deployed_images: Some(ran.images(variant)),
-            current_weight: Some(variant.weight * share),
+            current_weight: Some(share.of_weight(variant.weight)),
             desired_weight: Some(desired.weight),
             current_instance_count: ran.current_count(variant),
             desired_instance_count: ran.desired_count(variant),
@@ -232,12 +232,12 @@ pub(super) fn pending(
         | EndpointState::Failed { .. }
         | EndpointState::Deleting => return None,
     };
-    let share = endpoint.status.share_of(wanted).as_f32();
+    let share = endpoint.status.share_of(wanted);
     let ran = Ran { endpoint, deployed: wanted, seen };
     let summary = |variant: &DeployedVariant| wire::PendingProductionVariantSummary {
         variant_name: variant.name.clone(),
         deployed_images: Some(ran.images(variant)),
-        current_weight: Some(variant.weight * share),
+        current_weight: Some(share.of_weight(variant.weight)),
         desired_weight: Some(variant.weight),
         current_instance_count: ran.current_count(variant),
         desired_instance_count: i32::try_from(variant.first_count()).ok(),

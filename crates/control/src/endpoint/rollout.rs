@@ -116,6 +116,16 @@ impl Share {
         (f64::from(self.0) / f64::from(Self::ALL.0)) as f32
     }
 
+    /// This part of a variant's weight, for those who read it.
+    #[expect(clippy::cast_possible_truncation, reason = "weights are that wide")]
+    pub(super) fn of_weight(self, weight: f32) -> f32 {
+        if self == Self::ALL {
+            return weight;
+        }
+        let millionths = (f64::from(weight) * f64::from(self.0)).round();
+        (millionths / f64::from(Self::ALL.0)) as f32
+    }
+
     /// How many of `count` instances it takes at least.
     pub(super) fn at_least(self, count: u32) -> u32 {
         count - self.rest().at_most(count)

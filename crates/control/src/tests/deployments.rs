@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sagebrush_core::alarms::{AlarmState, SetAlarms};
-use sagebrush_core::events::MemoryEvents;
 use sagebrush_core::clock::FakeClock;
+use sagebrush_core::events::MemoryEvents;
 use sagebrush_core::{Clock as _, Region, Timestamp};
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -37,6 +37,7 @@ impl Stage {
         });
         let stage = Self { platform, clock, alarms, events };
         stage.alarm("errors", AlarmState::Ok);
+        sleep(SOON).await; // The reconciler has looked once.
         stage.platform.config("old", "fake", 2).await;
         stage.platform.config("new", "fake", 2).await;
         stage.platform.ok("CreateEndpoint", endpoint("e", "old")).await;
@@ -287,8 +288,8 @@ async fn what_does_not_go_together_is_refused_by_name() {
         (late, "all that it waits: 600 seconds"),
         (alarms(&["errors", "nothing", "none"]), "do not exist: nothing, none"),
         (alarms(&["errors", "errors"]), "names the alarm errors twice"),
-        (alarms(&[]), "Alarms"),
-        (alarms(&many), "Alarms"),
+        (alarms(&[]), "autoRollbackConfiguration.alarms"),
+        (alarms(&many), "autoRollbackConfiguration.alarms"),
         (json!({"AutoRollbackConfiguration": {"Alarms": [{}]}}), "without an AlarmName"),
     ] {
         Platform::refused(stage.platform.call("UpdateEndpoint", update(&config)).await, wanted);
