@@ -91,10 +91,10 @@ pub(super) fn variants(
         let given = config.and_then(|config| {
             config.production_variants.iter().find(|given| given.variant_name == variant.name)
         });
-        // Of the same revision, it is to become what is wanted.
-        let of_same = || wanted.variants.iter().find(|wanted| wanted.name == variant.name);
-        let desired = if deployed.revision == wanted.revision { of_same() } else { None };
-        let desired = desired.unwrap_or(variant);
+        // Of the same revision, it is on its way to what is wanted.
+        let is_same = ran.is_changing() && deployed.revision == wanted.revision;
+        let after = wanted.variants.iter().find(|after| is_same && after.name == variant.name);
+        let desired = after.unwrap_or(variant);
         wire::ProductionVariantSummary {
             variant_name: variant.name.clone(),
             deployed_images: Some(ran.images(variant)),

@@ -87,7 +87,7 @@ impl Prober {
     }
 
     fn begin(&self, variant: &DeployedVariant, instance: Arc<Instance>) {
-        let calls: Vec<_> = variant.containers.iter().filter_map(|it| call(variant, it)).collect();
+        let calls = calls(variant);
         let (name, probed, wake) = (variant.name.clone(), self.probed.clone(), self.wake.clone());
         task::spawn("probe", async move {
             let outcome = probe(&instance, &calls).await;
@@ -134,14 +134,20 @@ fn unproven(endpoint: &Stored<Endpoint>) -> &[DeployedVariant] {
     }
 }
 
-/// The call that a container asks for by its environment.
-fn call(variant: &DeployedVariant, container: &ContainerSpec) -> Option<Call> {
+/// The calls that containers ask for by their environment. Of a series, the first gets them.
+fn calls(variant: &DeployedVariant) -> Vec<Call> {
+    let is_direct = variant.execution == Execution::Direct;
+    let n_asked = if is_direct { variant.containers.len() } else { 1 };
+    let asked = variant.containers.iter().take(n_asked);
+    asked.filter_map(|container| call(container, is_direct)).collect()
+}
+
+fn call(container: &ContainerSpec, is_direct: bool) -> Option<Call> {
     let given = |name: &str| container.environment.get(name).cloned();
     let payload = Payload {
         content_type: Some(given(CONTENT_TYPE).unwrap_or_else(|| "application/json".to_owned())),
         body: Bytes::from(given(PAYLOAD)?),
     };
-    let is_direct = variant.execution == Execution::Direct;
     Some(Call {
         payload,
         accept: None,
@@ -188,4 +194,48 @@ async fn ask(instance: &Arc<Instance>, call: &Call) -> Result<(), String> {
         Ok(Err(_)) | Err(_) => Err(WorkerError::TimedOut),
     };
     answered.map(|_| ()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use sagebrush_core::fleet::{ContainerSpec, Execution};
+
+    use super::calls;
+    use crate::endpoint::tests::deployment;
+
+    fn container(hostname: &str, environment: &[(&str, &str)]) -> ContainerSpec {
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        ContainerSpec {
+            hostname: Some(hostname.to_owned()),
+            image: "i".to_owned(),
+            model_data: None,
+            environment: environment.iter().map(pair).collect(),
+            multi_model: None,
+        }
+    }
+
+    #[test]
+    fn containers_say_how_they_are_asked() {
+        let mut variant = deployment("new", 1).variants.remove(0);
+        variant.containers = vec![container("a", &[("OTHER", "x")])];
+        assert!(calls(&variant).is_empty());
+        let asked =
+            [("SAGEBRUSH_PROBE_PAYLOAD", "1,2"), ("SAGEBRUSH_PROBE_CONTENT_TYPE", "text/csv")];
+        let many =
+            [("SAGEBRUSH_PROBE_PAYLOAD", "{}"), ("SAGEBRUSH_PROBE_TARGET_MODEL", "m.tar.gz")];
+        variant.containers = vec![container("a", &asked), container("b", &many)];
+        let in_series = calls(&variant);
+        assert_eq!(in_series.len(), 1);
+        assert_eq!(in_series[0].payload.content_type.as_deref(), Some("text/csv"));
+        assert_eq!(
+            (&in_series[0].payload.body[..], &in_series[0].target_container),
+            (&b"1,2"[..], &None)
+        );
+        variant.execution = Execution::Direct;
+        let direct = calls(&variant);
+        let targets: Vec<_> = direct.iter().map(|call| call.target_container.as_deref()).collect();
+        assert_eq!(targets, [Some("a"), Some("b")]);
+        assert_eq!(direct[1].target_model.as_deref(), Some("m.tar.gz"));
+        assert_eq!(direct[1].payload.content_type.as_deref(), Some("application/json"));
+    }
 }

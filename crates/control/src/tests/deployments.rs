@@ -370,7 +370,9 @@ async fn weights_and_counts_are_described_as_they_are_and_as_they_are_to_be() {
     sleep(LOOK).await;
     let described = stage.platform.status("e").await;
     assert_eq!(described["FailureReason"], "no room");
-    assert_eq!(described["ProductionVariants"][0]["CurrentInstanceCount"], 3);
+    for member in ["CurrentInstanceCount", "DesiredInstanceCount"] {
+        assert_eq!(described["ProductionVariants"][0][member], 3, "{member}");
+    }
     stage.platform.ok("UpdateEndpointWeightsAndCapacities", change(0)).await;
     sleep(SOON).await;
     let described = stage.platform.status("e").await;
