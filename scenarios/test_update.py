@@ -1,8 +1,6 @@
 """Updates: no call is lost, and a bad one changes nothing."""
 
 import numpy as np
-import pytest
-from botocore.exceptions import ClientError
 
 import models
 from load import Load
@@ -68,20 +66,3 @@ def test_an_update_of_the_number_of_instances(sagemaker, runtime, deploy):
     seen = deploy.settled()
     assert seen["ProductionVariants"][0]["CurrentInstanceCount"] == 3
     runtime.invoke_endpoint(EndpointName=name, Body=models.csv(ROW), ContentType="text/csv")
-
-
-def test_rollouts_in_steps_are_refused_in_words(sagemaker, deploy):
-    name = deploy({"model.onnx": models.logistic()})
-    policy = {
-        "TrafficRoutingConfiguration": {
-            "Type": "CANARY", "WaitIntervalInSeconds": 0,
-            "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 10},
-        }
-    }
-    with pytest.raises(ClientError) as caught:
-        sagemaker.update_endpoint(
-            EndpointName=name, EndpointConfigName=name,
-            DeploymentConfig={"BlueGreenUpdatePolicy": policy},
-        )
-    error = caught.value.response["Error"]
-    assert (error["Code"], "DeploymentConfig" in error["Message"]) == ("ValidationException", True)

@@ -60,6 +60,11 @@ impl ApiError {
         Self::new("ResourceInUse", StatusCode::BAD_REQUEST, message)
     }
 
+    #[must_use]
+    pub fn resource_limit_exceeded(message: impl Into<String>) -> Self {
+        Self::new("ResourceLimitExceeded", StatusCode::BAD_REQUEST, message)
+    }
+
     /// Only where the model lists it; models and endpoints say [`Self::validation`].
     #[must_use]
     pub fn resource_not_found(message: impl Into<String>) -> Self {

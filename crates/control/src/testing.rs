@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sagebrush_aws::sigv4::TemporaryKeys;
-use sagebrush_core::SystemClock;
 use sagebrush_core::alarms::SetAlarms;
 use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
 use sagebrush_core::cloudwatch::MemoryMetrics;
@@ -22,6 +21,7 @@ use sagebrush_core::worker::{
     Call, LaunchError, LaunchSpec, ModelHost, Payload, Reply, Resources, Runtime, Timings, Worker,
     WorkerError,
 };
+use sagebrush_core::{AccountId, SystemClock};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -31,6 +31,8 @@ use crate::{Parts, Watched};
 #[derive(Default)]
 pub(crate) struct EchoWorker {
     pub(crate) stopped: AtomicBool,
+    /// It answers all with an error.
+    pub(crate) is_deaf: bool,
     /// Why it has ended, once it has.
     pub(crate) end: watch::Sender<Option<String>>,
 }
@@ -39,6 +41,10 @@ pub(crate) struct EchoWorker {
 impl Worker for EchoWorker {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
         let reply = |call: Call| {
+            if self.is_deaf {
+                let (status, message) = (500, "deaf".to_owned());
+                return Err(WorkerError::Model { status, message, content_type: None });
+            }
             let payload = Payload { content_type: None, body: call.payload.body };
             Ok(Reply { payload, custom_attributes: None, timings: Timings::default() })
         };
@@ -94,7 +100,8 @@ impl Runtime for FakeRuntime {
         if let Some(due) = due {
             return Err(due.remove(0));
         }
-        let worker = Arc::new(EchoWorker::default());
+        let is_deaf = spec.image.ends_with("deaf");
+        let worker = Arc::new(EchoWorker { is_deaf, ..EchoWorker::default() });
         self.workers.lock().unwrap().push(worker.clone());
         Ok(worker)
     }
@@ -154,6 +161,7 @@ impl Artifacts for FakeArtifacts {
 /// What control stands on, with nothing that measures or watches.
 pub(crate) fn parts(store: Arc<dyn MetaStore>, fleet: Arc<dyn Fleet>) -> Parts {
     Parts {
+        account: AccountId("123456789012".into()),
         temporary_keys: TemporaryKeys::new([1; 32]),
         store,
         fleet,

@@ -1,6 +1,7 @@
 //! The operations together, over a store in memory and a fake runtime. Time stands still unless
 //! awaited.
 
+mod deployments;
 mod scaling;
 
 use std::sync::Arc;
@@ -15,9 +16,9 @@ use sagebrush_core::{AccountId, Region, task};
 use sagebrush_store::MemoryStore;
 use serde_json::{Value, json};
 
-use crate::Control;
 use crate::instance::{Catalogue, Launcher, LocalFleet};
 use crate::testing::{FakeArtifacts, FakeRuntime, LIMITS, parts};
+use crate::{Control, Parts};
 
 struct Platform {
     control: Arc<Control>,
@@ -28,6 +29,11 @@ struct Platform {
 
 impl Platform {
     fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With other parts, as `change` makes them.
+    fn with(change: impl FnOnce(&mut Parts)) -> Self {
         let runtime = Arc::new(FakeRuntime::default());
         let fleet = LocalFleet::new(Launcher {
             artifacts: Arc::new(FakeArtifacts),
@@ -37,7 +43,9 @@ impl Platform {
             limits: LIMITS,
         });
         let store = Arc::new(MemoryStore::new());
-        let (control, reconciler, routes) = Control::new(parts(store, Arc::new(fleet)));
+        let mut parts = parts(store, Arc::new(fleet));
+        change(&mut parts);
+        let (control, reconciler, routes) = Control::new(parts);
         task::spawn("reconciler", reconciler.run());
         Self { control, operations: crate::operations(), runtime, routes }
     }
@@ -186,11 +194,6 @@ async fn what_is_not_served_is_refused_by_name() {
         platform.call("CreateEndpoint", endpoint("e", "s")).await,
         "RoutingStrategy KV_AWARE",
     );
-    let canary = json!({"EndpointName": "e", "EndpointConfigName": "c", "DeploymentConfig": {
-        "BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {
-            "Type": "CANARY", "WaitIntervalInSeconds": 60,
-            "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 10}}}}});
-    Platform::refused(platform.call("UpdateEndpoint", canary).await, "DeploymentConfig");
 }
 
 #[tokio::test(start_paused = true)]

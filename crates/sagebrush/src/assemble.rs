@@ -84,6 +84,7 @@ impl App {
         let messaging = messaging.map_err(|error| unusable(data, &error))?;
         let watched = watched::open(&ground);
         let (control, reconciler, routes) = Control::new(sagebrush_control::Parts {
+            account: account.clone(),
             temporary_keys: TemporaryKeys::new(master),
             store: store.clone(),
             fleet: fleet.clone(),

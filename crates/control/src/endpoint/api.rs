@@ -1,4 +1,7 @@
-//! `CreateEndpoint`, `UpdateEndpoint`, `DescribeEndpoint`, `ListEndpoints`, `DeleteEndpoint`.
+//! `CreateEndpoint`, `UpdateEndpoint`, `UpdateEndpointWeightsAndCapacities`, `DescribeEndpoint`,
+//! `ListEndpoints`, `DeleteEndpoint`.
+
+mod guardrails;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +14,13 @@ use sagebrush_wire::sagemaker as wire;
 
 use super::capacity::{self, Change, ChangeError};
 use super::deploy::resolve;
+use super::rollout::Rollout;
 use super::{Endpoint, EndpointSpec, EndpointState, describe};
 use crate::Control;
 use crate::list::{self, from_wire};
-use crate::resources::{already_existing, arn, create_error, found, tag_map};
+use crate::resources::{
+    already_existing, arn, create_error, described, found, stored_request, tag_map,
+};
 
 const WHAT: &str = "endpoint";
 
@@ -29,7 +35,8 @@ pub(crate) async fn create(
     ctx: Context,
     input: wire::CreateEndpointInput,
 ) -> Result<wire::CreateEndpointOutput, ApiError> {
-    refuse_guardrails(input.deployment_config.as_ref())?;
+    let policy = guardrails::policy(input.deployment_config.as_ref())?;
+    let deployment_config = input.deployment_config.as_ref().map(stored_request).transpose()?;
     let name = input.endpoint_name;
     let tags = tag_map(input.tags.as_deref())?;
     let endpoint_arn = arn::<Endpoint>(&ctx, &name);
@@ -37,7 +44,9 @@ pub(crate) async fn create(
         return Err(already_existing(WHAT, &endpoint_arn));
     }
     let wanted = resolve(&control, &ctx, &input.endpoint_config_name).await?;
-    let created = control.endpoints.create(&ctx.region, &name, EndpointSpec { wanted }, tags).await;
+    guardrails::check(&policy, None, &wanted)?;
+    let spec = EndpointSpec { wanted, deployment_config };
+    let created = control.endpoints.create(&ctx.region, &name, spec, tags).await;
     created.map_err(|error| create_error(error, WHAT, &endpoint_arn))?;
     control.wake_reconciler();
     hint_at_sdk_2(&ctx);
@@ -49,7 +58,6 @@ pub(crate) async fn update(
     ctx: Context,
     input: wire::UpdateEndpointInput,
 ) -> Result<wire::UpdateEndpointOutput, ApiError> {
-    refuse_guardrails(input.deployment_config.as_ref())?;
     let mut endpoint = find(&control, &ctx, &input.endpoint_name).await?;
     let endpoint_arn = arn::<Endpoint>(&ctx, &endpoint.name);
     let EndpointState::InService { serving, .. } = endpoint.status else {
@@ -60,7 +68,26 @@ pub(crate) async fn update(
         let excluded = input.exclude_retained_variant_properties.unwrap_or_default();
         wanted.retain_properties(&serving, &excluded);
     }
-    endpoint.status = EndpointState::Updating { serving };
+    let given = input.deployment_config;
+    let config = match (input.retain_deployment_config, given) {
+        (Some(true), Some(_)) => {
+            return Err(ApiError::validation(
+                "RetainDeploymentConfig cannot be true where a DeploymentConfig is given.",
+            ));
+        }
+        (Some(true), None) => {
+            endpoint.spec.deployment_config.as_ref().map(described).transpose()?
+        }
+        (Some(false) | None, given) => given,
+    };
+    let policy = guardrails::policy(config.as_ref())?;
+    guardrails::check(&policy, Some(&serving), &wanted)?;
+    guardrails::check_alarms(&policy, &*control.watched.alarms, &ctx.region)?;
+    if let Some(config) = &config {
+        endpoint.spec.deployment_config = Some(stored_request(config)?);
+    }
+    let rollout = Box::new(Rollout::begin(policy, control.clock.now()));
+    endpoint.status = EndpointState::Updating { serving, rollout };
     endpoint.spec.wanted = wanted;
     write(&control, endpoint, "update", &endpoint_arn).await?;
     Ok(wire::UpdateEndpointOutput { endpoint_arn })
@@ -73,17 +100,16 @@ pub(crate) async fn update_capacities(
 ) -> Result<wire::UpdateEndpointWeightsAndCapacitiesOutput, ApiError> {
     let endpoint = find(&control, &ctx, &input.endpoint_name).await?;
     let endpoint_arn = arn::<Endpoint>(&ctx, &endpoint.name);
-    let changes = input.desired_weights_and_capacities.into_iter().map(|desired| Change {
-        variant: desired.variant_name,
-        weight: desired.desired_weight,
-        instance_count: desired.desired_instance_count.and_then(|count| count.try_into().ok()),
-    });
-    let changes: Vec<_> = changes.collect();
+    let changes: Vec<_> = input.desired_weights_and_capacities.into_iter().map(change).collect();
     let changed = capacity::change(&control.endpoints, &ctx.region, &endpoint.name, &changes).await;
     changed.map_err(|error| match error {
         ChangeError::NoVariant(variant) => ApiError::validation(format!(
             "Could not find variant \"{variant}\" of endpoint \"{endpoint_arn}\"."
         )),
+        ChangeError::Invalid(message) => ApiError::validation(message),
+        error @ ChangeError::TooMany { .. } => {
+            ApiError::resource_limit_exceeded(format!("{error}."))
+        }
         ChangeError::Store(error) if !matches!(error, StoreError::Conflict { .. }) => error.into(),
         ChangeError::NoEndpoint(_) | ChangeError::InProgress(_) | ChangeError::Store(_) => {
             in_progress("update", &endpoint_arn)
@@ -91,6 +117,18 @@ pub(crate) async fn update_capacities(
     })?;
     control.wake_reconciler();
     Ok(wire::UpdateEndpointWeightsAndCapacitiesOutput { endpoint_arn })
+}
+
+fn change(desired: wire::DesiredWeightAndCapacity) -> Change {
+    let number = |value: Option<i32>| value.and_then(|value| u32::try_from(value).ok());
+    let serverless = desired.serverless_update_config.unwrap_or_default();
+    Change {
+        variant: desired.variant_name,
+        weight: desired.desired_weight,
+        instance_count: number(desired.desired_instance_count),
+        max_concurrency: number(serverless.max_concurrency),
+        provisioned_concurrency: number(serverless.provisioned_concurrency),
+    }
 }
 
 pub(crate) async fn describe(
@@ -146,10 +184,13 @@ pub(crate) async fn delete(
     let mut endpoint = find(&control, &ctx, &input.endpoint_name).await?;
     let endpoint_arn = arn::<Endpoint>(&ctx, &endpoint.name);
     match endpoint.status {
-        EndpointState::InService { .. } | EndpointState::Failed { .. } => {}
-        EndpointState::Creating | EndpointState::Updating { .. } | EndpointState::Deleting => {
-            return Err(in_progress("delete", &endpoint_arn));
-        }
+        EndpointState::InService { .. }
+        | EndpointState::Failed { .. }
+        | EndpointState::UpdateRollbackFailed { .. } => {}
+        EndpointState::Creating
+        | EndpointState::Updating { .. }
+        | EndpointState::RollingBack { .. }
+        | EndpointState::Deleting => return Err(in_progress("delete", &endpoint_arn)),
     }
     endpoint.status = EndpointState::Deleting;
     write(&control, endpoint, "delete", &endpoint_arn).await?;
@@ -213,22 +254,4 @@ async fn write(
 
 fn in_progress(verb: &str, arn: &str) -> ApiError {
     ApiError::validation(format!("Cannot {verb} in-progress endpoint \"{arn}\"."))
-}
-
-/// Rollouts in steps are not served: to ignore them would be a fake success.
-fn refuse_guardrails(config: Option<&wire::DeploymentConfig>) -> Result<(), ApiError> {
-    let Some(config) = config else { return Ok(()) };
-    let all_at_once = config.blue_green_update_policy.as_ref().is_none_or(|policy| {
-        policy.traffic_routing_configuration.r#type == wire::TrafficRoutingConfigType::AllAtOnce
-    });
-    let plain = all_at_once
-        && config.rolling_update_policy.is_none()
-        && config.auto_rollback_configuration.is_none();
-    if plain {
-        return Ok(());
-    }
-    Err(ApiError::validation(
-        "DeploymentConfig is not served here beyond blue/green with ALL_AT_ONCE and without \
-         automatic rollback.",
-    ))
 }

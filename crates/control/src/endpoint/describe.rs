@@ -1,14 +1,21 @@
 //! An endpoint as `DescribeEndpoint` and `ListEndpoints` show it.
 
+mod reason;
+mod stage;
+
 use sagebrush_aws::{ApiError, Context};
-use sagebrush_core::fleet::{ContainerSpec, FleetView, InstanceState};
+use sagebrush_core::Timestamp;
+use sagebrush_core::fleet::{ContainerSpec, FleetView, GroupKey, InstanceState};
 use sagebrush_core::resource::Stored;
 use sagebrush_wire::sagemaker as wire;
 
-use super::{DeployedVariant, Deployment, Endpoint, EndpointState};
+use super::plan::Wanted;
+use super::{DeployedVariant, Deployment, Endpoint, EndpointSpec, EndpointState};
 use crate::endpoint_config::{EndpointConfig, Scaling, asynchronous};
 use crate::list::to_wire;
 use crate::resources::{arn, described};
+
+pub(crate) use reason::shortened;
 
 pub(super) fn output(
     ctx: &Context,
@@ -25,18 +32,17 @@ pub(super) fn output(
         endpoint_name: endpoint.name.clone(),
         endpoint_arn: arn::<Endpoint>(ctx, &endpoint.name),
         endpoint_config_name: Some(deployed.config.clone()),
-        production_variants: has_variants
-            .then(|| variants(deployed, request.as_ref(), &Ran { endpoint, deployed, seen })),
+        production_variants: has_variants.then(|| variants(endpoint, request.as_ref(), seen)),
         async_inference_config: request
             .as_ref()
             .and_then(|request| request.async_inference_config.clone())
             .or_else(|| deployed.asynchronous.as_deref().map(asynchronous::shown)),
         data_capture_config: request.and_then(|request| capture(request.data_capture_config)),
         endpoint_status: status(state),
-        failure_reason: failure_reason(state),
+        failure_reason: state.failure().map(shortened),
         creation_time: to_wire(endpoint.created_at),
         last_modified_time: to_wire(endpoint.modified_at),
-        last_deployment_config: None,
+        last_deployment_config: last_deployment(&endpoint.spec)?,
         pending_deployment_summary: pending(endpoint, seen),
         explainer_config: None,
         shadow_production_variants: None,
@@ -60,61 +66,45 @@ fn status(state: &EndpointState) -> wire::EndpointStatus {
         EndpointState::Creating => wire::EndpointStatus::Creating,
         EndpointState::InService { .. } => wire::EndpointStatus::InService,
         EndpointState::Updating { .. } => wire::EndpointStatus::Updating,
+        EndpointState::RollingBack { .. } => wire::EndpointStatus::RollingBack,
+        EndpointState::UpdateRollbackFailed { .. } => wire::EndpointStatus::UpdateRollbackFailed,
         EndpointState::Failed { .. } => wire::EndpointStatus::Failed,
         EndpointState::Deleting => wire::EndpointStatus::Deleting,
     }
 }
 
-fn failure_reason(state: &EndpointState) -> Option<String> {
-    match state {
-        EndpointState::Failed { reason } => Some(shortened(reason)),
-        EndpointState::InService { note, .. } => note.as_deref().map(shortened),
-        EndpointState::Creating | EndpointState::Updating { .. } | EndpointState::Deleting => None,
-    }
+fn last_deployment(spec: &EndpointSpec) -> Result<Option<wire::DeploymentConfig>, ApiError> {
+    spec.deployment_config.as_ref().map(described).transpose()
 }
 
-/// SageMaker API: a `FailureReason` has at most 1024 characters.
-const LONGEST_REASON: usize = 1024;
-
-/// How much of its beginning a reason keeps that is too long; the rest is its end, for what a
-/// log says last says most.
-const REASON_HEAD: usize = 320;
-
-/// A reason as it fits into a `FailureReason`.
-pub(crate) fn shortened(reason: &str) -> String {
-    const GAP: &str = "\n[..]\n";
-    let n_chars = reason.chars().count();
-    if n_chars <= LONGEST_REASON {
-        return reason.to_owned();
-    }
-    let head: String = reason.chars().take(REASON_HEAD).collect();
-    let n_tail = LONGEST_REASON - REASON_HEAD - GAP.len();
-    let tail: String = reason.chars().skip(n_chars - n_tail).collect();
-    // Whole lines, where they are not too long for that.
-    let begin = tail.find('\n').filter(|at| *at < n_tail / 2).map_or(0, |at| at + 1);
-    format!("{}{GAP}{}", head.trim_end(), tail.get(begin..).unwrap_or_default())
-}
-
-fn variants(
-    deployed: &Deployment,
+/// The variants as they answer, or as they did before the update that is under way.
+pub(super) fn variants(
+    endpoint: &Stored<Endpoint>,
     config: Option<&wire::CreateEndpointConfigInput>,
-    ran: &Ran<'_>,
+    seen: &FleetView,
 ) -> Vec<wire::ProductionVariantSummary> {
+    let (state, wanted) = (&endpoint.status, &endpoint.spec.wanted);
+    let deployed = state.serving().unwrap_or(wanted);
+    let share = state.share_of(wanted).rest();
+    let ran = Ran { endpoint, deployed, seen };
     let summary = |variant: &DeployedVariant| {
         let given = config.and_then(|config| {
             config.production_variants.iter().find(|given| given.variant_name == variant.name)
         });
-        let serverless = serverless(variant);
+        // Of the same revision, it is on its way to what is wanted.
+        let is_same = ran.is_changing() && deployed.revision == wanted.revision;
+        let after = wanted.variants.iter().find(|after| is_same && after.name == variant.name);
+        let desired = after.unwrap_or(variant);
         wire::ProductionVariantSummary {
             variant_name: variant.name.clone(),
             deployed_images: Some(ran.images(variant)),
-            current_weight: Some(variant.weight),
-            desired_weight: Some(variant.weight),
-            current_instance_count: ran.count(variant, |state| state.ready().is_some()),
-            desired_instance_count: ran
-                .count(variant, |state| !matches!(state, InstanceState::Draining)),
-            current_serverless_config: serverless.clone(),
-            desired_serverless_config: serverless,
+            current_weight: Some(share.of_weight(variant.weight)),
+            desired_weight: Some(desired.weight),
+            current_instance_count: ran.current_count(variant),
+            desired_instance_count: ran.desired_count(variant),
+            variant_status: stage::of_serving(&ran, variant),
+            current_serverless_config: serverless(variant),
+            desired_serverless_config: serverless(desired),
             managed_instance_scaling: given
                 .and_then(|given| given.managed_instance_scaling.clone()),
             routing_config: given.and_then(|given| given.routing_config.clone()),
@@ -136,7 +126,7 @@ fn serverless(variant: &DeployedVariant) -> Option<wire::ProductionVariantServer
 }
 
 /// A deployment and what runs of it.
-struct Ran<'a> {
+pub(super) struct Ran<'a> {
     endpoint: &'a Stored<Endpoint>,
     deployed: &'a Deployment,
     seen: &'a FleetView,
@@ -156,20 +146,54 @@ impl Ran<'_> {
         variant.containers.iter().enumerate().map(image).collect()
     }
 
-    /// How many instances are `so`; of a variant that does not scale, as many as it is to have.
-    fn count(&self, variant: &DeployedVariant, so: impl Fn(&InstanceState) -> bool) -> Option<i32> {
+    /// How many instances take calls; of one that does not scale, as many as it is to have while
+    /// nothing changes.
+    fn current_count(&self, variant: &DeployedVariant) -> Option<i32> {
+        let is_fixed = variant.scaling == Scaling::Fixed;
+        if is_fixed && !self.is_changing() {
+            return i32::try_from(variant.instance_count).ok();
+        }
+        i32::try_from(self.instances(variant).filter(|state| state.ready().is_some()).count()).ok()
+    }
+
+    fn desired_count(&self, variant: &DeployedVariant) -> Option<i32> {
         let count = match variant.scaling {
-            Scaling::Fixed => return i32::try_from(variant.instance_count).ok(),
+            Scaling::Fixed if self.is_changing() => self.wanted_count(variant),
+            Scaling::Fixed => variant.instance_count,
             Scaling::Serverless(_) | Scaling::Managed { .. } => {
-                self.instances(variant).filter(|state| so(state)).count()
+                let stays = |state: &&InstanceState| !matches!(state, InstanceState::Draining);
+                u32::try_from(self.instances(variant).filter(stays).count()).unwrap_or(u32::MAX)
             }
         };
         i32::try_from(count).ok()
     }
 
+    /// How many instances the state of the endpoint asks for.
+    fn wanted_count(&self, variant: &DeployedVariant) -> u32 {
+        let key = self.key(variant);
+        let groups = Wanted::of(self.endpoint).groups();
+        groups.iter().find(|group| group.key == key).map_or(0, |group| group.instance_count)
+    }
+
+    /// Whether counts and weights are on their way to others.
+    fn is_changing(&self) -> bool {
+        match self.endpoint.status {
+            EndpointState::Updating { .. }
+            | EndpointState::RollingBack { .. }
+            | EndpointState::UpdateRollbackFailed { .. } => true,
+            EndpointState::Creating
+            | EndpointState::InService { .. }
+            | EndpointState::Failed { .. }
+            | EndpointState::Deleting => false,
+        }
+    }
+
+    fn key(&self, variant: &DeployedVariant) -> GroupKey {
+        self.deployed.key(&self.endpoint.region, &self.endpoint.name, &variant.name)
+    }
+
     fn instances(&self, variant: &DeployedVariant) -> impl Iterator<Item = &InstanceState> {
-        let (region, endpoint) = (&self.endpoint.region, &self.endpoint.name);
-        let group = self.seen.get(&self.deployed.key(region, endpoint, &variant.name));
+        let group = self.seen.get(&self.key(variant));
         group.into_iter().flatten()
     }
 
@@ -190,47 +214,42 @@ fn capture(config: Option<wire::DataCaptureConfig>) -> Option<wire::DataCaptureC
     })
 }
 
-/// The fleet that is being launched by an update.
-fn pending(
+/// The fleet that an update brings, or that a rollback takes away.
+pub(super) fn pending(
     endpoint: &Stored<Endpoint>,
     seen: &FleetView,
 ) -> Option<wire::PendingDeploymentSummary> {
-    let is_updating = matches!(endpoint.status, EndpointState::Updating { .. });
     let wanted = &endpoint.spec.wanted;
+    let began = match &endpoint.status {
+        EndpointState::Updating { serving, rollout } if serving.revision != wanted.revision => {
+            rollout.began
+        }
+        EndpointState::RollingBack { rollback, .. }
+        | EndpointState::UpdateRollbackFailed { rollback, .. } => rollback.began,
+        EndpointState::Updating { .. }
+        | EndpointState::Creating
+        | EndpointState::InService { .. }
+        | EndpointState::Failed { .. }
+        | EndpointState::Deleting => return None,
+    };
+    let share = endpoint.status.share_of(wanted);
     let ran = Ran { endpoint, deployed: wanted, seen };
     let summary = |variant: &DeployedVariant| wire::PendingProductionVariantSummary {
         variant_name: variant.name.clone(),
         deployed_images: Some(ran.images(variant)),
-        current_weight: Some(0.0),
+        current_weight: Some(share.of_weight(variant.weight)),
         desired_weight: Some(variant.weight),
-        current_instance_count: Some(0),
+        current_instance_count: ran.current_count(variant),
         desired_instance_count: i32::try_from(variant.first_count()).ok(),
+        variant_status: stage::of_pending(&ran, variant),
         desired_serverless_config: serverless(variant),
         ..wire::PendingProductionVariantSummary::default()
     };
-    is_updating.then(|| wire::PendingDeploymentSummary {
+    let began = if began == Timestamp::default() { endpoint.modified_at } else { began };
+    Some(wire::PendingDeploymentSummary {
         endpoint_config_name: wanted.config.clone(),
         production_variants: Some(wanted.variants.iter().map(summary).collect()),
-        start_time: Some(to_wire(endpoint.modified_at)),
+        start_time: Some(to_wire(began)),
         shadow_production_variants: None,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::shortened;
-
-    #[test]
-    fn a_reason_keeps_its_beginning_and_its_end() {
-        assert_eq!(shortened("no room"), "no room");
-        let exact = "ä".repeat(1024);
-        assert_eq!(shortened(&exact), exact);
-        let log: String = (0..200).map(|n| format!("line {n} of the log\n")).collect();
-        let short = shortened(&format!("The worker did not start:\n{log}ImportError: no x"));
-        assert!(short.chars().count() <= 1024);
-        assert!(short.starts_with("The worker did not start:\nline 0 of the log\n"), "{short}");
-        assert!(short.contains("\n[..]\nline "), "{short}");
-        assert!(short.ends_with("line 199 of the log\nImportError: no x"), "{short}");
-        assert_eq!(shortened(&"ä".repeat(5000)).chars().count(), 1024);
-    }
 }

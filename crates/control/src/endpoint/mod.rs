@@ -3,13 +3,17 @@
 //! ```text
 //!            all ready                UpdateEndpoint
 //! Creating ------------> InService ------------------> Updating
-//!    |                       ^                            |
-//!    | cannot start          |  all ready, or the new     |
-//!    v                       |  fleet cannot start        |
-//! Failed                     +----------------------------+
+//!    |                     ^   ^                        |   |
+//!    | cannot start        |   |  all steps done, or    |   | an alarm, after calls
+//!    v                     |   |  none could be made    |   v went to the new fleet
+//! Failed                   |   +------------------------+ RollingBack <--> UpdateRollbackFailed
+//!                          |     the new fleet is gone    |
+//!                          +------------------------------+
 //!
 //! DeleteEndpoint leads from every settled state to Deleting, and from there to nothing.
 //! ```
+//!
+//! An update goes in steps ([`rollout`]); which one is under way, and since when, is in the record.
 //!
 //! A variant that scales with its calls has instances once before the endpoint is InService, and
 //! then as many as `scaling` says; none is a state as good as any.
@@ -18,13 +22,17 @@
 //! configuration does not harm it, nor does a restart. The old fleet is drained only after the
 //! routes name the new one.
 
+mod advance;
 pub(crate) mod api;
 pub(crate) mod capacity;
 mod deploy;
 mod describe;
-mod retain;
+mod events;
 mod plan;
+mod probe;
 mod reconcile;
+mod retain;
+pub(crate) mod rollout;
 mod routes;
 mod scaler;
 mod scaling;
@@ -47,6 +55,7 @@ use crate::instance_type;
 pub(crate) use describe::shortened;
 pub(crate) use plan::given_up;
 pub use reconcile::Reconciler;
+use rollout::{Rollback, Rollout, Share, Stage};
 pub use scaler::IdleAfter;
 
 /// SageMaker API: `CreateEndpoint`.
@@ -73,6 +82,9 @@ impl Resource for Endpoint {
 pub struct EndpointSpec {
     /// What is to be deployed.
     pub wanted: Deployment,
+    /// The `DeploymentConfig` that was given last, as it came.
+    #[serde(default)]
+    pub deployment_config: Option<serde_json::Value>,
 }
 
 /// Where an endpoint stands. Each state holds what is deployed in it.
@@ -83,8 +95,16 @@ pub enum EndpointState {
     Creating,
     /// `note` says why the last update did not come about.
     InService { serving: Deployment, note: Option<String> },
-    /// `serving` answers while the wanted deployment's fleet is launched.
-    Updating { serving: Deployment },
+    /// `serving` answers until the wanted deployment takes over, all at once or in steps.
+    Updating {
+        serving: Deployment,
+        #[serde(default)]
+        rollout: Box<Rollout>,
+    },
+    /// Calls go back to `serving`, and the wanted deployment's fleet goes.
+    RollingBack { serving: Deployment, rollback: Box<Rollback> },
+    /// The old fleet does not come back: both answer until it does.
+    UpdateRollbackFailed { serving: Deployment, rollback: Box<Rollback> },
     /// Only `DeleteEndpoint` leads out of it.
     Failed { reason: String },
     /// Calls are refused; the fleet finishes what it has.
@@ -99,26 +119,65 @@ impl EndpointState {
             Self::Creating => "Creating",
             Self::InService { .. } => "InService",
             Self::Updating { .. } => "Updating",
+            Self::RollingBack { .. } => "RollingBack",
+            Self::UpdateRollbackFailed { .. } => "UpdateRollbackFailed",
             Self::Failed { .. } => "Failed",
             Self::Deleting => "Deleting",
         }
     }
 
-    /// True when nothing changes any more without a new request.
+    /// True when nothing changes just now: without a new request, or before some time is over.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         match self {
-            Self::InService { .. } | Self::Failed { .. } => true,
-            Self::Creating | Self::Updating { .. } | Self::Deleting => false,
+            Self::InService { .. } | Self::Failed { .. } | Self::UpdateRollbackFailed { .. } => {
+                true
+            }
+            Self::Updating { rollout, .. } => !matches!(rollout.stage, Stage::Launching { .. }),
+            Self::Creating | Self::RollingBack { .. } | Self::Deleting => false,
         }
     }
 
-    /// The deployment that answers calls, if one does.
+    /// The deployment that answers calls, or that did before the update that is under way.
     #[must_use]
     pub fn serving(&self) -> Option<&Deployment> {
         match self {
-            Self::InService { serving, .. } | Self::Updating { serving } => Some(serving),
+            Self::InService { serving, .. }
+            | Self::Updating { serving, .. }
+            | Self::RollingBack { serving, .. }
+            | Self::UpdateRollbackFailed { serving, .. } => Some(serving),
             Self::Creating | Self::Failed { .. } | Self::Deleting => None,
+        }
+    }
+
+    /// Why what was asked for did not come about.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        match self {
+            Self::Failed { reason } => Some(reason),
+            Self::InService { note, .. } => note.as_deref(),
+            Self::RollingBack { rollback, .. } | Self::UpdateRollbackFailed { rollback, .. } => {
+                Some(&rollback.reason)
+            }
+            Self::Creating | Self::Updating { .. } | Self::Deleting => None,
+        }
+    }
+
+    /// The part of the calls that the fleet of `wanted` takes, while it is not the only one.
+    fn share_of(&self, wanted: &Deployment) -> Share {
+        match self {
+            Self::Updating { serving, rollout } if serving.revision != wanted.revision => {
+                rollout.share(wanted)
+            }
+            Self::RollingBack { serving, rollback }
+            | Self::UpdateRollbackFailed { serving, rollback } => {
+                rollback.policy.left(rollback.step, rollback.back, serving, wanted)
+            }
+            Self::Updating { .. }
+            | Self::InService { .. }
+            | Self::Creating
+            | Self::Failed { .. }
+            | Self::Deleting => Share::NONE,
         }
     }
 }

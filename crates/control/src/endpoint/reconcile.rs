@@ -4,17 +4,22 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sagebrush_core::alarms::Alarms;
 use sagebrush_core::fleet::{Fleet, FleetError, FleetView, GroupKey, Owner};
 use sagebrush_core::resource::{Stored, Table};
 use sagebrush_core::route::RouteTable;
 use sagebrush_core::store::StoreError;
+use sagebrush_core::{Clock, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::plan::{Step, Wanted, plan};
-use super::routes::route_table;
+use super::Endpoint;
+use super::events::{Herald, log_change};
+use super::plan::{Sight, Step, Wanted, plan};
+use super::probe::Prober;
+use super::routes::{Ground, route_table};
 use super::scaler::{IdleAfter, Scaled, Scaler};
-use super::{Endpoint, EndpointState};
+use crate::Control;
 
 /// How long the instances of an old fleet may take over the calls that they have.
 const DRAIN: Duration = Duration::from_secs(60);
@@ -24,25 +29,42 @@ const LOOK_AFTER: Duration = Duration::from_secs(10);
 
 /// Settles endpoints. An activation takes no input and may be killed between any two steps.
 pub struct Reconciler {
-    pub(crate) endpoints: Table<Endpoint>,
-    pub(crate) fleet: Arc<dyn Fleet>,
-    pub(crate) routes: watch::Sender<Arc<RouteTable>>,
-    pub(crate) wake: Arc<Notify>,
+    endpoints: Table<Endpoint>,
+    fleet: Arc<dyn Fleet>,
+    routes: watch::Sender<Arc<RouteTable>>,
+    wake: Arc<Notify>,
     /// Counts the states written; `DescribeEndpoint` waits on it.
-    pub(crate) settled: watch::Sender<u64>,
+    settled: watch::Sender<u64>,
+    clock: Arc<dyn Clock>,
+    alarms: Arc<dyn Alarms>,
+    /// When this reconciler was made.
+    since: Timestamp,
     scaler: Scaler,
+    prober: Prober,
+    herald: Herald,
 }
 
 impl Reconciler {
     pub(crate) fn new(
-        endpoints: Table<Endpoint>,
-        fleet: Arc<dyn Fleet>,
+        control: &Control,
         routes: watch::Sender<Arc<RouteTable>>,
-        wake: Arc<Notify>,
         settled: watch::Sender<u64>,
     ) -> Self {
-        let scaler = Scaler::new(wake.clone());
-        Self { endpoints, fleet, routes, wake, settled, scaler }
+        let (wake, clock) = (control.wake.clone(), control.clock.clone());
+        let events = control.watched.events.clone();
+        Self {
+            endpoints: control.endpoints.clone(),
+            fleet: control.fleet.clone(),
+            routes,
+            settled,
+            alarms: control.watched.alarms.clone(),
+            since: clock.now(),
+            scaler: Scaler::new(wake.clone()),
+            prober: Prober::new(wake.clone()),
+            herald: Herald::new(events, control.account.clone(), clock.clone()),
+            wake,
+            clock,
+        }
     }
 
     /// With other times after which instances go that no call needs.
@@ -55,8 +77,10 @@ impl Reconciler {
     /// Reconciles until the task is dropped.
     pub async fn run(mut self) {
         let mut fleet = self.fleet.watch();
+        let mut alarms = self.alarms.changes();
         loop {
             let seen = fleet.borrow_and_update().clone();
+            alarms.borrow_and_update();
             let look_at = match self.activate(&seen).await {
                 Ok(look_at) => look_at,
                 Err(error) => {
@@ -69,6 +93,7 @@ impl Reconciler {
             tokio::select! {
                 () = self.wake.notified() => {}
                 changed = fleet.changed() => if changed.is_err() { return },
+                () = changed(&mut alarms) => {}
                 () = tokio::time::sleep_until(look_at) => {}
             }
         }
@@ -77,26 +102,39 @@ impl Reconciler {
     /// Looks at every endpoint once and takes the next step of each. Returns when the next look is
     /// due, if one is.
     async fn activate(&mut self, seen: &FleetView) -> Result<Option<Instant>, SettleError> {
-        let mut endpoints = Vec::new();
-        for endpoint in self.endpoints.all().await? {
-            let step = plan(&Wanted::of(&endpoint), seen);
-            endpoints.extend(self.take_step(endpoint, step).await?);
+        let all = self.endpoints.all().await?;
+        self.herald.look(&all, seen);
+        let probed = self.prober.look(&all, seen);
+        let now = self.clock.now();
+        let (mut endpoints, mut look_at) = (Vec::new(), None::<Timestamp>);
+        for endpoint in all {
+            let alarms = &*self.alarms;
+            let sight =
+                Sight { fleet: seen, probed: &probed, alarms, now, watched_since: self.since };
+            let step = plan(&Wanted::of(&endpoint), &sight);
+            if let Step::StayUntil(until) = step {
+                look_at = look_at.into_iter().chain([until]).min();
+            }
+            endpoints.extend(self.take_step(endpoint, step, seen).await?);
         }
         let scaled = self.scaler.look(&endpoints, seen, Instant::now());
         // The routes name the new fleet before the old one is drained: no call is lost.
-        self.routes.send_replace(Arc::new(route_table(&endpoints, seen, &self.scaler)));
+        let ground = Ground { seen, probed: &probed, scaler: &self.scaler };
+        self.routes.send_replace(Arc::new(route_table(&endpoints, &ground)));
         self.settle_fleet(&endpoints, seen, &scaled).await?;
-        Ok(scaled.look_at)
+        let look_at = look_at.map(|at| Instant::now() + at.since(self.clock.now()));
+        Ok(look_at.into_iter().chain(scaled.look_at).min())
     }
 
     /// Writes the endpoint's next state. Returns it as it is now, or `None` if it is gone.
     async fn take_step(
-        &self,
+        &mut self,
         before: Stored<Endpoint>,
         step: Step,
+        seen: &FleetView,
     ) -> Result<Option<Stored<Endpoint>>, StoreError> {
         let outcome = match step {
-            Step::Stay => return Ok(Some(before)),
+            Step::Stay | Step::StayUntil(_) => return Ok(Some(before)),
             Step::Remove => self.endpoints.remove(&before).await.map(|()| None),
             Step::Become(status) => {
                 let after = Stored { status, ..before.clone() };
@@ -111,6 +149,10 @@ impl Reconciler {
             Err(error) => Err(error),
             Ok(after) => {
                 log_change(&before, after.as_ref());
+                match &after {
+                    Some(after) => self.herald.tell(after, seen),
+                    None => self.herald.tell_gone(&before, seen),
+                }
                 self.settled.send_modify(|n_changes| *n_changes += 1);
                 self.wake.notify_one(); // The new state may have a next step.
                 Ok(after)
@@ -143,7 +185,7 @@ impl Reconciler {
 }
 
 impl<'a> Wanted<'a> {
-    fn of(endpoint: &'a Stored<Endpoint>) -> Self {
+    pub(super) fn of(endpoint: &'a Stored<Endpoint>) -> Self {
         Self {
             region: &endpoint.region,
             name: &endpoint.name,
@@ -153,23 +195,10 @@ impl<'a> Wanted<'a> {
     }
 }
 
-fn log_change(before: &Stored<Endpoint>, after: Option<&Stored<Endpoint>>) {
-    let endpoint = &before.name;
-    let from = before.status.word();
-    match after.map(|after| &after.status) {
-        None => tracing::info!(%endpoint, from, "endpoint deleted"),
-        Some(EndpointState::Failed { reason }) => {
-            tracing::error!(%endpoint, from, %reason, "endpoint failed");
-        }
-        Some(EndpointState::InService { note: Some(reason), .. }) => {
-            tracing::error!(%endpoint, from, %reason, "endpoint update failed, old fleet kept");
-        }
-        Some(
-            state @ (EndpointState::Creating
-            | EndpointState::InService { note: None, .. }
-            | EndpointState::Updating { .. }
-            | EndpointState::Deleting),
-        ) => tracing::info!(%endpoint, from, to = state.word(), "endpoint changed"),
+/// Returns with the next change of an alarm; never, when there will be none.
+async fn changed(alarms: &mut watch::Receiver<u64>) {
+    if alarms.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

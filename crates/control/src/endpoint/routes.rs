@@ -3,54 +3,93 @@
 use std::sync::Arc;
 
 use sagebrush_core::fleet::{FleetView, InstanceState};
+use sagebrush_core::instance::Instance;
 use sagebrush_core::resource::Stored;
 use sagebrush_core::route::{EndpointRoute, RouteTable, VariantRoute};
 
+use super::probe::{Probed, Verdict};
 use super::scaler::Scaler;
-use super::{DeployedVariant, Deployment, Endpoint};
+use super::{DeployedVariant, Deployment, Endpoint, EndpointState, Share};
 
-pub(super) fn route_table(
-    endpoints: &[Stored<Endpoint>],
-    seen: &FleetView,
-    scaler: &Scaler,
-) -> RouteTable {
+/// What a table is made from, beside the endpoints.
+pub(super) struct Ground<'a> {
+    pub(super) seen: &'a FleetView,
+    pub(super) probed: &'a Probed,
+    pub(super) scaler: &'a Scaler,
+}
+
+pub(super) fn route_table(endpoints: &[Stored<Endpoint>], ground: &Ground<'_>) -> RouteTable {
     let mut table = RouteTable::default();
-    for route in endpoints.iter().filter_map(|endpoint| route(endpoint, seen, scaler)) {
+    for route in endpoints.iter().filter_map(|endpoint| route(endpoint, ground)) {
         table.insert(Arc::new(route));
     }
     table
 }
 
-fn route(endpoint: &Stored<Endpoint>, seen: &FleetView, scaler: &Scaler) -> Option<EndpointRoute> {
-    let serving = endpoint.status.serving();
-    let variants =
-        serving.map_or_else(Vec::new, |serving| variants(endpoint, serving, seen, scaler));
+pub(super) fn route(endpoint: &Stored<Endpoint>, ground: &Ground<'_>) -> Option<EndpointRoute> {
+    let fleets = fleets(endpoint);
+    let variants = fleets.iter().flat_map(|fleet| fleet.routes(endpoint, ground)).collect();
+    // The first has what the endpoint had before, until it has no calls any more.
+    let first = fleets.first().map(|fleet| fleet.deployment);
     Some(EndpointRoute {
         region: endpoint.region.clone(),
         name: endpoint.name.parse().ok()?,
-        asynchronous: serving.and_then(|serving| serving.asynchronous.clone()).map(Arc::from),
-        closed: serving.is_none().then(|| endpoint.status.word()),
+        asynchronous: first.and_then(|first| first.asynchronous.clone()).map(Arc::from),
+        closed: first.is_none().then(|| endpoint.status.word()),
         variants,
     })
 }
 
-fn variants(
-    endpoint: &Stored<Endpoint>,
-    serving: &Deployment,
-    seen: &FleetView,
-    scaler: &Scaler,
-) -> Vec<VariantRoute> {
-    let config: Arc<str> = serving.config.as_str().into();
-    let route = |variant: &DeployedVariant| {
-        let key = serving.key(&endpoint.region, &endpoint.name, &variant.name);
-        let instances = seen.get(&key).into_iter().flatten().filter_map(InstanceState::ready);
-        VariantRoute {
-            weight: variant.weight,
-            targets: variant.targets(),
-            routing: variant.routing,
-            demand: scaler.demand(endpoint, variant),
-            ..VariantRoute::new(&variant.name, config.clone(), instances.cloned().collect())
-        }
+/// A deployment that takes a part of the calls.
+struct Fleet<'a> {
+    deployment: &'a Deployment,
+    share: f32,
+    /// Only instances that passed their probes take calls.
+    is_on_trial: bool,
+    is_alone: bool,
+}
+
+/// The old one first.
+fn fleets(endpoint: &Stored<Endpoint>) -> Vec<Fleet<'_>> {
+    let (status, new) = (&endpoint.status, &endpoint.spec.wanted);
+    let Some(old) = status.serving() else { return Vec::new() };
+    let share = status.share_of(new);
+    let is_alone = share == Share::NONE || share == Share::ALL;
+    let old = Fleet { deployment: old, share: 1.0 - share.as_f32(), is_on_trial: false, is_alone };
+    let new = Fleet {
+        deployment: new,
+        share: share.as_f32(),
+        is_on_trial: matches!(status, EndpointState::Updating { .. }),
+        is_alone,
     };
-    serving.variants.iter().map(route).collect()
+    [old, new].into_iter().filter(|fleet| fleet.share > 0.0).collect()
+}
+
+impl Fleet<'_> {
+    fn routes(&self, endpoint: &Stored<Endpoint>, ground: &Ground<'_>) -> Vec<VariantRoute> {
+        let config: Arc<str> = self.deployment.config.as_str().into();
+        // Fleets side by side may weigh their variants by other measures.
+        let total: f32 = self.deployment.variants.iter().map(|variant| variant.weight).sum();
+        let unit = if self.is_alone || total <= 0.0 { 1.0 } else { total };
+        let route = |variant: &DeployedVariant| {
+            let key = self.deployment.key(&endpoint.region, &endpoint.name, &variant.name);
+            let instances = ground.seen.get(&key).into_iter().flatten();
+            let usable = instances
+                .filter_map(InstanceState::ready)
+                .filter(|instance| self.may_call(instance, ground.probed));
+            VariantRoute {
+                weight: variant.weight / unit,
+                share: self.share,
+                targets: variant.targets(),
+                routing: variant.routing,
+                demand: ground.scaler.demand(endpoint, variant),
+                ..VariantRoute::new(&variant.name, config.clone(), usable.cloned().collect())
+            }
+        };
+        self.deployment.variants.iter().map(route).collect()
+    }
+
+    fn may_call(&self, instance: &Instance, probed: &Probed) -> bool {
+        !self.is_on_trial || probed.verdict(&instance.id) == Verdict::Good
+    }
 }

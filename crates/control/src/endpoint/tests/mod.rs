@@ -1,18 +1,25 @@
 //! Tables over the planner: what is seen, and the step that follows.
 
+mod capacities;
+mod random;
+mod rollouts;
+mod simulation;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sagebrush_core::alarms::SetAlarms;
 use sagebrush_core::fleet::{Execution, FleetView, InstanceState};
 use sagebrush_core::route::Routing;
 use sagebrush_core::{Region, Timestamp};
 
-use super::plan::{Step, Wanted, plan};
+use super::plan::{Sight, Step, Wanted, plan};
+use super::probe::Probed;
 use super::{DeployedVariant, Deployment, EndpointState};
 use crate::endpoint_config::{Scaling, Serverless};
 use crate::testing::ready_instance;
 
-fn deployment(revision: &str, instance_count: u32) -> Deployment {
+pub(super) fn deployment(revision: &str, instance_count: u32) -> Deployment {
     let variant = DeployedVariant {
         name: "v".to_owned(),
         weight: 1.0,
@@ -50,7 +57,12 @@ fn check(
 ) {
     let region = Region::new("r");
     let wanted = Wanted { region: &region, name: "e", deployment: wanted, state };
-    assert_eq!(plan(&wanted, seen), *step);
+    let mut probed = Probed::default();
+    probed.note("i-0", Ok(()));
+    let alarms = SetAlarms::default();
+    let now = Timestamp(0);
+    let sight = Sight { fleet: seen, probed: &probed, alarms: &alarms, now, watched_since: now };
+    assert_eq!(plan(&wanted, &sight), *step);
     let groups = wanted.groups();
     let groups: Vec<_> = groups.iter().map(|group| group.key.revision.as_str()).collect();
     assert_eq!(groups, revisions);
@@ -108,7 +120,7 @@ fn a_variant_that_scales_is_started_once_first() {
 fn updating_keeps_the_old_fleet_until_the_new_one_is_ready() {
     let (old, new) = (deployment("old", 1), deployment("new", 1));
     let ready = [InstanceState::Ready(ready_instance())];
-    let updating = EndpointState::Updating { serving: old.clone() };
+    let updating = EndpointState::Updating { serving: old.clone(), rollout: Box::default() };
     let in_service = |serving: &Deployment, note: Option<&str>| {
         let note = note.map(str::to_owned);
         Step::Become(EndpointState::InService { serving: serving.clone(), note })
@@ -128,7 +140,7 @@ fn updating_keeps_the_old_fleet_until_the_new_one_is_ready() {
 fn other_counts_of_one_revision_are_no_second_fleet() {
     let (one, two) = (deployment("same", 1), deployment("same", 2));
     let ready = InstanceState::Ready(ready_instance());
-    let updating = EndpointState::Updating { serving: one.clone() };
+    let updating = EndpointState::Updating { serving: one.clone(), rollout: Box::default() };
     let (region, name) = (Region::new("r"), "e");
     let wanted = Wanted { region: &region, name, deployment: &two, state: &updating };
     assert_eq!(wanted.groups(), two.groups(&region, name));

@@ -1,0 +1,241 @@
+//! Calls that the instances of a new fleet must answer well before any client's call goes to them.
+//!
+//! Every instance is pinged. A container whose environment has `SAGEBRUSH_PROBE_PAYLOAD` is asked
+//! that as well, in the way of all calls: what its model answers does not count, only that it does.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use sagebrush_core::fleet::{ContainerSpec, Execution, FleetView, InstanceState};
+use sagebrush_core::instance::{Instance, Refused};
+use sagebrush_core::resource::Stored;
+use sagebrush_core::task;
+use sagebrush_core::worker::{Call, Payload, WorkerError};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::{DeployedVariant, Endpoint, EndpointState};
+
+const PAYLOAD: &str = "SAGEBRUSH_PROBE_PAYLOAD";
+const CONTENT_TYPE: &str = "SAGEBRUSH_PROBE_CONTENT_TYPE";
+const TARGET_MODEL: &str = "SAGEBRUSH_PROBE_TARGET_MODEL";
+
+/// So many calls in a row must be answered well.
+const N_CALLS: u32 = 3;
+/// SageMaker: a container has 60 s to answer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// SageMaker: a container has 2 s to answer a ping. A machine with much to do may miss one.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+const N_PINGS: u32 = 3;
+
+/// What is known of instances that were probed, by their ids.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Probed(HashMap<String, Result<(), String>>);
+
+/// What a probe says of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict<'a> {
+    Good,
+    /// Its probe is not over.
+    Unknown,
+    Bad(&'a str),
+}
+
+impl Probed {
+    pub(super) fn verdict(&self, id: &str) -> Verdict<'_> {
+        match self.0.get(id) {
+            Some(Ok(())) => Verdict::Good,
+            Some(Err(reason)) => Verdict::Bad(reason),
+            None => Verdict::Unknown,
+        }
+    }
+
+    pub(super) fn note(&mut self, id: &str, outcome: Result<(), String>) {
+        self.0.insert(id.to_owned(), outcome);
+    }
+}
+
+/// Probes the instances of new fleets. All of it may be lost: they are probed again then.
+pub(super) struct Prober {
+    begun: HashSet<String>,
+    probed: Arc<Mutex<Probed>>,
+    /// Told when a probe is over.
+    wake: Arc<Notify>,
+}
+
+impl Prober {
+    pub(super) fn new(wake: Arc<Notify>) -> Self {
+        Self { begun: HashSet::new(), probed: Arc::default(), wake }
+    }
+
+    /// Begins the probes of instances that are new, forgets those that are gone, and says what is
+    /// known of the others.
+    pub(super) fn look(&mut self, endpoints: &[Stored<Endpoint>], seen: &FleetView) -> Probed {
+        let mut there = HashSet::new();
+        for (variant, instance) in endpoints.iter().flat_map(|it| on_trial(it, seen)) {
+            there.insert(instance.id.clone());
+            if self.begun.insert(instance.id.clone()) {
+                self.begin(variant, instance.clone());
+            }
+        }
+        self.begun.retain(|id| there.contains(id));
+        let mut probed = lock(&self.probed);
+        probed.0.retain(|id, _| there.contains(id));
+        probed.clone()
+    }
+
+    fn begin(&self, variant: &DeployedVariant, instance: Arc<Instance>) {
+        let calls = calls(variant);
+        let (name, probed, wake) = (variant.name.clone(), self.probed.clone(), self.wake.clone());
+        task::spawn("probe", async move {
+            let outcome = probe(&instance, &calls).await;
+            let outcome = outcome.map_err(|reason| {
+                format!("The probe of variant {name} on instance {} failed: {reason}", instance.id)
+            });
+            lock(&probed).note(&instance.id, outcome);
+            wake.notify_one();
+        });
+    }
+}
+
+fn lock(probed: &Mutex<Probed>) -> MutexGuard<'_, Probed> {
+    probed.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The instances of an endpoint that are to pass probes, with their variants.
+fn on_trial<'a>(
+    endpoint: &'a Stored<Endpoint>,
+    seen: &'a FleetView,
+) -> impl Iterator<Item = (&'a DeployedVariant, &'a Arc<Instance>)> {
+    unproven(endpoint).iter().flat_map(move |variant| {
+        let new = &endpoint.spec.wanted;
+        let group = seen.get(&new.key(&endpoint.region, &endpoint.name, &variant.name));
+        let ready = group.into_iter().flatten().filter_map(InstanceState::ready);
+        ready.map(move |instance| (variant, instance))
+    })
+}
+
+/// The variants that an update has come up.
+fn unproven(endpoint: &Stored<Endpoint>) -> &[DeployedVariant] {
+    let wanted = &endpoint.spec.wanted;
+    match &endpoint.status {
+        EndpointState::Updating { serving, .. } if serving.revision != wanted.revision => {
+            &wanted.variants
+        }
+        EndpointState::Updating { .. }
+        | EndpointState::Creating
+        | EndpointState::InService { .. }
+        | EndpointState::RollingBack { .. }
+        | EndpointState::UpdateRollbackFailed { .. }
+        | EndpointState::Failed { .. }
+        | EndpointState::Deleting => &[],
+    }
+}
+
+/// The calls that containers ask for by their environment. Of a series, the first gets them.
+fn calls(variant: &DeployedVariant) -> Vec<Call> {
+    let is_direct = variant.execution == Execution::Direct;
+    let n_asked = if is_direct { variant.containers.len() } else { 1 };
+    let asked = variant.containers.iter().take(n_asked);
+    asked.filter_map(|container| call(container, is_direct)).collect()
+}
+
+fn call(container: &ContainerSpec, is_direct: bool) -> Option<Call> {
+    let given = |name: &str| container.environment.get(name).cloned();
+    let payload = Payload {
+        content_type: Some(given(CONTENT_TYPE).unwrap_or_else(|| "application/json".to_owned())),
+        body: Bytes::from(given(PAYLOAD)?),
+    };
+    Some(Call {
+        payload,
+        accept: None,
+        headers: Vec::new(),
+        target_model: given(TARGET_MODEL),
+        target_container: container.hostname.clone().filter(|_| is_direct),
+        request_id: "probe".into(),
+        deadline: Instant::now(), // Set when it is asked.
+    })
+}
+
+async fn probe(instance: &Arc<Instance>, calls: &[Call]) -> Result<(), String> {
+    ping(instance).await?;
+    for call in calls {
+        for _ in 0..N_CALLS {
+            ask(instance, call).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn ping(instance: &Instance) -> Result<(), String> {
+    let mut outcome = Err("it was not pinged".to_owned());
+    for _ in 0..N_PINGS {
+        outcome = match tokio::time::timeout(PING_TIMEOUT, instance.worker.ping()).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => Err(format!("the ping was not answered well: {error}")),
+            Err(_) => Err("the ping was not answered in time".to_owned()),
+        };
+    }
+    outcome
+}
+
+async fn ask(instance: &Arc<Instance>, call: &Call) -> Result<(), String> {
+    let deadline = Instant::now() + CALL_TIMEOUT;
+    let admitted = instance.admit(call.payload.body.len(), deadline);
+    let admitted = admitted.map_err(|refused| match refused {
+        Refused::Full { .. } => "the instance has no room".to_owned(),
+        Refused::Closed => "the instance is on its way out".to_owned(),
+    })?;
+    let answer = admitted.answer(Call { deadline, ..call.clone() });
+    let answered = match tokio::time::timeout_at(deadline, answer).await {
+        Ok(Ok(answered)) => answered.outcome,
+        Ok(Err(_)) | Err(_) => Err(WorkerError::TimedOut),
+    };
+    answered.map(|_| ()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use sagebrush_core::fleet::{ContainerSpec, Execution};
+
+    use super::calls;
+    use crate::endpoint::tests::deployment;
+
+    fn container(hostname: &str, environment: &[(&str, &str)]) -> ContainerSpec {
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        ContainerSpec {
+            hostname: Some(hostname.to_owned()),
+            image: "i".to_owned(),
+            model_data: None,
+            environment: environment.iter().map(pair).collect(),
+            multi_model: None,
+        }
+    }
+
+    #[test]
+    fn containers_say_how_they_are_asked() {
+        let mut variant = deployment("new", 1).variants.remove(0);
+        variant.containers = vec![container("a", &[("OTHER", "x")])];
+        assert!(calls(&variant).is_empty());
+        let asked =
+            [("SAGEBRUSH_PROBE_PAYLOAD", "1,2"), ("SAGEBRUSH_PROBE_CONTENT_TYPE", "text/csv")];
+        let many =
+            [("SAGEBRUSH_PROBE_PAYLOAD", "{}"), ("SAGEBRUSH_PROBE_TARGET_MODEL", "m.tar.gz")];
+        variant.containers = vec![container("a", &asked), container("b", &many)];
+        let in_series = calls(&variant);
+        assert_eq!(in_series.len(), 1);
+        assert_eq!(in_series[0].payload.content_type.as_deref(), Some("text/csv"));
+        assert_eq!(
+            (&in_series[0].payload.body[..], &in_series[0].target_container),
+            (&b"1,2"[..], &None)
+        );
+        variant.execution = Execution::Direct;
+        let direct = calls(&variant);
+        let targets: Vec<_> = direct.iter().map(|call| call.target_container.as_deref()).collect();
+        assert_eq!(targets, [Some("a"), Some("b")]);
+        assert_eq!(direct[1].target_model.as_deref(), Some("m.tar.gz"));
+        assert_eq!(direct[1].payload.content_type.as_deref(), Some("application/json"));
+    }
+}
