@@ -1,3 +1,5 @@
-//! What a server tells of itself. Log lines: kept, and queried as CloudWatch Logs.
+//! What a server tells of itself. Log lines: kept, and queried as CloudWatch Logs. Alarms: what its
+//! metrics call for.
 
+pub mod alarms;
 pub mod logs;
