@@ -32,6 +32,7 @@ use sagebrush_serving::invoke::Invoker;
 use sagebrush_serving::{AsyncInference, Meters, Settings, async_inference};
 use sagebrush_store::SqliteStore;
 use sagebrush_telemetry::logs::{self, LogStore};
+use sagebrush_telemetry::metrics::{self, CloudWatch};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
@@ -81,12 +82,15 @@ impl App {
         let master = master_secret(data).map_err(|error| unusable(data, &error))?;
         let messaging = messaging(store, clock, account, (&master, metrics)).await;
         let messaging = messaging.map_err(|error| unusable(data, &error))?;
+        let watched = watched::open(&ground);
+        let cloudwatch =
+            Arc::new(CloudWatch { metrics: watched.metrics.clone(), clock: clock.clone() });
         let (control, reconciler, routes) = Control::new(sagebrush_control::Parts {
             temporary_keys: TemporaryKeys::new(master),
             store: store.clone(),
             fleet: fleet.clone(),
             clock: clock.clone(),
-            watched: watched::open(&ground),
+            watched,
         });
         let transforms = sagebrush_control::transform_job::Reconciler::new(
             &control,
@@ -100,6 +104,7 @@ impl App {
         let memory = BodyMemory::new(memory);
         let api = sagebrush_control::operations().serve(control);
         let api = api.and(logs::operations().serve(logs.clone())).and(messaging.api());
+        let api = api.and(metrics::operations().serve(cloudwatch));
         let meters = Arc::new(Meters::new(metrics.clone()));
         let first_routes = routes.clone();
         let invoker = Invoker {
@@ -155,7 +160,10 @@ impl App {
             }
             Target::S3 => Box::pin(self.object(request)).await,
             Target::Operations(page) => self.page(page, request.method()).map(AnswerBody::Whole),
-            target @ (Target::Json { .. } | Target::Query { .. } | Target::Unknown { .. }) => {
+            target @ (Target::Json { .. }
+            | Target::Cbor { .. }
+            | Target::Query { .. }
+            | Target::Unknown { .. }) => {
                 Box::pin(self.aws.answer(target, request)).await.map(AnswerBody::Whole)
             }
         }

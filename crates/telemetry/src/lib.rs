@@ -1,5 +1,6 @@
-//! What a server tells of itself. Log lines: kept, and queried as CloudWatch Logs. Alarms: what its
-//! metrics call for.
+//! What a server tells of itself. Log lines: kept, and queried as CloudWatch Logs. Metrics: kept,
+//! and queried as CloudWatch. Alarms: what metrics call for.
 
 pub mod alarms;
 pub mod logs;
+pub mod metrics;

@@ -246,6 +246,25 @@ impl crate::Operation for PutMetricAlarm {
     }
 }
 
+/// CloudWatch API: `PutMetricData`.
+#[derive(Debug)]
+pub struct PutMetricData;
+
+impl crate::Operation for PutMetricData {
+    const NAME: &'static str = "PutMetricData";
+    const SERVICE: crate::Service = CLOUDWATCH;
+    type Input = PutMetricDataInput;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::PUT_METRIC_DATA_INPUT
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
 /// CloudWatch API: `SetAlarmState`.
 #[derive(Debug)]
 pub struct SetAlarmState;
@@ -612,6 +631,26 @@ pub struct EnableAlarmActionsInput {
     pub alarm_names: Vec<String>,
 }
 
+/// CloudWatch API: `Entity`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Entity {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_attributes: Option<std::collections::BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<std::collections::BTreeMap<String, String>>,
+}
+
+/// CloudWatch API: `EntityMetricData`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct EntityMetricData {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity: Option<Entity>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric_data: Option<Vec<MetricDatum>>,
+}
+
 /// CloudWatch API: `EvaluationCriteria`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -865,6 +904,29 @@ pub struct MetricDataQuery {
     pub account_id: Option<String>,
 }
 
+/// CloudWatch API: `MetricDatum`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MetricDatum {
+    pub metric_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dimensions: Option<Vec<Dimension>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistic_values: Option<StatisticSet>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<Vec<f64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Vec<f64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<StandardUnit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_resolution: Option<i32>,
+}
+
 /// CloudWatch API: `MetricStat`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -961,6 +1023,19 @@ pub struct PutMetricAlarmInput {
     pub evaluation_interval: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action_configuration: Option<ActionConfiguration>,
+}
+
+/// CloudWatch API: `PutMetricDataInput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PutMetricDataInput {
+    pub namespace: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric_data: Option<Vec<MetricDatum>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity_metric_data: Option<Vec<EntityMetricData>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict_entity_validation: Option<bool>,
 }
 
 /// CloudWatch API: `ScanBy`.
@@ -1167,6 +1242,16 @@ impl std::fmt::Display for Statistic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// CloudWatch API: `StatisticSet`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StatisticSet {
+    pub sample_count: f64,
+    pub sum: f64,
+    pub minimum: f64,
+    pub maximum: f64,
 }
 
 /// CloudWatch API: `Tag`.
@@ -1380,6 +1465,10 @@ pub mod shapes {
     pub static CONTRIBUTOR_ID: Shape =
         Shape::String { min: Some(1), max: Some(16), pattern: None, values: &[] };
 
+    pub static COUNTS: Shape = Shape::List { member: &DATAPOINT_VALUE, min: None, max: None };
+
+    pub static DATAPOINT_VALUE: Shape = Shape::Float { min: None, max: None };
+
     pub static DATAPOINTS_TO_ALARM: Shape = Shape::Integer { min: Some(1), max: None };
 
     pub static DELETE_ALARMS_INPUT: Shape =
@@ -1457,6 +1546,45 @@ pub mod shapes {
         Shape::Structure(&[Member { name: "AlarmNames", required: true, shape: &ALARM_NAMES }]);
 
     pub static END_TIME_OFFSET: Shape = Shape::Integer { min: Some(0), max: Some(2592000) };
+
+    pub static ENTITY: Shape = Shape::Structure(&[
+        Member { name: "KeyAttributes", required: false, shape: &ENTITY_KEY_ATTRIBUTES_MAP },
+        Member { name: "Attributes", required: false, shape: &ENTITY_ATTRIBUTES_MAP },
+    ]);
+
+    pub static ENTITY_ATTRIBUTES_MAP: Shape = Shape::Map {
+        key: &ENTITY_ATTRIBUTES_MAP_KEY_STRING,
+        value: &ENTITY_ATTRIBUTES_MAP_VALUE_STRING,
+        min: Some(0),
+        max: Some(10),
+    };
+
+    pub static ENTITY_ATTRIBUTES_MAP_KEY_STRING: Shape =
+        Shape::String { min: Some(1), max: Some(256), pattern: None, values: &[] };
+
+    pub static ENTITY_ATTRIBUTES_MAP_VALUE_STRING: Shape =
+        Shape::String { min: Some(1), max: Some(2048), pattern: None, values: &[] };
+
+    pub static ENTITY_KEY_ATTRIBUTES_MAP: Shape = Shape::Map {
+        key: &ENTITY_KEY_ATTRIBUTES_MAP_KEY_STRING,
+        value: &ENTITY_KEY_ATTRIBUTES_MAP_VALUE_STRING,
+        min: Some(2),
+        max: Some(4),
+    };
+
+    pub static ENTITY_KEY_ATTRIBUTES_MAP_KEY_STRING: Shape =
+        Shape::String { min: Some(1), max: Some(32), pattern: None, values: &[] };
+
+    pub static ENTITY_KEY_ATTRIBUTES_MAP_VALUE_STRING: Shape =
+        Shape::String { min: Some(1), max: Some(2048), pattern: None, values: &[] };
+
+    pub static ENTITY_METRIC_DATA: Shape = Shape::Structure(&[
+        Member { name: "Entity", required: false, shape: &ENTITY },
+        Member { name: "MetricData", required: false, shape: &METRIC_DATA },
+    ]);
+
+    pub static ENTITY_METRIC_DATA_LIST: Shape =
+        Shape::List { member: &ENTITY_METRIC_DATA, min: None, max: None };
 
     pub static EVALUATE_LOW_SAMPLE_COUNT_PERCENTILE: Shape =
         Shape::String { min: Some(1), max: Some(255), pattern: None, values: &[] };
@@ -1599,6 +1727,8 @@ pub mod shapes {
 
     pub static METRIC_ALARMS: Shape = Shape::List { member: &METRIC_ALARM, min: None, max: None };
 
+    pub static METRIC_DATA: Shape = Shape::List { member: &METRIC_DATUM, min: None, max: None };
+
     pub static METRIC_DATA_QUERIES: Shape =
         Shape::List { member: &METRIC_DATA_QUERY, min: None, max: None };
 
@@ -1610,6 +1740,18 @@ pub mod shapes {
         Member { name: "ReturnData", required: false, shape: &RETURN_DATA },
         Member { name: "Period", required: false, shape: &PERIOD },
         Member { name: "AccountId", required: false, shape: &ACCOUNT_ID },
+    ]);
+
+    pub static METRIC_DATUM: Shape = Shape::Structure(&[
+        Member { name: "MetricName", required: true, shape: &METRIC_NAME },
+        Member { name: "Dimensions", required: false, shape: &DIMENSIONS },
+        Member { name: "Timestamp", required: false, shape: &TIMESTAMP },
+        Member { name: "Value", required: false, shape: &DATAPOINT_VALUE },
+        Member { name: "StatisticValues", required: false, shape: &STATISTIC_SET },
+        Member { name: "Values", required: false, shape: &VALUES },
+        Member { name: "Counts", required: false, shape: &COUNTS },
+        Member { name: "Unit", required: false, shape: &STANDARD_UNIT },
+        Member { name: "StorageResolution", required: false, shape: &STORAGE_RESOLUTION },
     ]);
 
     pub static METRIC_EXPRESSION: Shape =
@@ -1696,6 +1838,17 @@ pub mod shapes {
         Member { name: "ActionConfiguration", required: false, shape: &ACTION_CONFIGURATION },
     ]);
 
+    pub static PUT_METRIC_DATA_INPUT: Shape = Shape::Structure(&[
+        Member { name: "Namespace", required: true, shape: &NAMESPACE },
+        Member { name: "MetricData", required: false, shape: &METRIC_DATA },
+        Member { name: "EntityMetricData", required: false, shape: &ENTITY_METRIC_DATA_LIST },
+        Member {
+            name: "StrictEntityValidation",
+            required: false,
+            shape: &STRICT_ENTITY_VALIDATION,
+        },
+    ]);
+
     pub static QUERY: Shape =
         Shape::String { min: Some(1), max: Some(10000), pattern: None, values: &[] };
 
@@ -1766,6 +1919,17 @@ pub mod shapes {
     pub static STATISTIC: Shape =
         Shape::String { min: None, max: None, pattern: None, values: super::Statistic::VALUES };
 
+    pub static STATISTIC_SET: Shape = Shape::Structure(&[
+        Member { name: "SampleCount", required: true, shape: &DATAPOINT_VALUE },
+        Member { name: "Sum", required: true, shape: &DATAPOINT_VALUE },
+        Member { name: "Minimum", required: true, shape: &DATAPOINT_VALUE },
+        Member { name: "Maximum", required: true, shape: &DATAPOINT_VALUE },
+    ]);
+
+    pub static STORAGE_RESOLUTION: Shape = Shape::Integer { min: Some(1), max: None };
+
+    pub static STRICT_ENTITY_VALIDATION: Shape = Shape::Boolean;
+
     pub static SUPPRESSOR_PERIOD: Shape = Shape::Integer { min: None, max: None };
 
     pub static TAG: Shape = Shape::Structure(&[
@@ -1806,6 +1970,8 @@ pub mod shapes {
     ]);
 
     pub static UNTAG_RESOURCE_OUTPUT: Shape = Shape::Structure(&[]);
+
+    pub static VALUES: Shape = Shape::List { member: &DATAPOINT_VALUE, min: None, max: None };
 
     pub static WALL_CLOCK_WINDOW: Shape =
         Shape::Structure(&[Member { name: "Timezone", required: false, shape: &TIMEZONE }]);
