@@ -25,12 +25,13 @@ use sagebrush_core::route::Routes;
 use sagebrush_core::store::StoreError;
 use sagebrush_core::worker::Runtime;
 use sagebrush_core::{AccountId, Clock, task};
-use sagebrush_messaging::Messaging;
+use sagebrush_messaging::{Messaging, SmtpSettings};
 use sagebrush_objects::{DoorConfig, Objects, S3Door};
 use sagebrush_onnx::OnnxRuntime;
 use sagebrush_serving::invoke::Invoker;
 use sagebrush_serving::{AsyncInference, Meters, Settings, async_inference};
 use sagebrush_store::SqliteStore;
+use sagebrush_telemetry::alarms;
 use sagebrush_telemetry::logs::{self, LogStore};
 use sagebrush_telemetry::metrics::{self, CloudWatch};
 use sha2::{Digest as _, Sha256};
@@ -80,9 +81,11 @@ impl App {
         let Ground { data, clock, account, store, objects, logs, metrics } = &ground;
         let fleet = Arc::new(LocalFleet::new(launcher(config, objects, logs, metrics)?));
         let master = master_secret(data).map_err(|error| unusable(data, &error))?;
-        let messaging = messaging(store, clock, account, (&master, metrics)).await;
+        let messaging =
+            messaging(store, clock, account, (&master, metrics), config.smtp.clone()).await;
         let messaging = messaging.map_err(|error| unusable(data, &error))?;
-        let watched = watched::open(&ground);
+        let watched = watched::open(&ground, messaging.publisher()).await;
+        let (watched, alarms) = watched.map_err(|error| unusable(data, &error))?;
         let cloudwatch =
             Arc::new(CloudWatch { metrics: watched.metrics.clone(), clock: clock.clone() });
         let (control, reconciler, routes) = Control::new(sagebrush_control::Parts {
@@ -105,6 +108,7 @@ impl App {
         let api = sagebrush_control::operations().serve(control);
         let api = api.and(logs::operations().serve(logs.clone())).and(messaging.api());
         let api = api.and(metrics::operations().serve(cloudwatch));
+        let api = api.and(alarms::operations().serve(alarms.clone()));
         let meters = Arc::new(Meters::new(metrics.clone()));
         let first_routes = routes.clone();
         let invoker = Invoker {
@@ -131,6 +135,7 @@ impl App {
             task::spawn("blob-sweep", sweep(objects.clone())),
         ];
         background.extend(messaging.start());
+        background.extend(alarms.run(None));
         Ok(Arc::new(Self {
             aws: sagebrush_aws::Door::new(api, verifier.clone(), account.clone(), memory.clone()),
             serving: serving_door(config, memory, invoker, asynchronous, verifier, meters),
@@ -258,6 +263,7 @@ async fn messaging(
     clock: &Arc<dyn Clock>,
     account: &AccountId,
     (master, metrics): (&[u8; 32], &Registry),
+    smtp: Option<SmtpSettings>,
 ) -> Result<Messaging, StoreError> {
     let mut secret = Sha256::new();
     secret.update(b"sagebrush topics ");
@@ -268,6 +274,7 @@ async fn messaging(
         account: account.clone(),
         secret: secret.finalize().into(),
         metrics: metrics.clone(),
+        smtp,
     };
     Messaging::open(parts).await
 }
