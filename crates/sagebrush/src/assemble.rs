@@ -22,10 +22,9 @@ use sagebrush_control::instance::{Launcher, LocalFleet};
 use sagebrush_core::fleet::Fleet;
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::route::Routes;
-use sagebrush_core::store::StoreError;
 use sagebrush_core::worker::Runtime;
-use sagebrush_core::{AccountId, Clock, task};
-use sagebrush_messaging::{Messaging, SmtpSettings};
+use sagebrush_core::{Clock, task};
+use sagebrush_messaging::Messaging;
 use sagebrush_objects::{DoorConfig, Objects, S3Door};
 use sagebrush_onnx::OnnxRuntime;
 use sagebrush_serving::invoke::Invoker;
@@ -81,11 +80,8 @@ impl App {
         let Ground { data, clock, account, store, objects, logs, metrics } = &ground;
         let fleet = Arc::new(LocalFleet::new(launcher(config, objects, logs, metrics)?));
         let master = master_secret(data).map_err(|error| unusable(data, &error))?;
-        let messaging =
-            messaging(store, clock, account, (&master, metrics), config.smtp.clone()).await;
-        let messaging = messaging.map_err(|error| unusable(data, &error))?;
-        let watched = watched::open(&ground, messaging.publisher()).await;
-        let (watched, alarms) = watched.map_err(|error| unusable(data, &error))?;
+        let messaging = messaging(config, &ground, &master).await?;
+        let (watched, alarms) = watched::open(&ground, messaging.publisher()).await?;
         let cloudwatch =
             Arc::new(CloudWatch { metrics: watched.metrics.clone(), clock: clock.clone() });
         let (control, reconciler, routes) = Control::new(sagebrush_control::Parts {
@@ -134,8 +130,7 @@ impl App {
             task::spawn("meter-cleaner", forget_deleted(routes.clone(), meters.clone())),
             task::spawn("blob-sweep", sweep(objects.clone())),
         ];
-        background.extend(messaging.start());
-        background.extend(alarms.run(None));
+        background.extend(messaging.start().into_iter().chain(alarms.run(None)));
         Ok(Arc::new(Self {
             aws: sagebrush_aws::Door::new(api, verifier.clone(), account.clone(), memory.clone()),
             serving: serving_door(config, memory, invoker, asynchronous, verifier, meters),
@@ -259,24 +254,22 @@ fn launcher(
 
 /// Topics and queues. The secrets of topics are made from another secret than session keys.
 async fn messaging(
-    store: &Arc<SqliteStore>,
-    clock: &Arc<dyn Clock>,
-    account: &AccountId,
-    (master, metrics): (&[u8; 32], &Registry),
-    smtp: Option<SmtpSettings>,
-) -> Result<Messaging, StoreError> {
+    config: &Config,
+    ground: &Ground,
+    master: &[u8; 32],
+) -> Result<Messaging, Failure> {
     let mut secret = Sha256::new();
     secret.update(b"sagebrush topics ");
     secret.update(master);
     let parts = sagebrush_messaging::Parts {
-        store: store.clone(),
-        clock: clock.clone(),
-        account: account.clone(),
+        store: ground.store.clone(),
+        clock: ground.clock.clone(),
+        account: ground.account.clone(),
         secret: secret.finalize().into(),
-        metrics: metrics.clone(),
-        smtp,
+        metrics: ground.metrics.clone(),
+        smtp: config.smtp.clone(),
     };
-    Messaging::open(parts).await
+    Messaging::open(parts).await.map_err(|error| unusable(&ground.data, &error))
 }
 
 fn onnx(config: &Config) -> std::io::Result<Arc<OnnxRuntime>> {

@@ -6,16 +6,20 @@ use sagebrush_control::Watched;
 use sagebrush_core::cloudwatch::MemoryMetrics;
 use sagebrush_core::events::MemoryEvents;
 use sagebrush_core::messages::Publisher;
-use sagebrush_core::store::StoreError;
 use sagebrush_telemetry::alarms::{Alarms, Parts};
 
 use super::ground::Ground;
+use super::unusable;
+use crate::failure::Failure;
 
 /// The alarms look at nothing until they are told who carries out their scaling policies.
+///
+/// # Errors
+/// When the store cannot be read.
 pub(super) async fn open(
     ground: &Ground,
     publisher: Arc<dyn Publisher>,
-) -> Result<(Watched, Arc<Alarms>), StoreError> {
+) -> Result<(Watched, Arc<Alarms>), Failure> {
     let metrics = Arc::new(MemoryMetrics::default());
     let events = Arc::new(MemoryEvents::default());
     let parts = Parts {
@@ -27,6 +31,6 @@ pub(super) async fn open(
         publisher,
         events: events.clone(),
     };
-    let alarms = Alarms::open(parts).await?;
+    let alarms = Alarms::open(parts).await.map_err(|error| unusable(&ground.data, &error))?;
     Ok((Watched { metrics, alarms: alarms.clone(), events }, alarms))
 }

@@ -176,6 +176,7 @@ fn period_of(queries: &[DataQuery]) -> u32 {
     own.or(longest).unwrap_or(60)
 }
 
+#[expect(clippy::enum_variant_names, reason = "AWS named them")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Comparison {
     GreaterThanOrEqualToThreshold,

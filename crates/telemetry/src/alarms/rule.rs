@@ -217,7 +217,9 @@ impl Parser {
         self.expect(&Token::Open)?;
         let name = match self.take()? {
             Token::Word(name) | Token::Quoted(name) if !name.is_empty() => name,
-            token => return Err(RuleError::Unexpected(token.to_string())),
+            token @ (Token::Open | Token::Close | Token::Word(_) | Token::Quoted(_)) => {
+                return Err(RuleError::Unexpected(token.to_string()));
+            }
         };
         self.expect(&Token::Close)?;
         Ok(Rule::In(state, name_of(&name).to_owned()))

@@ -86,7 +86,8 @@ fn checked(actions: Option<Vec<String>>, may_scale: bool) -> Result<Vec<String>,
     let actions = actions.unwrap_or_default();
     for arn in &actions {
         let served = if may_scale { "topics and scaling policies are" } else { "topics are" };
-        if !is_topic(arn) && !(may_scale && is_scaling(arn)) {
+        let is_served = is_topic(arn) || (may_scale && is_scaling(arn));
+        if !is_served {
             return Err(invalid(format!("The action {arn} is not served here; {served}")));
         }
     }
