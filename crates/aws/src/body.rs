@@ -1,5 +1,6 @@
 //! Reads a request's body: no more of it than allowed, in no more time, and hashed on the way.
 
+mod gzip;
 mod memory;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,8 @@ pub enum BodyError {
     TimedOut,
     #[error("too many bytes of requests are held already")]
     NoRoom,
+    #[error("the body is not gzip, as its Content-Encoding says")]
+    NotGzip(#[source] std::io::Error),
     #[error("the client went away")]
     Broken(#[source] Box<dyn Error + Send + Sync>),
 }
@@ -145,6 +148,7 @@ impl From<BodyError> for ApiError {
             BodyError::NoRoom => {
                 Self::new("ServiceUnavailable", StatusCode::SERVICE_UNAVAILABLE, message)
             }
+            BodyError::NotGzip(cause) => Self::serialization(message).caused_by(cause),
             BodyError::Broken(cause) => Self::serialization(message).caused_by(cause),
         }
     }

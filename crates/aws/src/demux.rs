@@ -13,6 +13,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method};
 
 use self::host::Host;
+use crate::cbor::{RPC_V2_CBOR, SMITHY_PROTOCOL};
 use crate::query::Form;
 use crate::sigv4::Dialect;
 
@@ -35,6 +36,11 @@ pub enum Target {
     /// AWS JSON: `X-Amz-Target: SageMaker.CreateModel`.
     Json {
         prefix: String,
+        operation: String,
+    },
+    /// Smithy's RPC protocol, version 2, in CBOR. `service` is what JSON calls the prefix.
+    Cbor {
+        service: String,
         operation: String,
     },
     /// The query protocol. `service` is that of the credential scope, or of the host.
@@ -72,6 +78,7 @@ impl Target {
     pub fn dialect(&self) -> Dialect {
         match self {
             Self::Query { .. } => Dialect::Query,
+            Self::Cbor { .. } => Dialect::Cbor,
             Self::Operations(_)
             | Self::Invoke { .. }
             | Self::Json { .. }
@@ -90,6 +97,9 @@ pub fn route(parts: &Parts) -> Target {
     let signed_for = signed_for.as_deref();
     if let Some((prefix, operation)) = json_target(&parts.headers) {
         return Target::Json { prefix, operation };
+    }
+    if let Some((service, operation)) = cbor_target(parts) {
+        return Target::Cbor { service, operation };
     }
     if signed_for.is_some_and(is_s3) || has_signature_v2(&parts.headers, query) {
         return Target::S3;
@@ -121,6 +131,17 @@ fn json_target(headers: &HeaderMap) -> Option<(String, String)> {
     let target = headers.get(&AMZ_TARGET)?.to_str().ok()?;
     let (prefix, operation) = target.rsplit_once('.').unwrap_or(("", target));
     Some((prefix.to_owned(), operation.to_owned()))
+}
+
+/// `POST /service/{service}/operation/{operation}`, with the header that names the protocol.
+fn cbor_target(parts: &Parts) -> Option<(String, String)> {
+    let is_cbor = parts.headers.get(&SMITHY_PROTOCOL).is_some_and(|it| it == RPC_V2_CBOR);
+    if !is_cbor || parts.method != Method::POST {
+        return None;
+    }
+    let (service, rest) = parts.uri.path().strip_prefix("/service/")?.split_once('/')?;
+    let operation = rest.strip_prefix("operation/").filter(|rest| !rest.contains('/'))?;
+    Some((service.to_owned(), operation.to_owned()))
 }
 
 /// The service in the credential scope, be it in the header or in the query.

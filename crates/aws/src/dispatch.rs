@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sagebrush_wire::{Operation, Service, Shape};
 use serde_json::Value;
 
-use crate::{ApiError, Context, json, query, validate};
+use crate::{ApiError, Context, cbor, json, query, validate};
 
 /// A future that has forgotten its type.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -158,6 +158,7 @@ impl Api {
         let (input, format) = match input {
             Input::Json(body) => (json::read(&body)?, Format::Json),
             Input::Form(form) => (query::read(served.input, &form)?, Format::Xml),
+            Input::Cbor(body) => (cbor::read(served.input, &body)?, Format::Cbor),
         };
         validate::check(served.input, &input)?;
         served.handle.call(context, input, format).await
@@ -168,6 +169,7 @@ impl Api {
 pub(crate) enum Input {
     Json(bytes::Bytes),
     Form(query::Form),
+    Cbor(bytes::Bytes),
 }
 
 struct Served<H> {
@@ -181,6 +183,7 @@ struct Served<H> {
 enum Format {
     Json,
     Xml,
+    Cbor,
 }
 
 type Answer = BoxFuture<Result<Vec<u8>, ApiError>>;
@@ -228,6 +231,7 @@ where
             match format {
                 Format::Json => serde_json::to_vec(&output).map_err(ApiError::internal),
                 Format::Xml => query::write::<O>(&output, &request_id),
+                Format::Cbor => cbor::write::<O>(&output),
             }
         })
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{HOST, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderName, Request, Response};
 use http_body_util::Full;
@@ -15,13 +15,12 @@ use sagebrush_core::{AccountId, Region, task};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use crate::answer::AnswerTo;
 use crate::demux::signing_service;
 use crate::dispatch::{Api, Input};
 use crate::query::Form;
-use crate::sigv4::{Caller, Dialect, Verifier, signs_body};
-use crate::{
-    ApiError, BodyMemory, Context, Presence, Target, Terms, json, query, read_body, request_id,
-};
+use crate::sigv4::{Caller, Verifier, signs_body};
+use crate::{ApiError, BodyMemory, Context, Presence, Target, Terms, read_body, request_id};
 
 /// The longest input of the control plane: SageMaker's own limits stay far below.
 const MAX_BODY: usize = 1 << 20;
@@ -52,32 +51,20 @@ impl Door {
         Self { api: Arc::new(api), verifier, account, memory }
     }
 
-    /// Answers a request whose [`Target`] is `Json`, `Query` or `Unknown`.
+    /// Answers a request whose [`Target`] is `Json`, `Cbor`, `Query` or `Unknown`.
     pub async fn answer<B>(&self, target: Target, request: Request<B>) -> Response<Full<Bytes>>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let dialect = target.dialect();
-        let version = json::version(request.headers());
         let id = request_id();
+        let answer = AnswerTo::new(target.dialect(), request.headers(), id.clone());
         let span = tracing::info_span!("call", request_id = &*id);
-        let outcome = self.handle(target, request, id.clone()).instrument(span.clone()).await;
-        let mut response = match (outcome, dialect) {
-            (Ok(body), Dialect::Json) => json::success(body, &id),
-            (Ok(body), Dialect::Query) => query::success(body, &id),
-            (Err(error), dialect) => {
-                span.in_scope(|| log(&error));
-                match dialect {
-                    Dialect::Json => json::failure(&error, &id),
-                    Dialect::Query => query::failure(&error, &id),
-                }
-            }
-        };
-        if dialect == Dialect::Json {
-            response.headers_mut().insert(CONTENT_TYPE, version);
+        let outcome = self.handle(target, request, id).instrument(span.clone()).await;
+        if let Err(error) = &outcome {
+            span.in_scope(|| log(error));
         }
-        response
+        answer.write(outcome)
     }
 
     /// The way of a call.
@@ -95,8 +82,10 @@ impl Door {
         let (parts, body) = request.into_parts();
         let (limit, deadline) = (MAX_BODY, Instant::now() + BODY_TIMEOUT);
         let terms = Terms { limit, deadline, memory: &self.memory, is_signed: signs_body(&parts) };
-        let body = read_body(body, terms).await?;
-        let call = self.read(target, &parts, &body.bytes)?;
+        let mut body = read_body(body, terms).await?;
+        // What is signed is the body as it came in.
+        let unpacked = body.unpacked(&parts.headers)?;
+        let call = self.read(target, &parts, &unpacked)?;
         let caller = if call.is_open {
             nobody()
         } else {
@@ -112,12 +101,13 @@ impl Door {
     fn read(&self, target: Target, parts: &Parts, body: &Bytes) -> Result<Call, ApiError> {
         match target {
             Target::Json { prefix, operation } => {
-                let served = self.api.service_of_target(&prefix).map(str::to_owned);
-                // Of a service that is not served, only the client knows what it signs with.
-                let service = served
-                    .or_else(|| signing_service(parts).map(Cow::into_owned))
-                    .unwrap_or_default();
+                let service = self.service_of_target(&prefix, parts);
                 let input = Input::Json(body.clone());
+                Ok(Call { service, operation, input, is_open: false })
+            }
+            Target::Cbor { service, operation } => {
+                let service = self.service_of_target(&service, parts);
+                let input = Input::Cbor(body.clone());
                 Ok(Call { service, operation, input, is_open: false })
             }
             Target::Query { service } => {
@@ -141,6 +131,12 @@ impl Door {
                 Err(ApiError::unknown_operation(parts.uri.path()))
             }
         }
+    }
+
+    fn service_of_target(&self, prefix: &str, parts: &Parts) -> String {
+        let served = self.api.service_of_target(prefix).map(str::to_owned);
+        // Of a service that is not served, only the client knows what it signs with.
+        served.or_else(|| signing_service(parts).map(Cow::into_owned)).unwrap_or_default()
     }
 
     fn context(&self, parts: &Parts, caller: Caller, request_id: Arc<str>) -> Context {

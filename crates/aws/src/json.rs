@@ -50,13 +50,17 @@ pub fn failure(error: &ApiError, request_id: &str) -> Response<Full<Bytes>> {
         response.headers_mut().insert(ERROR_TYPE, code);
     }
     if let Some(code) = error.query_code {
-        let at_fault = if error.status.is_server_error() { "Receiver" } else { "Sender" };
-        if let Ok(code) = HeaderValue::from_str(&format!("{code};{at_fault}")) {
-            response.headers_mut().insert(QUERY_ERROR, code);
-        }
+        response.headers_mut().extend(query_error(code, error.status));
     }
     response.headers_mut().extend(error.retry_after());
     response
+}
+
+/// The header that tells what an error was called in the query protocol.
+pub(crate) fn query_error(code: &str, status: StatusCode) -> Option<(HeaderName, HeaderValue)> {
+    let at_fault = if status.is_server_error() { "Receiver" } else { "Sender" };
+    let code = HeaderValue::from_str(&format!("{code};{at_fault}"));
+    code.ok().map(|code| (QUERY_ERROR, code))
 }
 
 /// The version that a request is written in. Its answer is written in the same.

@@ -4,13 +4,15 @@
 //! The way of a call, outside in:
 //! 1. [`demux::route`] tells from the head of a request which door it is for;
 //! 2. [`door::Door`] reads the body, has [`sigv4::Verifier`] check the signature, and dispatches;
-//! 3. [`json`] and [`query`] turn bytes into a value and an answer into bytes;
+//! 3. [`json`], [`query`] and [`cbor`] turn bytes into a value and an answer into bytes;
 //! 4. [`validate`] holds the value against the shape of the operation;
 //! 5. [`dispatch::Dispatch`] calls the handler.
 //!
 //! [`page_token`] makes and reads the `NextToken` of lists.
 
+mod answer;
 mod body;
+pub mod cbor;
 mod context;
 pub mod demux;
 pub mod dispatch;

@@ -20,6 +20,8 @@ use sagebrush_core::store::{MetaStore, StoreError};
 use sagebrush_core::{AccountId, Clock, task};
 use tokio::task::JoinHandle;
 
+pub use delivery::{SmtpSettings, SmtpTls};
+
 use queues::Queues;
 use topics::Topics;
 
@@ -31,6 +33,8 @@ pub struct Parts {
     /// What the topics' secrets are made from.
     pub secret: [u8; 32],
     pub metrics: Registry,
+    /// The server for mails; without one, e-mail subscriptions are refused.
+    pub smtp: Option<SmtpSettings>,
 }
 
 /// All topics and queues of a server.
@@ -45,9 +49,9 @@ impl Messaging {
     /// # Errors
     /// When the store cannot be read.
     pub async fn open(parts: Parts) -> Result<Self, StoreError> {
-        let Parts { store, clock, account, secret, metrics } = parts;
+        let Parts { store, clock, account, secret, metrics, smtp } = parts;
         let queues = Queues::open(store.clone(), clock.clone(), account.clone()).await?;
-        let rest = (secret, metrics);
+        let rest = (secret, metrics, smtp);
         let topics = Topics::open(store, clock, account, queues.clone(), rest).await?;
         Ok(Self { topics, queues })
     }

@@ -22,16 +22,17 @@ use sagebrush_control::instance::{Launcher, LocalFleet};
 use sagebrush_core::fleet::Fleet;
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::route::Routes;
-use sagebrush_core::store::StoreError;
 use sagebrush_core::worker::Runtime;
-use sagebrush_core::{AccountId, Clock, task};
+use sagebrush_core::{Clock, task};
 use sagebrush_messaging::Messaging;
 use sagebrush_objects::{DoorConfig, Objects, S3Door};
 use sagebrush_onnx::OnnxRuntime;
 use sagebrush_serving::invoke::Invoker;
 use sagebrush_serving::{AsyncInference, Meters, Settings, async_inference};
 use sagebrush_store::SqliteStore;
+use sagebrush_telemetry::alarms;
 use sagebrush_telemetry::logs::{self, LogStore};
+use sagebrush_telemetry::metrics::{self, CloudWatch};
 use sagebrush_telemetry::sagemaker::SageMakerMetrics;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
@@ -80,9 +81,10 @@ impl App {
         let Ground { data, clock, account, store, objects, logs, metrics } = &ground;
         let fleet = Arc::new(LocalFleet::new(launcher(config, objects, logs, metrics)?));
         let master = master_secret(data).map_err(|error| unusable(data, &error))?;
-        let messaging = messaging(store, clock, account, (&master, metrics)).await;
-        let messaging = messaging.map_err(|error| unusable(data, &error))?;
-        let watched = watched::open(&ground);
+        let messaging = messaging(config, &ground, &master).await?;
+        let (watched, alarms) = watched::open(&ground, messaging.publisher()).await?;
+        let cloudwatch =
+            Arc::new(CloudWatch { metrics: watched.metrics.clone(), clock: clock.clone() });
         let (control, reconciler, routes) = Control::new(sagebrush_control::Parts {
             account: account.clone(),
             temporary_keys: TemporaryKeys::new(master),
@@ -103,6 +105,8 @@ impl App {
         let memory = BodyMemory::new(memory);
         let api = sagebrush_control::operations().serve(control);
         let api = api.and(logs::operations().serve(logs.clone())).and(messaging.api());
+        let api = api.and(metrics::operations().serve(cloudwatch));
+        let api = api.and(alarms::operations().serve(alarms.clone()));
         let meters = Arc::new(Meters::new(metrics.clone()));
         let first_routes = routes.clone();
         let invoker = Invoker {
@@ -117,7 +121,7 @@ impl App {
             task::spawn("meter-cleaner", forget_deleted(routes.clone(), meters.clone())),
             task::spawn("blob-sweep", sweep(objects.clone())),
         ];
-        background.extend(messaging.start());
+        background.extend(messaging.start().into_iter().chain(alarms.run(None)));
         let serving =
             serving_door(config, memory.clone(), invoker, asynchronous, &verifier, meters);
         let gauges = serving.gauges();
@@ -152,7 +156,10 @@ impl App {
             }
             Target::S3 => Box::pin(self.object(request)).await,
             Target::Operations(page) => self.page(page, request.method()).map(AnswerBody::Whole),
-            target @ (Target::Json { .. } | Target::Query { .. } | Target::Unknown { .. }) => {
+            target @ (Target::Json { .. }
+            | Target::Cbor { .. }
+            | Target::Query { .. }
+            | Target::Unknown { .. }) => {
                 Box::pin(self.aws.answer(target, request)).await.map(AnswerBody::Whole)
             }
         }
@@ -242,22 +249,22 @@ fn launcher(
 
 /// Topics and queues. The secrets of topics are made from another secret than session keys.
 async fn messaging(
-    store: &Arc<SqliteStore>,
-    clock: &Arc<dyn Clock>,
-    account: &AccountId,
-    (master, metrics): (&[u8; 32], &Registry),
-) -> Result<Messaging, StoreError> {
+    config: &Config,
+    ground: &Ground,
+    master: &[u8; 32],
+) -> Result<Messaging, Failure> {
     let mut secret = Sha256::new();
     secret.update(b"sagebrush topics ");
     secret.update(master);
     let parts = sagebrush_messaging::Parts {
-        store: store.clone(),
-        clock: clock.clone(),
-        account: account.clone(),
+        store: ground.store.clone(),
+        clock: ground.clock.clone(),
+        account: ground.account.clone(),
         secret: secret.finalize().into(),
-        metrics: metrics.clone(),
+        metrics: ground.metrics.clone(),
+        smtp: config.smtp.clone(),
     };
-    Messaging::open(parts).await
+    Messaging::open(parts).await.map_err(|error| unusable(&ground.data, &error))
 }
 
 async fn asynchronous(

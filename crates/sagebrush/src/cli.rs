@@ -42,6 +42,8 @@ pub enum Command {
     Delete(NameArgs),
     /// Prints the log of an endpoint.
     Logs(LogsArgs),
+    /// Puts the five alarms that an endpoint should have: latency, overhead, errors, CPU, calls.
+    Alarms(AlarmsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -102,6 +104,29 @@ pub struct LogsArgs {
     /// Goes on printing what comes.
     #[arg(long, short)]
     pub follow: bool,
+    #[command(flatten)]
+    pub json: JsonArg,
+}
+
+#[derive(Debug, Args)]
+pub struct AlarmsArgs {
+    /// The name of the endpoint.
+    pub name: String,
+    /// The ARN of the topic that is told; without one, alarms only change their states.
+    #[arg(long)]
+    pub topic: Option<String>,
+    /// The longest time that the model may take, in milliseconds.
+    #[arg(long, default_value_t = 1000.0)]
+    pub max_latency_ms: f64,
+    /// The longest time that a call may take beside the model, in milliseconds.
+    #[arg(long, default_value_t = 250.0)]
+    pub max_overhead_ms: f64,
+    /// The greatest share of calls that may fail with 5xx.
+    #[arg(long, default_value_t = 0.01)]
+    pub max_error_rate: f64,
+    /// How much the instances may compute, in percent of one core.
+    #[arg(long, default_value_t = 80.0)]
+    pub max_cpu: f64,
     #[command(flatten)]
     pub json: JsonArg,
 }

@@ -53,6 +53,15 @@ impl<'a> Client<'a> {
         self.json("logs", &format!("Logs_20140328.{operation}"), input).await
     }
 
+    /// Calls an operation of the CloudWatch API.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, or refuses.
+    pub async fn cloudwatch(&self, operation: &str, input: &Value) -> Result<Value, Failure> {
+        let target = format!("GraniteServiceVersion20100801.{operation}");
+        self.json("monitoring", &target, input).await
+    }
+
     /// Calls `InvokeEndpoint`.
     ///
     /// # Errors

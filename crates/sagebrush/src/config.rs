@@ -1,5 +1,7 @@
 //! The settings: flags over `SAGEBRUSH_*` over `sagebrush.toml` over defaults.
 
+mod smtp;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -9,6 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use sagebrush_control::endpoint::IdleAfter;
 use sagebrush_core::instance::Limits;
+use sagebrush_messaging::SmtpSettings;
 use sagebrush_runtime::environment::Environments;
 use sagebrush_runtime::sandbox::Mode;
 use serde::Deserialize;
@@ -92,6 +95,24 @@ pub struct Options {
     /// not need [default: 300].
     #[arg(long, global = true, env = "SAGEBRUSH_MANAGED_IDLE_SECONDS")]
     pub managed_idle_seconds: Option<u64>,
+    /// The mail server, for e-mail subscriptions of topics; without it they are refused.
+    #[arg(long, global = true, env = "SAGEBRUSH_SMTP_HOST")]
+    pub smtp_host: Option<String>,
+    /// Its port [default: 587].
+    #[arg(long, global = true, env = "SAGEBRUSH_SMTP_PORT")]
+    pub smtp_port: Option<u16>,
+    /// Whom it knows us as.
+    #[arg(long, global = true, env = "SAGEBRUSH_SMTP_USER")]
+    pub smtp_user: Option<String>,
+    /// The password for that.
+    #[arg(long, global = true, env = "SAGEBRUSH_SMTP_PASSWORD", hide_env_values = true)]
+    pub smtp_password: Option<String>,
+    /// The address that mails come from.
+    #[arg(long, global = true, env = "SAGEBRUSH_SMTP_FROM")]
+    pub smtp_from: Option<String>,
+    /// TLS to the mail server: `required` or `off` [default: required, but on loopback].
+    #[arg(long, global = true, env = "SAGEBRUSH_SMTP_TLS")]
+    pub smtp_tls: Option<String>,
     /// What to log: error, warn, info, debug, or a `tracing` filter [default: info].
     #[arg(long, global = true, env = "SAGEBRUSH_LOG")]
     pub log: Option<String>,
@@ -123,6 +144,8 @@ pub struct Config {
     pub limits: Limits,
     pub max_body_memory: u64,
     pub idle_after: IdleAfter,
+    /// `None`: no mail is sent.
+    pub smtp: Option<SmtpSettings>,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -160,6 +183,7 @@ impl Options {
         if !listen.ip().is_loopback() && !keys_are_own {
             return Err(ConfigError::NoKeys(listen));
         }
+        let smtp = smtp::settings(&options)?;
         let key = |given: Option<String>| given.unwrap_or_else(|| DEFAULT_KEY.to_owned());
         let config = Config {
             listen,
@@ -183,6 +207,7 @@ impl Options {
             },
             max_body_memory: options.max_body_memory.unwrap_or_else(|| limits::memory() / 4),
             idle_after: idle_after(options.serverless_idle_seconds, options.managed_idle_seconds),
+            smtp,
             log: options.log.unwrap_or_else(|| "info".to_owned()),
             log_format: parse_format(options.log_format.as_deref())?,
         };
@@ -211,6 +236,12 @@ impl Options {
             max_body_memory: self.max_body_memory.or(file.max_body_memory),
             serverless_idle_seconds: self.serverless_idle_seconds.or(file.serverless_idle_seconds),
             managed_idle_seconds: self.managed_idle_seconds.or(file.managed_idle_seconds),
+            smtp_host: self.smtp_host.or(file.smtp_host),
+            smtp_port: self.smtp_port.or(file.smtp_port),
+            smtp_user: self.smtp_user.or(file.smtp_user),
+            smtp_password: self.smtp_password.or(file.smtp_password),
+            smtp_from: self.smtp_from.or(file.smtp_from),
+            smtp_tls: self.smtp_tls.or(file.smtp_tls),
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         }

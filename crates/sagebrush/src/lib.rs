@@ -30,6 +30,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Endpoints(args) => commands::block_on(commands::endpoints::run(&config, &args)),
         Command::Describe(args) => commands::block_on(commands::describe::run(&config, &args)),
         Command::Delete(args) => commands::block_on(commands::delete::run(&config, &args)),
+        Command::Alarms(args) => commands::block_on(commands::alarms::run(&config, &args)),
         Command::Logs(args) => commands::block_on(commands::logs::run(&config, &args)),
     }
 }

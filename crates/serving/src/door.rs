@@ -206,9 +206,10 @@ impl Door {
         let terms = Terms { limit, deadline, memory, is_signed };
         let body = read_body(body, terms).await.map_err(|error| match error {
             BodyError::TooLarge { .. } => Refusal::Invoke(InvokeError::Invalid(too_long(limit))),
-            error @ (BodyError::TimedOut | BodyError::NoRoom | BodyError::Broken(_)) => {
-                Refusal::Door(error.into())
-            }
+            error @ (BodyError::TimedOut
+            | BodyError::NoRoom
+            | BodyError::NotGzip(_)
+            | BodyError::Broken(_)) => Refusal::Door(error.into()),
         })?;
         let caller = self.verifier.verify_read(parts, &body, "sagemaker");
         Ok((body, caller.map_err(|error| error.into_api_error(Dialect::Json))?))

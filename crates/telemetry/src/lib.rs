@@ -1,4 +1,7 @@
-//! What a server tells of itself. Metrics of calls, as SageMaker has them. Log lines: kept, and queried as CloudWatch Logs.
+//! What a server tells of itself. Log lines: kept, and queried as CloudWatch Logs. Metrics: kept,
+//! and queried as CloudWatch; SageMaker's own are put there. Alarms: what metrics call for.
 
+pub mod alarms;
 pub mod logs;
+pub mod metrics;
 pub mod sagemaker;

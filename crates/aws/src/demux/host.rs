@@ -24,12 +24,13 @@ impl Host {
 }
 
 /// What stands before the region, and the service that it is.
-const SERVICES: [(&str, &str); 7] = [
+const SERVICES: [(&str, &str); 8] = [
     ("api.sagemaker", "sagemaker"),
     ("runtime.sagemaker", "sagemaker"),
     ("sts", "sts"),
     ("iam", "iam"),
     ("logs", "logs"),
+    ("monitoring", "monitoring"),
     ("sns", "sns"),
     ("sqs", "sqs"),
 ];

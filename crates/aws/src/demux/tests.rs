@@ -52,6 +52,20 @@ fn operations_pages() {
 }
 
 #[test]
+fn cbor() {
+    let (name, value) = signed("monitoring");
+    let check = |line: &str, protocol: &str, expected: &Target| {
+        check(line, LOCAL, &[(name, &value), ("smithy-protocol", protocol)], expected);
+    };
+    let line = "POST /service/Granite/operation/PutMetricData";
+    let expected = Target::Cbor { service: "Granite".into(), operation: "PutMetricData".into() };
+    check(line, "rpc-v2-cbor", &expected);
+    check(line, "rpc-v2-json", &unknown("monitoring", line));
+    let line = "POST /service/Granite/operation/a/b";
+    check(line, "rpc-v2-cbor", &unknown("monitoring", line));
+}
+
+#[test]
 fn runtime() {
     check_signed(
         "POST /endpoints/a/invocations",

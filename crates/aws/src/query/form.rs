@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// A request of STS or IAM has a dozen fields.
-const MAX_FIELDS: usize = 1000;
+/// A request of STS or IAM has a dozen fields, one with a thousand metrics tens of thousands.
+const MAX_FIELDS: usize = 50_000;
 
 /// The fields of a form, in their order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

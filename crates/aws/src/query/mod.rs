@@ -8,4 +8,5 @@ mod write;
 
 pub use form::{Form, TooManyFields};
 pub use read::read;
+pub(crate) use write::code;
 pub use write::{failure, success, write};

@@ -7,6 +7,7 @@ use serde_json::{Map, Number, Value};
 
 use super::Form;
 use crate::ApiError;
+use crate::validate::float;
 
 /// No shape of STS or IAM nests deeper.
 const MAX_STEPS: usize = 32;
@@ -95,7 +96,7 @@ impl<'a> Node<'a> {
 fn plain(shape: &Shape, text: &str) -> Result<Value, ApiError> {
     let value = match shape {
         Shape::Integer { .. } => text.parse::<i64>().ok().map(Value::from),
-        Shape::Float { .. } => number(text),
+        Shape::Float { .. } => text.parse().ok().map(float),
         Shape::Boolean => text.to_ascii_lowercase().parse::<bool>().ok().map(Value::from),
         Shape::Timestamp => match text.parse::<jiff::Timestamp>() {
             Ok(at) => Number::from_f64(at.as_duration().as_secs_f64()).map(Value::Number),

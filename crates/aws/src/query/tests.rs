@@ -44,6 +44,7 @@ fn forms_become_values() {
         "Name=a+b%2B%C3%A9&Count=-1&Weight=1e3&Flag=true",
         json!({ "Name": "a b+é", "Count": -1, "Weight": 1000.0, "Flag": true }),
     );
+    check("Weight=nan", json!({ "Weight": "NaN" })); // To be refused by its path.
     check("Name=1&Name2=", json!({ "Name": "1" }));
     check("At=2015-08-30T12:36:00Z", json!({ "At": 1_440_938_160.0 }));
     check("At=1440938160.5", json!({ "At": 1_440_938_160.5 }));
@@ -69,11 +70,11 @@ fn bad_forms_are_refused() {
     refuse("Name=1&Name=2", "A field stands twice");
     refuse("Count=one", "A field has a value of another type");
     refuse("Count=1.5", "A field has a value of another type");
-    refuse("Weight=NaN", "A field has a value of another type");
+    refuse("Weight=much", "A field has a value of another type");
     refuse("Flag=yes", "A field has a value of another type");
     refuse("Map.entry.1.value=1", "An entry of a map has no key");
     refuse(&vec!["a"; 40].join("."), "A field is nested too deep");
-    assert_eq!(Form::parse("a&".repeat(1001).as_bytes()), Err(TooManyFields));
+    assert_eq!(Form::parse("a&".repeat(50_001).as_bytes()), Err(TooManyFields));
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub fn failure(error: &ApiError, request_id: &str) -> Response<Full<Bytes>> {
     element(&mut xml, "ErrorResponse", |xml| {
         element(xml, "Error", |xml| {
             text_element(xml, "Type", at_fault);
-            text_element(xml, "Code", code(&error.code));
+            text_element(xml, "Code", code(error));
             text_element(xml, "Message", &error.message);
         });
         text_element(xml, "RequestId", request_id);
@@ -61,9 +61,12 @@ pub fn failure(error: &ApiError, request_id: &str) -> Response<Full<Bytes>> {
     response
 }
 
-/// The services of the query protocol are older than the names of the JSON ones.
-fn code(code: &str) -> &str {
-    match code {
+/// What an error is called in the query protocol, which is older than the names of JSON and CBOR.
+pub(crate) fn code(error: &ApiError) -> &str {
+    if let Some(code) = error.query_code {
+        return code;
+    }
+    match &*error.code {
         "ValidationException" => "ValidationError",
         "UnknownOperationException" => "InvalidAction",
         "SerializationException" => "MalformedInput",

@@ -4,11 +4,12 @@ use http::StatusCode;
 
 use crate::ApiError;
 
-/// Which words a service uses: the JSON services have other codes than the query protocol.
+/// Which protocol a call speaks: JSON and CBOR have other codes than the query protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     Json,
     Query,
+    Cbor,
 }
 
 /// Why a signature was not accepted.
@@ -59,7 +60,7 @@ impl AuthError {
             }
         };
         let code = match dialect {
-            Dialect::Json => json,
+            Dialect::Json | Dialect::Cbor => json,
             Dialect::Query => query,
         };
         ApiError::new(code, status, self.to_string())

@@ -1,7 +1,10 @@
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use sagebrush_aws::sigv4::{Signer, StaticKeys, Verifier};
@@ -81,9 +84,13 @@ struct Answer {
 }
 
 async fn send(request: Request<String>, signer: Option<Signer<'_>>) -> Answer {
+    send_bytes(request.map(String::into_bytes), signer).await
+}
+
+async fn send_bytes(request: Request<Vec<u8>>, signer: Option<Signer<'_>>) -> Answer {
     let (mut parts, body) = request.into_parts();
     if let Some(signer) = signer {
-        signer.sign(&mut parts, body.as_bytes(), NOW).unwrap();
+        signer.sign(&mut parts, &body, NOW).unwrap();
     }
     let target = route(&parts);
     let request = Request::from_parts(parts, Full::new(Bytes::from(body)));
@@ -94,7 +101,7 @@ async fn send(request: Request<String>, signer: Option<Signer<'_>>) -> Answer {
         status: parts.status,
         content_type: header("content-type"),
         id: header("x-amzn-requestid"),
-        body: String::from_utf8(body.to_vec()).unwrap(),
+        body: String::from_utf8_lossy(&body).into_owned(),
     }
 }
 
@@ -155,6 +162,41 @@ async fn our_faults_tell_nothing() {
     let internal = r#"{"__type":"InternalFailure","message":"The request processing has failed because of an internal error."}"#;
     check_json("SageMaker.DeleteModel", r#"{"ModelName":"broken"}"#, 500, internal).await;
     check_json("SageMaker.DeleteModel", r#"{"ModelName":"panic"}"#, 500, internal).await;
+}
+
+/// What is served is decoded, not the name of the service: SageMaker stands in for CloudWatch.
+#[tokio::test]
+async fn cbor_calls() {
+    let call = |body: &[u8], headers: &[(&str, &str)]| {
+        let uri = "http://127.0.0.1:8080/service/SageMaker/operation/DeleteModel";
+        let mut request = Request::post(uri).header("smithy-protocol", "rpc-v2-cbor");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        send_bytes(request.body(body.to_vec()).unwrap(), Some(SIGNER))
+    };
+    let body = b"\xa1\x69ModelName\x61m";
+    let answer = call(body, &[]).await;
+    assert_eq!((answer.status.as_u16(), &*answer.content_type), (400, "application/cbor"));
+    assert!(answer.body.contains(r#"Could not find model "eu-west-1/m!"."#), "{}", answer.body);
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(body).unwrap();
+    let packed = packed.finish().unwrap();
+    assert_eq!(call(&packed, &[("content-encoding", "gzip")]).await.body, answer.body);
+    let answer = call(body, &[("content-encoding", "gzip")]).await;
+    assert!(answer.body.contains("the body is not gzip"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_packed_body_is_not_unpacked_without_bound() {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(&vec![b' '; 100 << 20]).unwrap();
+    let request = Request::post("http://127.0.0.1:8080/")
+        .header("x-amz-target", "SageMaker.DeleteModel")
+        .header("content-encoding", "gzip");
+    let request = request.body(packed.finish().unwrap()).unwrap();
+    let answer = send_bytes(request, Some(SIGNER)).await;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE, "{}", answer.body);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::envelope::{self, Signer};
 use super::lanes::{Job, Next};
+use super::mail::{self, Mailer};
 use super::meters::Meters;
 use super::record::{Notice, NoticeKind};
 use super::schedule::{self, Schedule};
@@ -29,6 +30,7 @@ pub(super) struct Courier {
     pub(super) queues: Arc<Queues>,
     pub(super) webhooks: Arc<dyn Webhooks>,
     pub(super) signer: Signer,
+    pub(super) mailer: Option<Mailer>,
     pub(super) meters: Arc<Meters>,
 }
 
@@ -85,7 +87,26 @@ impl Courier {
                 let letter = letter(&notice.spec, body, is_raw);
                 self.send(&subscription.spec.endpoint, id, notice, letter).await
             }
+            Protocol::Email => self.mail(id, subscription, notice, None).await,
+            Protocol::EmailJson => self.mail(id, subscription, notice, Some(body)).await,
         }
+    }
+
+    /// Sends a mail, with the text of the message or with `json`.
+    async fn mail(
+        &self,
+        id: &SubscriptionId,
+        subscription: &Subscription,
+        notice: &Stored<NoticeKind>,
+        json: Option<String>,
+    ) -> Result<(), Undelivered> {
+        let spec = &subscription.spec;
+        let none = || Undelivered::ForNow("this server has no mail server".to_owned());
+        let mailer = self.mailer.as_ref().ok_or_else(none)?;
+        let unsubscribe = envelope::unsubscribe_url(&spec.base_url, id);
+        let text = (spec.endpoint.as_str(), notice.spec.text(spec.protocol));
+        let mail = mail::of_notice(&notice.spec, notice.created_at, text, json, &unsubscribe);
+        mailer.send(&mail).await
     }
 
     fn body(

@@ -125,7 +125,7 @@ pub(crate) fn subscribe_url(base_url: &str, topic_arn: &str, token: &str) -> Str
     format!("{base_url}/?Action=ConfirmSubscription&TopicArn={topic_arn}&Token={token}")
 }
 
-fn unsubscribe_url(base_url: &str, id: &SubscriptionId) -> String {
+pub(super) fn unsubscribe_url(base_url: &str, id: &SubscriptionId) -> String {
     format!("{base_url}/?Action=Unsubscribe&SubscriptionArn={}", id.arn())
 }
 

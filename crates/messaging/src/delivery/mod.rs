@@ -9,6 +9,7 @@
 mod courier;
 mod envelope;
 mod lanes;
+mod mail;
 mod meters;
 mod record;
 mod schedule;
@@ -31,6 +32,9 @@ use crate::topics::{Directory, SubscriptionId};
 use courier::Courier;
 pub(crate) use envelope::{Signer, subscribe_url};
 use lanes::{Job, Lanes};
+use mail::Mailer;
+pub(crate) use mail::is_address;
+pub use mail::{SmtpSettings, SmtpTls};
 use meters::Meters;
 pub(crate) use record::{Confirmation, Notice};
 use record::{Left, NoticeKind};
@@ -60,6 +64,8 @@ pub(crate) struct Parts {
     pub(crate) queues: Arc<Queues>,
     pub(crate) signer: Signer,
     pub(crate) metrics: Registry,
+    /// `None`: no mail is sent.
+    pub(crate) smtp: Option<SmtpSettings>,
 }
 
 impl Deliveries {
@@ -76,6 +82,7 @@ impl Deliveries {
             queues: parts.queues,
             webhooks,
             signer: parts.signer,
+            mailer: parts.smtp.map(Mailer::new),
             meters: meters.clone(),
         };
         Self { notices, clock: parts.clock, meters, lanes: Lanes::new(courier) }

@@ -86,10 +86,11 @@ impl World {
             queues: queues.clone(),
             signer: signer.clone(),
             metrics: metrics.clone(),
+            smtp: None,
         };
         let deliveries = Arc::new(Deliveries::with(parts, fakes.clone()));
         deliveries.resume().await.unwrap();
-        let topics = Arc::new(Topics { directory, deliveries, signer });
+        let topics = Arc::new(Topics { directory, deliveries, signer, has_mail: false });
         Self { store, clock, fakes, queues, topics, metrics }
     }
 

@@ -17,7 +17,9 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::attribute::Attribute;
-use crate::delivery::{Confirmation, Deliveries, Notice, Parts, Signer, subscribe_url};
+use crate::delivery::{
+    Confirmation, Deliveries, Notice, Parts, Signer, SmtpSettings, subscribe_url,
+};
 use crate::queues::Queues;
 
 pub(crate) use api::operations;
@@ -34,6 +36,8 @@ pub(crate) struct Topics {
     pub(crate) directory: Arc<Directory>,
     pub(crate) deliveries: Arc<Deliveries>,
     pub(crate) signer: Signer,
+    /// Whether there is a server for mails.
+    pub(crate) has_mail: bool,
 }
 
 impl Topics {
@@ -46,10 +50,11 @@ impl Topics {
         clock: Arc<dyn Clock>,
         account: AccountId,
         queues: Arc<Queues>,
-        (secret, metrics): ([u8; 32], Registry),
+        (secret, metrics, smtp): ([u8; 32], Registry, Option<SmtpSettings>),
     ) -> Result<Arc<Self>, StoreError> {
         let directory = Directory::open(store.clone(), clock.clone(), account).await?;
         let (directory, signer) = (Arc::new(directory), Signer(secret));
+        let has_mail = smtp.is_some();
         let parts = Parts {
             store,
             clock,
@@ -57,10 +62,11 @@ impl Topics {
             queues,
             signer: signer.clone(),
             metrics,
+            smtp,
         };
         let deliveries = Arc::new(Deliveries::new(parts));
         deliveries.resume().await?;
-        Ok(Arc::new(Self { directory, deliveries, signer }))
+        Ok(Arc::new(Self { directory, deliveries, signer, has_mail }))
     }
 
     /// Starts what goes on in the background.

@@ -64,6 +64,8 @@ pub(crate) enum Protocol {
     Http,
     Https,
     Sqs,
+    Email,
+    EmailJson,
 }
 
 impl Protocol {
@@ -72,6 +74,8 @@ impl Protocol {
             Self::Http => "http",
             Self::Https => "https",
             Self::Sqs => "sqs",
+            Self::Email => "email",
+            Self::EmailJson => "email-json",
         }
     }
 }

@@ -3,16 +3,34 @@
 use std::sync::Arc;
 
 use sagebrush_control::Watched;
-use sagebrush_core::alarms::SetAlarms;
 use sagebrush_core::cloudwatch::MemoryMetrics;
 use sagebrush_core::events::MemoryEvents;
+use sagebrush_core::messages::Publisher;
+use sagebrush_telemetry::alarms::{Alarms, Parts};
 
 use super::ground::Ground;
+use super::unusable;
+use crate::failure::Failure;
 
-pub(super) fn open(_ground: &Ground) -> Watched {
-    Watched {
-        metrics: Arc::new(MemoryMetrics::default()),
-        alarms: Arc::new(SetAlarms::default()),
-        events: Arc::new(MemoryEvents::default()),
-    }
+/// The alarms look at nothing until they are told who carries out their scaling policies.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(super) async fn open(
+    ground: &Ground,
+    publisher: Arc<dyn Publisher>,
+) -> Result<(Watched, Arc<Alarms>), Failure> {
+    let metrics = Arc::new(MemoryMetrics::default());
+    let events = Arc::new(MemoryEvents::default());
+    let parts = Parts {
+        store: ground.store.clone(),
+        clock: ground.clock.clone(),
+        account: ground.account.clone(),
+        metrics: metrics.clone(),
+        math: None,
+        publisher,
+        events: events.clone(),
+    };
+    let alarms = Alarms::open(parts).await.map_err(|error| unusable(&ground.data, &error))?;
+    Ok((Watched { metrics, alarms: alarms.clone(), events }, alarms))
 }

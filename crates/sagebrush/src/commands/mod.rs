@@ -1,5 +1,6 @@
 //! The commands that talk to a server, one file each.
 
+pub(crate) mod alarms;
 pub(crate) mod delete;
 pub(crate) mod deploy;
 pub(crate) mod describe;

@@ -11,6 +11,7 @@ use sagebrush_wire::{Empty, sns as wire};
 use uuid::Uuid;
 
 use super::page;
+use crate::delivery::is_address;
 use crate::topics::Topics;
 use crate::topics::attributes::set_of_subscription;
 use crate::topics::directory::{Subscription, SubscriptionId, is_confirmed};
@@ -38,11 +39,12 @@ async fn subscribe(
 ) -> Result<wire::SubscribeResponse, ApiError> {
     state.directory.topic(&input.topic_arn)?;
     let endpoint = input.endpoint.unwrap_or_default();
-    let protocol = protocol(&input.protocol, &endpoint)?;
+    let protocol = protocol(&input.protocol, &endpoint, state.has_mail)?;
     let mut attributes = BTreeMap::new();
     for (name, value) in input.attributes.unwrap_or_default() {
         set_of_subscription(&mut attributes, &name, &value)?;
     }
+    check_raw(protocol, &attributes)?;
     let host = ctx.host.as_deref().unwrap_or("localhost");
     let spec = SubscriptionSpec {
         topic_arn: input.topic_arn,
@@ -63,7 +65,7 @@ async fn subscribe(
 }
 
 /// Checks that the endpoint is one of the protocol.
-fn protocol(protocol: &str, endpoint: &str) -> Result<Protocol, TopicError> {
+fn protocol(protocol: &str, endpoint: &str, has_mail: bool) -> Result<Protocol, TopicError> {
     let wrong = |reason: &str| Err(TopicError::invalid("Endpoint", reason));
     match protocol {
         "http" | "https" => {
@@ -83,11 +85,30 @@ fn protocol(protocol: &str, endpoint: &str) -> Result<Protocol, TopicError> {
             let is_queue = arn.is_some_and(|arn| arn.service == "sqs" && !arn.resource.is_empty());
             if is_queue { Ok(Protocol::Sqs) } else { wrong("it must be the ARN of a queue") }
         }
+        "email" | "email-json" if !has_mail => {
+            let reason = "e-mail needs a mail server: start this server with smtp-host and \
+                          smtp-from";
+            Err(TopicError::invalid("Protocol", reason))
+        }
+        "email" | "email-json" if !is_address(endpoint) => wrong("it must be an e-mail address"),
+        "email" => Ok(Protocol::Email),
+        "email-json" => Ok(Protocol::EmailJson),
         other => {
-            let reason = format!("{other} is not served here; http, https and sqs are");
+            let reason =
+                format!("{other} is not served here; http, https, sqs, email and email-json are");
             Err(TopicError::invalid("Protocol", &reason))
         }
     }
+}
+
+/// A mail has no other form.
+fn check_raw(protocol: Protocol, attributes: &BTreeMap<String, String>) -> Result<(), TopicError> {
+    let is_mail = matches!(protocol, Protocol::Email | Protocol::EmailJson);
+    if is_mail && attributes.get("RawMessageDelivery").is_some_and(|raw| raw == "true") {
+        let reason = format!("{} has no raw delivery", protocol.as_str());
+        return Err(TopicError::invalid("RawMessageDelivery", &reason));
+    }
+    Ok(())
 }
 
 /// Open to who follows the link in the message: the token is the proof.
@@ -196,6 +217,7 @@ async fn set_subscription_attributes(
     let value = input.attribute_value.unwrap_or_default();
     let mut checked = it.spec.attributes.clone();
     set_of_subscription(&mut checked, &input.attribute_name, &value)?;
+    check_raw(it.spec.protocol, &checked)?;
     state
         .directory
         .change_subscription(&id, |it| {
