@@ -4,6 +4,7 @@
 //! that ship with botocore, and never edited. There is a module a service: `sagemaker`, `sts`, ..
 
 mod empty;
+#[expect(clippy::enum_variant_names, reason = "the models chose the names")]
 mod generated;
 mod shape;
 #[cfg(test)]
