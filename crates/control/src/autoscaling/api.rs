@@ -106,39 +106,53 @@ impl Wanted<'_> {
             && self.names.is_none_or(|names| names.iter().any(|asked| asked == name))
     }
 
-    /// One page of `all` that was asked for, and the token of the next. `all` has an order that
-    /// stays.
+    /// One page of `all` in the order of their keys, and the token of the next.
     fn page<T>(
         &self,
         (kind, region): (&str, &Region),
-        all: Vec<T>,
+        mut all: Vec<T>,
+        order: Order,
         key: impl Fn(&T) -> &str,
     ) -> Result<(Vec<T>, Option<String>), Refusal> {
+        all.sort_by(|a, b| order.of(key(a), key(b)));
         // The token holds for these filters only.
         let filters = format!("{:?} {:?} {:?}", self.resource_ids, self.dimension, self.names);
+        let region = region.clone();
         let query = Query {
             region: Some(region.clone()),
             name_contains: Some(filters),
             ..Query::default()
         };
-        let mut rest = all;
         if let Some(token) = self.next_token {
             let after =
                 page_token::decode(kind, &query, token).map_err(|_| Refusal::InvalidToken)?;
-            let place = rest.iter().position(|item| key(item) == after.key);
-            // What the page before ended with may be gone since: its list is then read anew.
-            rest.drain(..place.map_or(0, |place| place + 1));
+            all.retain(|item| order.of(key(item), &after.key).is_gt());
         }
         let asked = self.max_results.and_then(|max| usize::try_from(max).ok());
         let size = asked.unwrap_or(PAGE);
-        let has_more = rest.len() > size;
-        rest.truncate(size);
-        let last = rest.last().filter(|_| has_more).map(|last| Cursor {
-            value: String::new(),
-            region: region.clone(),
-            key: key(last).to_owned(),
+        let has_more = all.len() > size;
+        all.truncate(size);
+        let last = all.last().filter(|_| has_more);
+        let next = last.map(|last| {
+            let cursor = Cursor { value: String::new(), region, key: key(last).to_owned() };
+            page_token::encode(kind, &query, &cursor)
         });
-        Ok((rest, last.map(|last| page_token::encode(kind, &query, &last))))
+        Ok((all, next))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Order {
+    Ascending,
+    Descending,
+}
+
+impl Order {
+    fn of(self, a: &str, b: &str) -> std::cmp::Ordering {
+        match self {
+            Self::Ascending => a.cmp(b),
+            Self::Descending => b.cmp(a),
+        }
     }
 }
 

@@ -265,7 +265,7 @@ impl Look<'_> {
 
 impl TargetStatus {
     /// Cooldowns begin with the change, and again with its end.
-    fn begin(&mut self, under_way: UnderWay, from: u32, now: Timestamp) {
+    pub(super) fn begin(&mut self, under_way: UnderWay, from: u32, now: Timestamp) {
         match under_way.why {
             Why::Bounds => {}
             Why::ScaleOut => self.scaled_out = Some(ScaledOut { at: now, base: from }),
@@ -275,7 +275,7 @@ impl TargetStatus {
         self.under_way = Some(under_way);
     }
 
-    fn end(&mut self, why: Why, is_done: bool, now: Timestamp) {
+    pub(super) fn end(&mut self, why: Why, is_done: bool, now: Timestamp) {
         if !is_done {
             let n = self.failed.map_or(0, |failed| failed.n);
             self.failed = Some(Failures { n: n.saturating_add(1), at: now });

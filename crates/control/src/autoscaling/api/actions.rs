@@ -14,7 +14,8 @@ use super::super::resource_id::key;
 use super::super::schedule::{self, Schedule};
 use super::super::{ActionSpec, ActionStatus, ScheduledAction};
 use super::{
-    MAX_ATTEMPTS, Refusal, Wanted, count, done, find_target, missing, of_region, resource, to_wire,
+    MAX_ATTEMPTS, Order, Refusal, Wanted, count, done, find_target, missing, of_region, resource,
+    to_wire,
 };
 use crate::Control;
 use crate::list;
@@ -49,7 +50,8 @@ pub(crate) async fn describe(
     let (mut actions, _) = control.autoscaling.actions.list(&of_region(&ctx)).await?;
     actions.retain(|action| wanted.has(&action.spec.target, &action.spec.action_name));
     let kind = (ScheduledAction::KIND, &ctx.region);
-    let (page, next_token) = done(wanted.page(kind, actions, |action| &action.name))?;
+    let (page, next_token) =
+        done(wanted.page(kind, actions, Order::Ascending, |action| &action.name))?;
     let described = page.iter().map(described).collect();
     Ok(wire::DescribeScheduledActionsResponse { scheduled_actions: Some(described), next_token })
 }

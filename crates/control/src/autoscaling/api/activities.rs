@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use sagebrush_aws::{ApiError, Context};
 use sagebrush_core::resource::{Resource as _, Stored};
-use sagebrush_core::store::{Query, SortBy};
 use sagebrush_wire::application_autoscaling as wire;
 
 use super::super::history::{Code, ScalingActivity};
-use super::{Wanted, done, of_region, to_wire};
+use super::{Order, Wanted, done, of_region, to_wire};
 use crate::Control;
 use crate::list;
 
-/// Newest first.
+/// Newest first: their ids sort by time.
 pub(crate) async fn describe(
     control: Arc<Control>,
     ctx: Context,
@@ -27,15 +26,15 @@ pub(crate) async fn describe(
         next_token: input.next_token.as_deref(),
     };
     done(wanted.check())?;
-    let query = Query { sort_by: SortBy::CreationTime, descending: true, ..of_region(&ctx) };
-    let (mut activities, _) = control.autoscaling.activities.list(&query).await?;
+    let (mut activities, _) = control.autoscaling.activities.list(&of_region(&ctx)).await?;
     let with_not_scaled = input.include_not_scaled_activities.unwrap_or_default();
     activities.retain(|activity| {
         wanted.has(&activity.spec.target, "")
             && (with_not_scaled || activity.spec.not_scaled.is_none())
     });
     let kind = (ScalingActivity::KIND, &ctx.region);
-    let (page, next_token) = done(wanted.page(kind, activities, |activity| &activity.name))?;
+    let (page, next_token) =
+        done(wanted.page(kind, activities, Order::Descending, |activity| &activity.spec.id))?;
     let described = page.into_iter().map(described).collect();
     Ok(wire::DescribeScalingActivitiesResponse { scaling_activities: Some(described), next_token })
 }

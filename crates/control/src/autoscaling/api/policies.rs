@@ -13,7 +13,8 @@ use uuid::Uuid;
 use super::super::resource_id::key;
 use super::super::{PolicySpec, Rule, ScalingPolicy};
 use super::{
-    MAX_ATTEMPTS, Refusal, Wanted, configuration, done, find_target, missing, of_region, resource,
+    MAX_ATTEMPTS, Order, Refusal, Wanted, configuration, done, find_target, missing, of_region,
+    resource,
 };
 use crate::Control;
 use crate::list;
@@ -49,7 +50,8 @@ pub(crate) async fn describe(
     let (mut policies, _) = control.autoscaling.policies.list(&of_region(&ctx)).await?;
     policies.retain(|policy| wanted.has(&policy.spec.target, &policy.spec.policy_name));
     let kind = (ScalingPolicy::KIND, &ctx.region);
-    let (page, next_token) = done(wanted.page(kind, policies, |policy| &policy.name))?;
+    let (page, next_token) =
+        done(wanted.page(kind, policies, Order::Ascending, |policy| &policy.name))?;
     let described = page.iter().map(described).collect::<Result<_, _>>()?;
     Ok(wire::DescribeScalingPoliciesResponse { scaling_policies: Some(described), next_token })
 }

@@ -14,7 +14,7 @@ use super::super::resource_id::ResourceId;
 use super::super::settle::{forget, is_scalable};
 use super::super::{Bounds, ScalableTarget, Suspended, TargetSpec};
 use super::{
-    MAX_ATTEMPTS, Refusal, Wanted, count, done, find_target, of_region, resource, to_wire,
+    MAX_ATTEMPTS, Order, Refusal, Wanted, count, done, find_target, of_region, resource, to_wire,
 };
 use crate::Control;
 use crate::list;
@@ -52,7 +52,8 @@ pub(crate) async fn describe(
     let (mut targets, _) = control.autoscaling.targets.list(&of_region(&ctx)).await?;
     targets.retain(|target| wanted.has(&target.name, ""));
     let kind = (ScalableTarget::KIND, &ctx.region);
-    let (page, next_token) = done(wanted.page(kind, targets, |target| &target.name))?;
+    let (page, next_token) =
+        done(wanted.page(kind, targets, Order::Ascending, |target| &target.name))?;
     let described = page.iter().map(|target| described(&ctx, target)).collect();
     Ok(wire::DescribeScalableTargetsResponse { scalable_targets: Some(described), next_token })
 }
