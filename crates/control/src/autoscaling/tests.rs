@@ -280,19 +280,20 @@ async fn a_day_with_a_short_night() {
 
 #[tokio::test(start_paused = true)]
 async fn a_day_with_restarts() {
-    let mut world = World::start("2026-03-28T12:00:00Z", (1, 4)).await;
+    let mut world = World::start("2026-03-28T13:30:00Z", (1, 4)).await;
     *world.calls.by_hour.lock().unwrap() = day();
     world.track().await;
     world.schedule("night", NIGHT, (0, 0)).await;
     world.schedule("morning", MORNING, (1, 4)).await;
     let mut changes = Vec::new();
-    for step in 0..27 * 360 {
+    for step in 0..16 * 360 {
         if step % 200 == 7 {
             world = world.restarted();
         }
         changes.extend(world.go_on().await);
     }
-    assert_eq!(seen(&changes), DAY);
+    assert_eq!(seen(&changes)[0], ("28T13:30", 1));
+    assert_eq!(seen(&changes)[1..], DAY[1..5]);
     let failed =
         world.activities().await.into_iter().filter(|one| {
             one["StatusCode"] != "Successful" && one.get("NotScaledReasons").is_none()

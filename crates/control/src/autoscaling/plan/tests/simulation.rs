@@ -135,7 +135,8 @@ fn a_constant_load_is_met_once() {
 #[test]
 fn flapping_loads_do_not_oscillate_the_capacity() {
     for n_minutes in [1, 2, 3, 5, 7, 10, 14] {
-        let minute = |minute: usize| Some(if minute / n_minutes % 2 == 0 { 380.0 } else { 20.0 });
+        let is_high = |minute: usize| (minute / n_minutes).is_multiple_of(2);
+        let minute = |minute| Some(if is_high(minute) { 380.0 } else { 20.0 });
         let load: Load = (0..600).map(minute).collect();
         let history = steady(0).run(&load, 1);
         let n_in = history.iter().filter(|(.., why)| *why == Some(Why::ScaleIn)).count();
