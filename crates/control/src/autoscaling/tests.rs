@@ -248,7 +248,7 @@ fn day() -> Vec<f64> {
 const NIGHT: &str = "cron(0 22 * * ? *)";
 const MORNING: &str = "cron(0 7 * * ? *)";
 const DAY: [(&str, u32); 6] = [
-    ("28T12:00", 1),
+    ("28T13:30", 1),
     ("28T14:03", 4),
     ("28T16:15", 2),
     ("28T21:00", 0),
@@ -258,12 +258,12 @@ const DAY: [(&str, u32); 6] = [
 
 #[tokio::test(start_paused = true)]
 async fn a_day_with_a_short_night() {
-    let world = World::start("2026-03-28T12:00:00Z", (1, 4)).await;
+    let world = World::start("2026-03-28T13:30:00Z", (1, 4)).await;
     *world.calls.by_hour.lock().unwrap() = day();
     world.track().await;
     world.schedule("night", NIGHT, (0, 0)).await;
     world.schedule("morning", MORNING, (1, 4)).await;
-    assert_eq!(seen(&world.changes(27).await), DAY);
+    assert_eq!(seen(&world.changes(25).await), DAY);
     let activities = world.activities().await;
     assert!(activities.iter().all(|one| one["StatusCode"] == "Successful"
         || one["NotScaledReasons"][0]["Code"] == "AlreadyAtMinCapacity"));
@@ -292,8 +292,7 @@ async fn a_day_with_restarts() {
         }
         changes.extend(world.go_on().await);
     }
-    assert_eq!(seen(&changes)[0], ("28T13:30", 1));
-    assert_eq!(seen(&changes)[1..], DAY[1..5]);
+    assert_eq!(seen(&changes), DAY[..5]);
     let failed =
         world.activities().await.into_iter().filter(|one| {
             one["StatusCode"] != "Successful" && one.get("NotScaledReasons").is_none()
@@ -323,16 +322,16 @@ async fn what_was_missed_is_made_up_for_in_its_order() {
 
 #[tokio::test(start_paused = true)]
 async fn scheduled_scaling_that_is_suspended_is_not_made_up_for() {
-    let world = World::start("2026-01-10T12:00:00Z", (1, 4)).await;
-    world.schedule("night", NIGHT, (0, 0)).await;
+    let world = World::start("2026-01-10T20:30:00Z", (1, 4)).await;
+    world.schedule("night", "cron(0 22,0 * * ? *)", (0, 0)).await;
     let suspend =
         |on: bool| of_target(json!({"SuspendedState": {"ScheduledScalingSuspended": on}}));
     world.ok("RegisterScalableTarget", suspend(true)).await;
-    world.changes(12).await;
+    world.changes(1).await;
     world.ok("RegisterScalableTarget", suspend(false)).await;
     world.changes(1).await;
     assert_eq!(world.count().await, Some(1));
-    assert_eq!(seen(&world.changes(24).await), [("11T21:00", 0)]);
+    assert_eq!(seen(&world.changes(1).await), [("10T23:00", 0)]);
 }
 
 #[tokio::test(start_paused = true)]

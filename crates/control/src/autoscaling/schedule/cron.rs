@@ -22,7 +22,8 @@ pub(crate) struct Cron {
     /// A day that fits one of them fits.
     days: Vec<Day>,
     months: Vec<u16>,
-    years: Vec<u16>,
+    /// `None`: every year.
+    years: Option<Vec<u16>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +54,10 @@ impl Cron {
             hours: Field::new("Hours", 0, 23).values(hours)?,
             days: days(day_of_month, day_of_week)?,
             months: Field::named("Month", 1, &MONTHS).values(months)?,
-            years: Field::new("Year", FIRST_YEAR, LAST_YEAR).values(years)?,
+            years: match years {
+                "*" => None,
+                years => Some(Field::new("Year", FIRST_YEAR, LAST_YEAR).values(years)?),
+            },
         })
     }
 
@@ -69,7 +73,8 @@ impl Cron {
 
     /// The days that fit, from `first` on.
     fn dates(&self, first: Date) -> impl Iterator<Item = Date> {
-        let last = self.years.last().copied().unwrap_or_default();
+        let years = self.years.as_deref();
+        let last = years.map_or(LAST_YEAR, |years| years.last().copied().unwrap_or_default());
         let days = std::iter::successors(Some(first), |date| date.tomorrow().ok());
         days.take_while(move |date| date.year().cast_unsigned() <= last)
             .filter(|date| self.fits(*date))
@@ -77,7 +82,7 @@ impl Cron {
 
     fn fits(&self, date: Date) -> bool {
         let has = |values: &[u16], value: u16| values.binary_search(&value).is_ok();
-        has(&self.years, date.year().cast_unsigned())
+        self.years.as_ref().is_none_or(|years| has(years, date.year().cast_unsigned()))
             && has(&self.months, small(date.month()))
             && self.days.iter().any(|day| day.fits(date))
     }
