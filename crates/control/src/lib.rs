@@ -4,7 +4,8 @@
 //! wanted and what is seen, asks a pure planner for the next step, and takes it. All of it may be
 //! killed between any two steps: the rows say where to go on.
 //!
-//! Rooms: [`model`], [`endpoint_config`], [`endpoint`], [`transform_job`], [`instance`]; [`identity`] answers what
+//! Rooms: [`model`], [`endpoint_config`], [`endpoint`], [`transform_job`], [`instance`]; [`autoscaling`] changes how many
+//! instances a variant has; [`identity`] answers what
 //! the SDKs ask STS and IAM.
 
 mod instance_type;
@@ -16,6 +17,7 @@ mod tags;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod autoscaling;
 pub mod endpoint;
 pub mod endpoint_config;
 pub mod identity;
@@ -76,6 +78,7 @@ pub struct Control {
     settled: watch::Receiver<u64>,
     pub(crate) transform_jobs: Table<TransformJob>,
     pub(crate) written_outputs: Table<WrittenOutput>,
+    pub(crate) autoscaling: autoscaling::Tables,
     pub(crate) transform_wake: Arc<Notify>,
     /// Counts the states of transform jobs that were written.
     pub(crate) transform_settled: Arc<watch::Sender<u64>>,
@@ -97,6 +100,7 @@ impl Control {
             models: Table::new(store.clone(), clock.clone()),
             endpoint_configs: Table::new(store.clone(), clock.clone()),
             transform_jobs: Table::new(store.clone(), clock.clone()),
+            autoscaling: autoscaling::Tables::new(&store, &clock),
             written_outputs: Table::new(store, clock.clone()),
             transform_wake: Arc::default(),
             transform_settled: Arc::default(),

@@ -1,8 +1,9 @@
 //! The list of all operations of the control plane, one line each.
 
 use sagebrush_aws::Dispatch;
-use sagebrush_wire::{iam, sagemaker, sts};
+use sagebrush_wire::{application_autoscaling, iam, sagemaker, sts};
 
+use crate::autoscaling::api as autoscaling;
 use crate::{Control, endpoint, endpoint_config, identity, model, tags, transform_job};
 
 /// What is not here answers `UnknownOperationException`; `unimplemented-operations.txt` names it.
@@ -30,6 +31,29 @@ pub fn operations() -> Dispatch<Control> {
         .on::<sagemaker::AddTags, _, _>(tags::api::add)
         .on::<sagemaker::ListTags, _, _>(tags::api::list)
         .on::<sagemaker::DeleteTags, _, _>(tags::api::delete)
+        .on::<application_autoscaling::RegisterScalableTarget, _, _>(autoscaling::targets::register)
+        .on::<application_autoscaling::DescribeScalableTargets, _, _>(
+            autoscaling::targets::describe,
+        )
+        .on::<application_autoscaling::DeregisterScalableTarget, _, _>(
+            autoscaling::targets::deregister,
+        )
+        .on::<application_autoscaling::PutScalingPolicy, _, _>(autoscaling::policies::put)
+        .on::<application_autoscaling::DescribeScalingPolicies, _, _>(
+            autoscaling::policies::describe,
+        )
+        .on::<application_autoscaling::DeleteScalingPolicy, _, _>(autoscaling::policies::delete)
+        .on::<application_autoscaling::PutScheduledAction, _, _>(autoscaling::actions::put)
+        .on::<application_autoscaling::DescribeScheduledActions, _, _>(
+            autoscaling::actions::describe,
+        )
+        .on::<application_autoscaling::DeleteScheduledAction, _, _>(autoscaling::actions::delete)
+        .on::<application_autoscaling::DescribeScalingActivities, _, _>(
+            autoscaling::activities::describe,
+        )
+        .on::<application_autoscaling::TagResource, _, _>(autoscaling::tags::tag)
+        .on::<application_autoscaling::UntagResource, _, _>(autoscaling::tags::untag)
+        .on::<application_autoscaling::ListTagsForResource, _, _>(autoscaling::tags::list)
         .on::<sts::GetCallerIdentity, _, _>(identity::api::get_caller_identity)
         .on::<sts::AssumeRole, _, _>(identity::api::assume_role)
         .on::<iam::GetRole, _, _>(identity::api::get_role)

@@ -18,6 +18,7 @@ use sagebrush_aws::demux::OperationsPage;
 use sagebrush_aws::sigv4::{Credentials as _, Keys, StaticKeys, TemporaryKeys, Verifier};
 use sagebrush_aws::{BodyMemory, InvokeKind, Target};
 use sagebrush_control::Control;
+use sagebrush_control::autoscaling::Autoscaler;
 use sagebrush_control::instance::{Launcher, LocalFleet};
 use sagebrush_core::fleet::Fleet;
 use sagebrush_core::metrics::Registry;
@@ -99,6 +100,7 @@ impl App {
             logs.clone(),
             metrics.clone(),
         );
+        let autoscaler = Autoscaler::new(control.clone());
         let keys = keys(config, master);
         let verifier = Arc::new(Verifier::new(keys.clone(), clock.clone()));
         let memory = usize::try_from(config.max_body_memory).unwrap_or(usize::MAX);
@@ -118,10 +120,11 @@ impl App {
         let mut background = vec![
             task::spawn("endpoint-reconciler", reconciler.with_idle_after(config.idle_after).run()),
             task::spawn("transform-reconciler", transforms.run()),
+            task::spawn("autoscaler", autoscaler.clone().run()),
             task::spawn("meter-cleaner", forget_deleted(routes.clone(), meters.clone())),
             task::spawn("blob-sweep", sweep(objects.clone())),
         ];
-        background.extend(messaging.start().into_iter().chain(alarms.run(None)));
+        background.extend(messaging.start().into_iter().chain(alarms.run(Some(autoscaler))));
         let serving =
             serving_door(config, memory.clone(), invoker, asynchronous, &verifier, meters);
         let gauges = serving.gauges();
