@@ -4,8 +4,7 @@
 //! wanted and what is seen, asks a pure planner for the next step, and takes it. All of it may be
 //! killed between any two steps: the rows say where to go on.
 //!
-//! Rooms: [`model`], [`endpoint_config`], [`endpoint`], [`transform_job`], [`instance`]; [`identity`] answers what
-//! the SDKs ask STS and IAM.
+//! Rooms: [`model`], [`endpoint_config`], [`endpoint`], [`transform_job`], [`instance`].
 
 mod instance_type;
 mod list;
@@ -18,14 +17,12 @@ mod testing;
 mod tests;
 pub mod endpoint;
 pub mod endpoint_config;
-pub mod identity;
 pub mod instance;
 pub mod model;
 pub mod transform_job;
 
 use std::sync::Arc;
 
-use sagebrush_aws::sigv4::TemporaryKeys;
 use sagebrush_core::Clock;
 use sagebrush_core::alarms::Alarms;
 use sagebrush_core::cloudwatch::Metrics;
@@ -45,7 +42,6 @@ pub use operations::operations;
 
 /// What control stands on.
 pub struct Parts {
-    pub temporary_keys: TemporaryKeys,
     pub store: Arc<dyn MetaStore>,
     pub fleet: Arc<dyn Fleet>,
     pub clock: Arc<dyn Clock>,
@@ -64,7 +60,6 @@ pub struct Watched {
 pub struct Control {
     pub watched: Watched,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) temporary_keys: TemporaryKeys,
     pub(crate) models: Table<Model>,
     pub(crate) endpoint_configs: Table<EndpointConfig>,
     pub(crate) endpoints: Table<Endpoint>,
@@ -82,7 +77,7 @@ impl Control {
     /// The handlers' state, the reconciler to run, and the table that the data plane reads.
     #[must_use]
     pub fn new(parts: Parts) -> (Arc<Self>, Reconciler, Routes) {
-        let Parts { temporary_keys, store, fleet, clock, watched } = parts;
+        let Parts { store, fleet, clock, watched } = parts;
         let endpoints = Table::new(store.clone(), clock.clone());
         let wake = Arc::new(Notify::new());
         let (settled_tx, settled) = watch::channel(0);
@@ -91,7 +86,6 @@ impl Control {
             Reconciler::new(endpoints.clone(), fleet.clone(), routes_tx, wake.clone(), settled_tx);
         let control = Self {
             watched,
-            temporary_keys,
             models: Table::new(store.clone(), clock.clone()),
             endpoint_configs: Table::new(store.clone(), clock.clone()),
             transform_jobs: Table::new(store.clone(), clock.clone()),

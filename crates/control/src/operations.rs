@@ -1,9 +1,9 @@
 //! The list of all operations of the control plane, one line each.
 
 use sagebrush_aws::Dispatch;
-use sagebrush_wire::{iam, sagemaker, sts};
+use sagebrush_wire::sagemaker;
 
-use crate::{Control, endpoint, endpoint_config, identity, model, tags, transform_job};
+use crate::{Control, endpoint, endpoint_config, model, tags, transform_job};
 
 /// What is not here answers `UnknownOperationException`; `unimplemented-operations.txt` names it.
 #[must_use]
@@ -30,8 +30,4 @@ pub fn operations() -> Dispatch<Control> {
         .on::<sagemaker::AddTags, _, _>(tags::api::add)
         .on::<sagemaker::ListTags, _, _>(tags::api::list)
         .on::<sagemaker::DeleteTags, _, _>(tags::api::delete)
-        .on::<sts::GetCallerIdentity, _, _>(identity::api::get_caller_identity)
-        .on::<sts::AssumeRole, _, _>(identity::api::assume_role)
-        .on::<iam::GetRole, _, _>(identity::api::get_role)
-        .on::<iam::SimulatePrincipalPolicy, _, _>(identity::api::simulate_principal_policy)
 }

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sagebrush_aws::sigv4::TemporaryKeys;
 use sagebrush_core::SystemClock;
 use sagebrush_core::alarms::SetAlarms;
 use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
@@ -154,7 +153,6 @@ impl Artifacts for FakeArtifacts {
 /// What control stands on, with nothing that measures or watches.
 pub(crate) fn parts(store: Arc<dyn MetaStore>, fleet: Arc<dyn Fleet>) -> Parts {
     Parts {
-        temporary_keys: TemporaryKeys::new([1; 32]),
         store,
         fleet,
         clock: Arc::new(SystemClock),
