@@ -13,6 +13,7 @@ mod doorkeeper;
 mod managed;
 pub mod policy;
 mod records;
+mod role_keys;
 mod seal;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use tokio::sync::Mutex;
 
 use self::book::Book;
 use self::records::{ManagedPolicy, Role, User};
+use self::role_keys::RoleKeys;
 use self::seal::Seal;
 
 pub use api::operations;
@@ -41,6 +43,8 @@ pub struct Parts {
     pub master: [u8; 32],
     /// The key pair of the settings, which may do everything.
     pub root: KeyPair,
+    /// Where models' code finds this server.
+    pub endpoint_url: String,
 }
 
 /// An access key and its secret.
@@ -60,6 +64,8 @@ pub struct Access {
     users: Table<User>,
     roles: Table<Role>,
     managed: Table<ManagedPolicy>,
+    role_keys: RoleKeys,
+    endpoint_url: String,
     /// What the records say, ready to be asked.
     book: ArcSwap<Book>,
     /// Held by the one who changes records, until the book says the same.
@@ -72,7 +78,7 @@ impl Access {
     /// # Errors
     /// When the store cannot be read.
     pub async fn open(parts: Parts) -> Result<Arc<Self>, StoreError> {
-        let Parts { store, clock, account, master, root } = parts;
+        let Parts { store, clock, account, master, root, endpoint_url } = parts;
         let access = Self {
             account,
             fixed: StaticKeys::default().with(&root.access_key, &root.secret),
@@ -83,6 +89,8 @@ impl Access {
             roles: Table::new(store.clone(), clock.clone()),
             managed: Table::new(store, clock.clone()),
             clock,
+            role_keys: RoleKeys::default(),
+            endpoint_url,
             book: ArcSwap::default(),
             changing: Mutex::default(),
         };

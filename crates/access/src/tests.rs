@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use sagebrush_aws::sigv4::Credentials as _;
 use sagebrush_aws::{ApiError, Context};
-use sagebrush_core::access::{Asked, Authorizer as _, Caller};
+use sagebrush_core::access::{Asked, Authorizer as _, Caller, Roles as _};
 use sagebrush_core::clock::FakeClock;
 use sagebrush_core::{AccountId, Region, Timestamp};
 use sagebrush_store::MemoryStore;
@@ -84,6 +84,7 @@ async fn open(store: &Arc<MemoryStore>) -> Arc<Access> {
         account: AccountId("1".into()),
         master: [7; 32],
         root,
+        endpoint_url: "http://127.0.0.1:9000".to_owned(),
     };
     Access::open(parts).await.unwrap()
 }
@@ -231,6 +232,23 @@ async fn policies_are_checked_when_they_are_put() {
     let missing = json!({"UserName": "ann", "PolicyArn": "arn:aws:iam::1:policy/no-such-one"});
     fixture.refused("AttachUserPolicy", missing, "NoSuchEntity").await;
     fixture.refused("CreateUser", json!({"UserName": "ANN"}), "EntityAlreadyExists").await;
+}
+
+#[tokio::test]
+async fn code_gets_the_keys_of_a_role_that_was_made() {
+    let fixture = Fixture::new().await;
+    assert!(fixture.access.environment(ROLE, "eu-west-1").is_empty());
+    fixture.role("reader", allow("s3:Get*", "arn:aws:s3:::b/*")).await;
+    let found = fixture.access.environment(ROLE, "eu-west-1");
+    assert_eq!(found, fixture.access.environment(ROLE, "eu-west-1"), "they stay the same");
+    assert_eq!(found["AWS_REGION"], "eu-west-1");
+    let (key, token) = (&found["AWS_ACCESS_KEY_ID"], &found["AWS_SESSION_TOKEN"]);
+    let grant = fixture.access.secret(key, Some(token), NOW).ok().unwrap();
+    assert_eq!(*grant.secret, found["AWS_SECRET_ACCESS_KEY"]);
+    let session = grant.session.unwrap();
+    let code = sagebrush_aws::guard::caller(key, Some(&session));
+    assert!(fixture.may(code, "s3:GetObject", "arn:aws:s3:::b/k"));
+    assert!(!fixture.may(code, "sagemaker:ListModels", "*"));
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ pub mod transform_job;
 use std::sync::Arc;
 
 use sagebrush_core::Clock;
+use sagebrush_core::access::Authorizer;
 use sagebrush_core::alarms::Alarms;
 use sagebrush_core::cloudwatch::Metrics;
 use sagebrush_core::events::EventSink;
@@ -45,6 +46,8 @@ pub struct Parts {
     pub store: Arc<dyn MetaStore>,
     pub fleet: Arc<dyn Fleet>,
     pub clock: Arc<dyn Clock>,
+    /// What roles may read and write.
+    pub authorizer: Arc<dyn Authorizer>,
     pub watched: Watched,
 }
 
@@ -60,6 +63,7 @@ pub struct Watched {
 pub struct Control {
     pub watched: Watched,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) models: Table<Model>,
     pub(crate) endpoint_configs: Table<EndpointConfig>,
     pub(crate) endpoints: Table<Endpoint>,
@@ -77,7 +81,7 @@ impl Control {
     /// The handlers' state, the reconciler to run, and the table that the data plane reads.
     #[must_use]
     pub fn new(parts: Parts) -> (Arc<Self>, Reconciler, Routes) {
-        let Parts { store, fleet, clock, watched } = parts;
+        let Parts { store, fleet, clock, authorizer, watched } = parts;
         let endpoints = Table::new(store.clone(), clock.clone());
         let wake = Arc::new(Notify::new());
         let (settled_tx, settled) = watch::channel(0);
@@ -86,6 +90,7 @@ impl Control {
             Reconciler::new(endpoints.clone(), fleet.clone(), routes_tx, wake.clone(), settled_tx);
         let control = Self {
             watched,
+            authorizer,
             models: Table::new(store.clone(), clock.clone()),
             endpoint_configs: Table::new(store.clone(), clock.clone()),
             transform_jobs: Table::new(store.clone(), clock.clone()),

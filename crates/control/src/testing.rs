@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sagebrush_core::SystemClock;
+use sagebrush_core::access::AllowAll;
 use sagebrush_core::alarms::SetAlarms;
 use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
 use sagebrush_core::cloudwatch::MemoryMetrics;
@@ -156,6 +157,7 @@ pub(crate) fn parts(store: Arc<dyn MetaStore>, fleet: Arc<dyn Fleet>) -> Parts {
         store,
         fleet,
         clock: Arc::new(SystemClock),
+        authorizer: Arc::new(AllowAll),
         watched: Watched {
             metrics: Arc::new(MemoryMetrics::default()),
             alarms: Arc::new(SetAlarms::default()),

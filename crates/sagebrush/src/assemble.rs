@@ -80,8 +80,10 @@ impl App {
     pub async fn start(config: &Config) -> Result<Arc<Self>, Failure> {
         let ground = Ground::lay(config).await?;
         let Ground { data, clock, account, store, objects, logs, metrics } = &ground;
-        let fleet = Arc::new(LocalFleet::new(launcher(config, objects, logs, metrics)?));
         let master = master_secret(data).map_err(|error| unusable(data, &error))?;
+        let access = access::open(config, &ground, master).await?;
+        let launcher = launcher(config, (objects, &access), logs, metrics)?;
+        let fleet = Arc::new(LocalFleet::new(launcher));
         let messaging = messaging(store, clock, account, (&master, metrics)).await;
         let messaging = messaging.map_err(|error| unusable(data, &error))?;
         let watched = watched::open(&ground);
@@ -89,6 +91,7 @@ impl App {
             store: store.clone(),
             fleet: fleet.clone(),
             clock: clock.clone(),
+            authorizer: access.clone(),
             watched: watched.clone(),
         });
         let transforms = sagebrush_control::transform_job::Reconciler::new(
@@ -97,7 +100,6 @@ impl App {
             logs.clone(),
             metrics.clone(),
         );
-        let access = access::open(config, &ground, master).await?;
         let verifier = Arc::new(Verifier::new(access.clone(), clock.clone()));
         let memory = usize::try_from(config.max_body_memory).unwrap_or(usize::MAX);
         let memory = BodyMemory::new(memory);
@@ -111,7 +113,7 @@ impl App {
             account: account.clone(),
             chance: rand::random::<f32>,
         };
-        let asynchronous = asynchronous(&ground, &messaging, &invoker).await?;
+        let asynchronous = asynchronous(&ground, &access, &messaging, &invoker).await?;
         let mut background = vec![
             task::spawn("endpoint-reconciler", reconciler.with_idle_after(config.idle_after).run()),
             task::spawn("transform-reconciler", transforms.run()),
@@ -224,7 +226,7 @@ impl App {
 
 fn launcher(
     config: &Config,
-    objects: &Objects,
+    (objects, access): (&Objects, &Arc<Access>),
     logs: &Arc<LogStore>,
     metrics: &Registry,
 ) -> Result<Launcher, Failure> {
@@ -244,6 +246,7 @@ fn launcher(
         log: logs.clone(),
         metrics: metrics.clone(),
         limits: config.limits,
+        roles: access.clone(),
     })
 }
 
@@ -269,12 +272,14 @@ async fn messaging(
 
 async fn asynchronous(
     ground: &Ground,
+    access: &Arc<Access>,
     messaging: &Messaging,
     invoker: &Invoker,
 ) -> Result<AsyncInference, Failure> {
     let parts = async_inference::Parts {
         store: ground.store.clone(),
         objects: Arc::new(ground.objects.clone()),
+        authorizer: access.clone(),
         publisher: messaging.publisher(),
         invoker: invoker.clone(),
         clock: ground.clock.clone(),

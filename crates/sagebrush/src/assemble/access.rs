@@ -24,6 +24,7 @@ pub(super) async fn open(
         account: ground.account.clone(),
         master,
         root: KeyPair { access_key: config.access_key.clone(), secret: config.secret_key.clone() },
+        endpoint_url: config.endpoint_url(),
     };
     Access::open(parts).await.map_err(|error| unusable(&ground.data, &error))
 }
