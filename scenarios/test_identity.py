@@ -54,7 +54,7 @@ def test_everything_is_allowed(client):
 
 
 def test_other_operations_are_unknown(client):
-    for call in (client("iam").list_users, client("sts").get_session_token):
+    for call in (client("iam").list_groups, client("sts").get_session_token):
         with pytest.raises(ClientError) as caught:
             call()
         response = caught.value.response

@@ -22,8 +22,13 @@ pub struct Context {
     pub user_agent: Option<String>,
     /// The `Host` header, with its port.
     pub host: Option<String>,
+    pub source_ip: Option<std::net::IpAddr>,
     pub caller: Presence,
 }
+
+/// Where a request comes from, among its extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub std::net::IpAddr);
 
 /// Whether the caller still waits for the answer. A call goes on when its caller has left; this
 /// is for those that only wait.
@@ -58,6 +63,7 @@ impl Context {
             session: None,
             user_agent: None,
             host: None,
+            source_ip: None,
             caller: Presence::default(),
         }
     }

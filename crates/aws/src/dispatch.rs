@@ -5,10 +5,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use sagebrush_core::access::Authorizer;
 use sagebrush_wire::{Operation, Service, Shape};
 use serde_json::Value;
 
-use crate::{ApiError, Context, cbor, json, query, validate};
+use crate::{ApiError, Context, cbor, guard, json, query, validate};
 
 /// A future that has forgotten its type.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -143,11 +144,11 @@ impl Api {
         served.find(|((_, name), it)| it.is_open && *name == operation).map(|((name, _), _)| *name)
     }
 
-    /// Checks `input`, calls the operation and writes its answer.
+    /// Checks whether the caller may, checks `input`, calls the operation and writes its answer.
     pub(crate) async fn call(
         &self,
-        service: &str,
-        operation: &str,
+        authorizer: &dyn Authorizer,
+        (service, operation): (&str, &str),
         context: Context,
         input: Input,
     ) -> Result<Vec<u8>, ApiError> {
@@ -160,6 +161,11 @@ impl Api {
             Input::Form(form) => (query::read(served.input, &form)?, Format::Xml),
             Input::Cbor(body) => (cbor::read(served.input, &body)?, Format::Cbor),
         };
+        // What need not be signed is for its handler to judge.
+        if context.is_signed() || !served.is_open {
+            let checked = guard::check(authorizer, (service, operation), &context, &input);
+            checked.map_err(|denied| guard::denied(denied, format == Format::Xml))?;
+        }
         validate::check(served.input, &input)?;
         served.handle.call(context, input, format).await
     }
@@ -179,7 +185,7 @@ struct Served<H> {
     handle: H,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Format {
     Json,
     Xml,

@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{HeaderName, Request, Response};
 use http_body_util::Full;
 use hyper::body::Body;
+use sagebrush_core::access::Authorizer;
 use sagebrush_core::{AccountId, Region, task};
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -20,7 +21,7 @@ use crate::demux::signing_service;
 use crate::dispatch::{Api, Input};
 use crate::query::Form;
 use crate::sigv4::{Caller, Verifier, signs_body};
-use crate::{ApiError, BodyMemory, Context, Presence, Target, Terms, read_body, request_id};
+use crate::{ApiError, BodyMemory, Context, Peer, Presence, Target, Terms, read_body, request_id};
 
 /// The longest input of the control plane: SageMaker's own limits stay far below.
 const MAX_BODY: usize = 1 << 20;
@@ -32,6 +33,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Door {
     api: Arc<Api>,
     verifier: Arc<Verifier>,
+    authorizer: Arc<dyn Authorizer>,
     account: AccountId,
     memory: BodyMemory,
 }
@@ -47,8 +49,14 @@ struct Call {
 
 impl Door {
     #[must_use]
-    pub fn new(api: Api, verifier: Arc<Verifier>, account: AccountId, memory: BodyMemory) -> Self {
-        Self { api: Arc::new(api), verifier, account, memory }
+    pub fn new(
+        api: Api,
+        verifier: Arc<Verifier>,
+        authorizer: Arc<dyn Authorizer>,
+        account: AccountId,
+        memory: BodyMemory,
+    ) -> Self {
+        Self { api: Arc::new(api), verifier, authorizer, account, memory }
     }
 
     /// Answers a request whose [`Target`] is `Json`, `Cbor`, `Query` or `Unknown`.
@@ -152,6 +160,7 @@ impl Door {
             session: caller.session,
             user_agent: header(USER_AGENT),
             host: header(HOST).or_else(authority),
+            source_ip: parts.extensions.get::<Peer>().map(|peer| peer.0),
             caller: Presence::default(),
         }
     }
@@ -159,10 +168,11 @@ impl Door {
     /// Calls in a task of its own: a client that hangs up must not stop a call half way, and a
     /// panic must not take the connection down.
     async fn call(&self, call: Call, context: Context) -> Result<Vec<u8>, ApiError> {
-        let api = self.api.clone();
+        let (api, authorizer) = (self.api.clone(), self.authorizer.clone());
         let Call { service, operation, input, is_open: _ } = call;
         tracing::debug!(service, operation, region = %context.region, "called");
-        let work = async move { api.call(&service, &operation, context, input).await };
+        let work =
+            async move { api.call(&*authorizer, (&service, &operation), context, input).await };
         task::spawn("call", work.in_current_span()).await.map_err(ApiError::internal)?
     }
 }

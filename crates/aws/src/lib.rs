@@ -18,6 +18,7 @@ pub mod demux;
 pub mod dispatch;
 pub mod door;
 mod error;
+pub mod guard;
 pub mod json;
 pub mod page_token;
 pub mod query;
@@ -25,7 +26,7 @@ pub mod sigv4;
 pub mod validate;
 
 pub use body::{BodyError, BodyMemory, Held, ReadBody, Terms, read_body};
-pub use context::{Context, Presence, request_id};
+pub use context::{Context, Peer, Presence, request_id};
 pub use demux::{InvokeKind, Target, route};
 pub use dispatch::{Api, Dispatch};
 pub use door::Door;

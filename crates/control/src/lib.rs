@@ -4,9 +4,8 @@
 //! wanted and what is seen, asks a pure planner for the next step, and takes it. All of it may be
 //! killed between any two steps: the rows say where to go on.
 //!
-//! Rooms: [`model`], [`endpoint_config`], [`endpoint`], [`transform_job`], [`instance`]; [`autoscaling`] changes how many
-//! instances a variant has; [`identity`] answers what
-//! the SDKs ask STS and IAM.
+//! Rooms: [`model`], [`endpoint_config`], [`endpoint`], [`transform_job`], [`instance`];
+//! [`autoscaling`] changes how many instances a variant has.
 
 mod instance_type;
 mod list;
@@ -20,14 +19,13 @@ mod tests;
 pub mod autoscaling;
 pub mod endpoint;
 pub mod endpoint_config;
-pub mod identity;
 pub mod instance;
 pub mod model;
 pub mod transform_job;
 
 use std::sync::Arc;
 
-use sagebrush_aws::sigv4::TemporaryKeys;
+use sagebrush_core::access::Authorizer;
 use sagebrush_core::alarms::Alarms;
 use sagebrush_core::cloudwatch::Metrics;
 use sagebrush_core::events::EventSink;
@@ -49,10 +47,11 @@ pub use operations::operations;
 pub struct Parts {
     /// For the ARNs of what is told without being asked.
     pub account: AccountId,
-    pub temporary_keys: TemporaryKeys,
     pub store: Arc<dyn MetaStore>,
     pub fleet: Arc<dyn Fleet>,
     pub clock: Arc<dyn Clock>,
+    /// What roles may read and write.
+    pub authorizer: Arc<dyn Authorizer>,
     pub watched: Watched,
 }
 
@@ -69,7 +68,7 @@ pub struct Control {
     pub watched: Watched,
     pub(crate) account: AccountId,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) temporary_keys: TemporaryKeys,
+    pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) models: Table<Model>,
     pub(crate) endpoint_configs: Table<EndpointConfig>,
     pub(crate) endpoints: Table<Endpoint>,
@@ -88,7 +87,7 @@ impl Control {
     /// The handlers' state, the reconciler to run, and the table that the data plane reads.
     #[must_use]
     pub fn new(parts: Parts) -> (Arc<Self>, Reconciler, Routes) {
-        let Parts { account, temporary_keys, store, fleet, clock, watched } = parts;
+        let Parts { account, store, fleet, clock, authorizer, watched } = parts;
         let endpoints = Table::new(store.clone(), clock.clone());
         let wake = Arc::new(Notify::new());
         let (settled_tx, settled) = watch::channel(0);
@@ -96,7 +95,7 @@ impl Control {
         let control = Self {
             watched,
             account,
-            temporary_keys,
+            authorizer,
             models: Table::new(store.clone(), clock.clone()),
             endpoint_configs: Table::new(store.clone(), clock.clone()),
             transform_jobs: Table::new(store.clone(), clock.clone()),

@@ -1,10 +1,10 @@
 //! The list of all operations of the control plane, one line each.
 
 use sagebrush_aws::Dispatch;
-use sagebrush_wire::{application_autoscaling, iam, sagemaker, sts};
+use sagebrush_wire::{application_autoscaling, sagemaker};
 
 use crate::autoscaling::api as autoscaling;
-use crate::{Control, endpoint, endpoint_config, identity, model, tags, transform_job};
+use crate::{Control, endpoint, endpoint_config, model, tags, transform_job};
 
 /// What is not here answers `UnknownOperationException`; `unimplemented-operations.txt` names it.
 #[must_use]
@@ -54,8 +54,4 @@ pub fn operations() -> Dispatch<Control> {
         .on::<application_autoscaling::TagResource, _, _>(autoscaling::tags::tag)
         .on::<application_autoscaling::UntagResource, _, _>(autoscaling::tags::untag)
         .on::<application_autoscaling::ListTagsForResource, _, _>(autoscaling::tags::list)
-        .on::<sts::GetCallerIdentity, _, _>(identity::api::get_caller_identity)
-        .on::<sts::AssumeRole, _, _>(identity::api::assume_role)
-        .on::<iam::GetRole, _, _>(identity::api::get_role)
-        .on::<iam::SimulatePrincipalPolicy, _, _>(identity::api::simulate_principal_policy)
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sagebrush_aws::sigv4::TemporaryKeys;
+use sagebrush_core::access::AllowAll;
 use sagebrush_core::alarms::SetAlarms;
 use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
 use sagebrush_core::cloudwatch::MemoryMetrics;
@@ -162,10 +162,10 @@ impl Artifacts for FakeArtifacts {
 pub(crate) fn parts(store: Arc<dyn MetaStore>, fleet: Arc<dyn Fleet>) -> Parts {
     Parts {
         account: AccountId("123456789012".into()),
-        temporary_keys: TemporaryKeys::new([1; 32]),
         store,
         fleet,
         clock: Arc::new(SystemClock),
+        authorizer: Arc::new(AllowAll),
         watched: Watched {
             metrics: Arc::new(MemoryMetrics::default()),
             alarms: Arc::new(SetAlarms::default()),

@@ -36,6 +36,7 @@ impl Platform {
     fn with(change: impl FnOnce(&mut Parts)) -> Self {
         let runtime = Arc::new(FakeRuntime::default());
         let fleet = LocalFleet::new(Launcher {
+            roles: Arc::new(sagebrush_core::access::AllowAll),
             artifacts: Arc::new(FakeArtifacts),
             catalogue: Catalogue::new().with("fake", runtime.clone()),
             log: Arc::new(MemoryLog::default()),

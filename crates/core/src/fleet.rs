@@ -114,6 +114,9 @@ pub struct ContainerSpec {
     /// `Mode: MultiModel`.
     #[serde(default)]
     pub multi_model: Option<MultiModel>,
+    /// `ExecutionRoleArn` of the model: it says what its code and its data may be read by.
+    #[serde(default)]
+    pub role_arn: Option<String>,
 }
 
 /// SageMaker API: `MultiModelConfig`.

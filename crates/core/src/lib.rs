@@ -9,8 +9,10 @@
 //!   plane reads.
 //! - [`demand`]: the calls of a variant that scales with them; [`messages`]: what topics get.
 //! - [`cloudwatch`], [`sketch`], [`alarms`], [`events`]: what is measured, watched and told.
+//! - [`access`]: who may do what.
 //! - [`clock`], [`task`], [`logs`]: time, tasks and log lines.
 
+pub mod access;
 pub mod alarms;
 pub mod arn;
 pub mod artifact;

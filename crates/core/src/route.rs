@@ -65,6 +65,9 @@ pub struct AsyncConfig {
     /// `IncludeInferenceResponseIn`, for either topic.
     pub success_has_response: bool,
     pub error_has_response: bool,
+    /// `ExecutionRoleArn` of the model, once it is deployed: what inputs are read by.
+    #[serde(default)]
+    pub role_arn: Option<String>,
 }
 
 /// A share of an endpoint's traffic with its instances.

@@ -1,5 +1,6 @@
 //! S3 over HTTP: who calls, which bucket is meant, and the answer's last touches.
 
+mod access;
 mod hosts;
 #[cfg(test)]
 mod tests;
@@ -15,14 +16,17 @@ use s3s::auth::{S3Auth, SecretKey};
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3Result, StdError, s3_error};
+use sagebrush_aws::sigv4::Grant;
+use sagebrush_core::access::Authorizer;
 use uuid::Uuid;
 
+use self::access::Gate;
 use self::hosts::Hosts;
 use crate::backend::Objects;
 use crate::front::Front;
 
-/// The secret key of an access key, if there is one; the second argument is the session token.
-pub type SecretOf = Arc<dyn Fn(&str, Option<&str>) -> Option<String> + Send + Sync>;
+/// What is known of an access key, if it may sign; the second argument is the session token.
+pub type GrantOf = Arc<dyn Fn(&str, Option<&str>) -> Option<Grant> + Send + Sync>;
 
 tokio::task_local! {
     /// The session token of the request under way: `s3s` asks for secrets by access key alone.
@@ -57,7 +61,12 @@ pub struct S3Door {
 
 impl S3Door {
     #[must_use]
-    pub fn new(objects: Objects, config: DoorConfig, secret_of: SecretOf) -> Self {
+    pub fn new(
+        objects: Objects,
+        config: DoorConfig,
+        grant_of: GrantOf,
+        authorizer: Arc<dyn Authorizer>,
+    ) -> Self {
         let mut limits = S3Config::default();
         limits.xml_max_body_size = MAX_XML;
         limits.post_object_max_file_size = MAX_FORM_FILE;
@@ -65,7 +74,8 @@ impl S3Door {
         let mut builder = S3ServiceBuilder::new(front);
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(limits))));
         builder.set_host(Hosts::new(config.domains));
-        builder.set_auth(Secrets(secret_of));
+        builder.set_auth(Secrets(grant_of.clone()));
+        builder.set_access(Gate { grant_of, authorizer });
         Self { service: builder.build() }
     }
 
@@ -97,14 +107,14 @@ impl S3Door {
     }
 }
 
-struct Secrets(SecretOf);
+struct Secrets(GrantOf);
 
 #[async_trait]
 impl S3Auth for Secrets {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
         let token = SESSION_TOKEN.try_with(Clone::clone).ok().flatten();
-        let secret = (self.0)(access_key, token.as_deref());
-        secret.map(SecretKey::from).ok_or_else(|| {
+        let grant = (self.0)(access_key, token.as_deref());
+        grant.map(|grant| SecretKey::from(&*grant.secret)).ok_or_else(|| {
             s3_error!(
                 InvalidAccessKeyId,
                 "The AWS Access Key Id you provided does not exist in our records."

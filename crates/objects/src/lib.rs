@@ -16,4 +16,4 @@ pub mod front;
 
 pub use backend::Objects;
 pub use blobs::Blobs;
-pub use door::{DoorConfig, S3Door, SecretOf};
+pub use door::{DoorConfig, GrantOf, S3Door};

@@ -1,6 +1,7 @@
 //! Joins the crates into one server. The order is that of the layers: store, objects, artifacts,
 //! runtimes, fleet, control, serving, doors.
 
+mod access;
 mod ground;
 mod watched;
 
@@ -13,9 +14,10 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use sagebrush_access::Access;
 use sagebrush_artifacts::ArtifactCache;
 use sagebrush_aws::demux::OperationsPage;
-use sagebrush_aws::sigv4::{Credentials as _, Keys, StaticKeys, TemporaryKeys, Verifier};
+use sagebrush_aws::sigv4::{Credentials as _, Verifier};
 use sagebrush_aws::{BodyMemory, InvokeKind, Target};
 use sagebrush_control::Control;
 use sagebrush_control::autoscaling::Autoscaler;
@@ -80,18 +82,20 @@ impl App {
     pub async fn start(config: &Config) -> Result<Arc<Self>, Failure> {
         let ground = Ground::lay(config).await?;
         let Ground { data, clock, account, store, objects, logs, metrics } = &ground;
-        let fleet = Arc::new(LocalFleet::new(launcher(config, objects, logs, metrics)?));
         let master = master_secret(data).map_err(|error| unusable(data, &error))?;
+        let access = access::open(config, &ground, master).await?;
+        let launcher = launcher(config, (objects, &access), logs, metrics)?;
+        let fleet = Arc::new(LocalFleet::new(launcher));
         let messaging = messaging(config, &ground, &master).await?;
         let (watched, alarms) = watched::open(&ground, messaging.publisher()).await?;
         let cloudwatch =
             Arc::new(CloudWatch { metrics: watched.metrics.clone(), clock: clock.clone() });
         let (control, reconciler, routes) = Control::new(sagebrush_control::Parts {
             account: account.clone(),
-            temporary_keys: TemporaryKeys::new(master),
             store: store.clone(),
             fleet: fleet.clone(),
             clock: clock.clone(),
+            authorizer: access.clone(),
             watched: watched.clone(),
         });
         let transforms = sagebrush_control::transform_job::Reconciler::new(
@@ -101,14 +105,14 @@ impl App {
             metrics.clone(),
         );
         let autoscaler = Autoscaler::new(control.clone());
-        let keys = keys(config, master);
-        let verifier = Arc::new(Verifier::new(keys.clone(), clock.clone()));
+        let verifier = Arc::new(Verifier::new(access.clone(), clock.clone()));
         let memory = usize::try_from(config.max_body_memory).unwrap_or(usize::MAX);
         let memory = BodyMemory::new(memory);
         let api = sagebrush_control::operations().serve(control);
         let api = api.and(logs::operations().serve(logs.clone())).and(messaging.api());
         let api = api.and(metrics::operations().serve(cloudwatch));
         let api = api.and(alarms::operations().serve(alarms.clone()));
+        let api = api.and(sagebrush_access::operations().serve(access.clone()));
         let meters = Arc::new(Meters::new(metrics.clone()));
         let first_routes = routes.clone();
         let invoker = Invoker {
@@ -116,7 +120,7 @@ impl App {
             account: account.clone(),
             chance: rand::random::<f32>,
         };
-        let asynchronous = asynchronous(&ground, &messaging, &invoker).await?;
+        let asynchronous = asynchronous(&ground, &access, &messaging, &invoker).await?;
         let mut background = vec![
             task::spawn("endpoint-reconciler", reconciler.with_idle_after(config.idle_after).run()),
             task::spawn("transform-reconciler", transforms.run()),
@@ -125,15 +129,21 @@ impl App {
             task::spawn("blob-sweep", sweep(objects.clone())),
         ];
         background.extend(messaging.start().into_iter().chain(alarms.run(Some(autoscaler))));
-        let serving =
-            serving_door(config, memory.clone(), invoker, asynchronous, &verifier, meters);
+        let serving = serving_door(
+            config,
+            memory.clone(),
+            invoker,
+            asynchronous,
+            (&verifier, &access),
+            meters,
+        );
         let gauges = serving.gauges();
         let told = SageMakerMetrics::new(metrics.clone(), watched.metrics, clock.clone(), gauges);
         background.push(task::spawn("sagemaker-metrics", told.run()));
         Ok(Arc::new(Self {
-            aws: sagebrush_aws::Door::new(api, verifier, account.clone(), memory),
+            aws: sagebrush_aws::Door::new(api, verifier, access.clone(), account.clone(), memory),
             serving,
-            s3: s3_door(config, objects.clone(), keys, clock.clone()),
+            s3: s3_door(config, objects.clone(), access, clock.clone()),
             metrics: metrics.clone(),
             store: store.clone(),
             fleet,
@@ -227,7 +237,7 @@ impl App {
 
 fn launcher(
     config: &Config,
-    objects: &Objects,
+    (objects, access): (&Objects, &Arc<Access>),
     logs: &Arc<LogStore>,
     metrics: &Registry,
 ) -> Result<Launcher, Failure> {
@@ -247,6 +257,7 @@ fn launcher(
         log: logs.clone(),
         metrics: metrics.clone(),
         limits: config.limits,
+        roles: access.clone(),
     })
 }
 
@@ -272,12 +283,14 @@ async fn messaging(
 
 async fn asynchronous(
     ground: &Ground,
+    access: &Arc<Access>,
     messaging: &Messaging,
     invoker: &Invoker,
 ) -> Result<AsyncInference, Failure> {
     let parts = async_inference::Parts {
         store: ground.store.clone(),
         objects: Arc::new(ground.objects.clone()),
+        authorizer: access.clone(),
         publisher: messaging.publisher(),
         invoker: invoker.clone(),
         clock: ground.clock.clone(),
@@ -294,17 +307,12 @@ fn onnx(config: &Config) -> std::io::Result<Arc<OnnxRuntime>> {
     OnnxRuntime::keeping_graphs(config.onnxruntime.clone(), settings, graphs).map(Arc::new)
 }
 
-fn keys(config: &Config, master: [u8; 32]) -> Arc<Keys> {
-    let fixed = StaticKeys::default().with(&config.access_key, &config.secret_key);
-    Arc::new(Keys { fixed, temporary: TemporaryKeys::new(master) })
-}
-
 fn serving_door(
     config: &Config,
     body_memory: BodyMemory,
     invoker: Invoker,
     asynchronous: AsyncInference,
-    verifier: &Arc<Verifier>,
+    (verifier, access): (&Arc<Verifier>, &Arc<Access>),
     meters: Arc<Meters>,
 ) -> sagebrush_serving::Door {
     let max_payload = usize::try_from(config.max_payload_bytes).unwrap_or(usize::MAX);
@@ -312,21 +320,28 @@ fn serving_door(
         invoker,
         asynchronous,
         verifier: verifier.clone(),
+        authorizer: access.clone(),
         meters,
         settings: Settings { max_payload, body_memory },
     }
 }
 
-fn s3_door(config: &Config, objects: Objects, keys: Arc<Keys>, clock: Arc<dyn Clock>) -> S3Door {
+fn s3_door(
+    config: &Config,
+    objects: Objects,
+    access: Arc<Access>,
+    clock: Arc<dyn Clock>,
+) -> S3Door {
     let door = DoorConfig {
         account: config.account_id.clone(),
         region: config.region.clone(),
         domains: S3_DOMAINS.iter().map(|domain| (*domain).to_owned()).collect(),
     };
-    let secret_of = move |access_key: &str, token: Option<&str>| {
-        keys.secret(access_key, token, clock.now()).ok().map(|grant| grant.secret.to_string())
+    let keys = access.clone();
+    let grant_of = move |access_key: &str, token: Option<&str>| {
+        keys.secret(access_key, token, clock.now()).ok()
     };
-    S3Door::new(objects, door, Arc::new(secret_of))
+    S3Door::new(objects, door, Arc::new(grant_of), access)
 }
 
 /// Drops the metrics of endpoints that are gone.

@@ -18,10 +18,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use sagebrush_aws::Peer;
 use sagebrush_core::task;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
 
+use self::asked::Asked;
 use self::connection::Patience;
 use self::open::Open;
 use self::refuse::Refusals;
@@ -166,8 +169,12 @@ impl Entrance {
             tracing::debug!(%error, "a socket without TCP_NODELAY");
         }
         let app = self.app.clone();
-        let answer = move |request| {
+        let peer = stream.peer_addr().ok().map(|peer| Peer(peer.ip().to_canonical()));
+        let answer = move |mut request: Request<Asked>| {
             let app = app.clone();
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
             async move { app.answer(request).await }
         };
         task::spawn("connection", connection::serve(stream, seat, Patience::USUAL, answer));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Body;
 use sagebrush_aws::sigv4::{Caller, Dialect, Verifier, signs_body};
@@ -14,12 +14,13 @@ use sagebrush_aws::{
     ApiError, BodyError, BodyMemory, Held, InvokeKind, ReadBody, Terms, read_body, request_id,
 };
 use sagebrush_core::ResourceName;
+use sagebrush_core::access::Authorizer;
 use sagebrush_core::worker::{Call, Payload};
 use tokio::time::Instant;
 
 use crate::async_inference::{self, AsyncInference, LONGEST_BODY};
 use crate::error::InvokeError;
-use crate::headers::{self, CallHeaders};
+use crate::headers;
 use crate::invoke::{Invoked, Invoker, Target, too_long};
 use crate::meter::Meters;
 use crate::reply::{self, Spent};
@@ -43,6 +44,7 @@ pub struct Door {
     pub invoker: Invoker,
     pub asynchronous: AsyncInference,
     pub verifier: Arc<Verifier>,
+    pub authorizer: Arc<dyn Authorizer>,
     pub meters: Arc<Meters>,
     pub settings: Settings,
 }
@@ -112,7 +114,7 @@ impl Door {
             return Box::pin(self.accept(endpoint, request, id, arrived_at)).await;
         }
         let deadline = arrived_at + CALL_TIMEOUT;
-        let let_in = self.let_in(endpoint, headers::read, request, id, deadline).await?;
+        let let_in = self.let_in(endpoint, kind, request, id, deadline).await?;
         let LetIn { target, call, held: _held } = let_in;
         let invoked = self.invoker.invoke(&target, call).await.inspect_err(|error| {
             self.meters.refused(&target, error);
@@ -133,7 +135,7 @@ impl Door {
     pub(crate) async fn let_in<B>(
         &self,
         endpoint: &str,
-        read_headers: fn(&HeaderMap) -> Result<CallHeaders, InvokeError>,
+        kind: InvokeKind,
         request: Request<B>,
         id: &Arc<str>,
         deadline: Instant,
@@ -146,13 +148,17 @@ impl Door {
         let read_by = deadline.min(Instant::now() + CALL_TIMEOUT);
         let limit = self.settings.max_payload;
         let (body, caller) = self.read(&parts, body, limit, read_by).await?;
-        let headers = read_headers(&parts.headers)?;
+        let headers = match kind {
+            InvokeKind::Stream => headers::read_for_stream(&parts.headers)?,
+            InvokeKind::RealTime | InvokeKind::Async => headers::read(&parts.headers)?,
+        };
         let target = Target {
-            region: caller.region,
+            region: caller.region.clone(),
             endpoint: name(endpoint)?,
             variant: headers.target_variant,
             is_asynchronous: false,
         };
+        self.allow(&caller, &parts, &target, kind)?;
         let call = Call {
             payload: Payload { content_type: headers.content_type, body: body.bytes },
             accept: headers.accept,
@@ -181,11 +187,12 @@ impl Door {
         let deadline = arrived_at + CALL_TIMEOUT;
         let (body, caller) = self.read(&parts, body, LONGEST_BODY, deadline).await?;
         let target = Target {
-            region: caller.region,
+            region: caller.region.clone(),
             endpoint: name(endpoint)?,
             variant: None,
             is_asynchronous: true,
         };
+        self.allow(&caller, &parts, &target, InvokeKind::Async)?;
         let accepted = self.asynchronous.accept(&target, &parts.headers, body.bytes.clone()).await;
         Ok(reply::accepted(&accepted?, id))
     }

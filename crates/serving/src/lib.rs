@@ -18,6 +18,7 @@
 //! Serving reads one `RouteTable`, and a call that is answered at once never asks the store: it
 //! goes on when control is down.
 
+mod access;
 pub mod async_inference;
 pub mod choose;
 pub mod door;

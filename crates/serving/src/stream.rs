@@ -12,12 +12,11 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Body;
-use sagebrush_aws::request_id;
+use sagebrush_aws::{InvokeKind, request_id};
 use tokio::time::Instant;
 
 use self::frames::Frames;
 use crate::door::{Door, LetIn, Refusal};
-use crate::headers;
 use crate::invoke::Streamed;
 use crate::reply::{self, Spent};
 
@@ -55,7 +54,7 @@ impl Door {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let deadline = arrived_at + STREAM_TIMEOUT;
-        let let_in = self.let_in(endpoint, headers::read_for_stream, request, id, deadline).await?;
+        let let_in = self.let_in(endpoint, InvokeKind::Stream, request, id, deadline).await?;
         // The body is with the model when the first part is there, and its room is free then.
         let LetIn { target, call, held: _held } = let_in;
         let streamed = self.invoker.stream(&target, call).await.inspect_err(|error| {

@@ -43,6 +43,8 @@ pub struct Session {
     /// The ARN that was passed to `AssumeRole`.
     pub role_arn: String,
     pub name: String,
+    /// A policy that limits it further than the role's own.
+    pub policy: Option<String>,
 }
 
 /// Access keys from the settings.

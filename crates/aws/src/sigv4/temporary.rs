@@ -35,8 +35,9 @@ pub struct Issued {
     pub expires_at: Timestamp,
 }
 
-/// What a token says: when it ends (in milliseconds), the role's ARN and the session's name.
-type Claims = (i64, String, String);
+/// What a token says: when it ends (in milliseconds), the role's ARN, the session's name and its
+/// policy.
+type Claims = (i64, String, String, Option<String>);
 
 impl TemporaryKeys {
     /// `master` must be the same after a restart, and secret.
@@ -45,11 +46,17 @@ impl TemporaryKeys {
         Self { master }
     }
 
+    /// Whether an access key looks like one of ours.
+    #[must_use]
+    pub fn are_named(access_key: &str) -> bool {
+        access_key.starts_with(PREFIX)
+    }
+
     /// New keys for `session`, good until `expires_at`.
     #[must_use]
     pub fn issue(&self, session: &Session, expires_at: Timestamp) -> Issued {
         let access_key = access_key();
-        let claims = (expires_at.0, &session.role_arn, &session.name);
+        let claims = (expires_at.0, &session.role_arn, &session.name, &session.policy);
         // Strings and numbers always serialize.
         let mut token = serde_json::to_vec(&claims).unwrap_or_default();
         let secret = self.secret_of(&access_key, &token);
@@ -88,13 +95,13 @@ impl Credentials for TemporaryKeys {
         if !sealed || access_key.contains('\0') {
             return Err(Refusal::Unknown);
         }
-        let (expires_at, role_arn, name): Claims =
+        let (expires_at, role_arn, name, policy): Claims =
             serde_json::from_slice(claims).map_err(|_| Refusal::Unknown)?;
         if Timestamp(expires_at) <= now {
             return Err(Refusal::Expired);
         }
         let secret = self.secret_of(access_key, claims).into();
-        Ok(Grant { secret, session: Some(Arc::new(Session { role_arn, name })) })
+        Ok(Grant { secret, session: Some(Arc::new(Session { role_arn, name, policy })) })
     }
 }
 
@@ -117,7 +124,8 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000);
 
     fn session() -> Session {
-        Session { role_arn: "arn:aws:iam::1:role/r".to_owned(), name: "s".to_owned() }
+        let policy = Some("{}".to_owned());
+        Session { role_arn: "arn:aws:iam::1:role/r".to_owned(), name: "s".to_owned(), policy }
     }
 
     #[test]

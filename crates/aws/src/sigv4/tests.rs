@@ -382,7 +382,11 @@ fn a_changed_secret_is_not_served_from_the_cache() {
 #[test]
 fn temporary_keys_need_their_token() {
     let temporary = TemporaryKeys::new([7; 32]);
-    let session = Session { role_arn: "arn:aws:iam::1:role/r".to_owned(), name: "s".to_owned() };
+    let session = Session {
+        role_arn: "arn:aws:iam::1:role/r".to_owned(),
+        name: "s".to_owned(),
+        policy: None,
+    };
     let issued = temporary.issue(&session, Timestamp(SIGNED_AT.0 + MINUTE));
     let clock = Arc::new(FakeClock::at(SIGNED_AT));
     let keys = Keys { fixed: StaticKeys::default().with(ACCESS_KEY, SECRET), temporary };
@@ -413,7 +417,7 @@ fn temporary_keys_need_their_token() {
 #[test]
 fn a_changed_token_in_a_signed_request_is_refused() {
     let temporary = TemporaryKeys::new([7; 32]);
-    let session = Session { role_arn: "r".to_owned(), name: "s".to_owned() };
+    let session = Session { role_arn: "r".to_owned(), name: "s".to_owned(), policy: None };
     let expires_at = Timestamp(SIGNED_AT.0 + MINUTE);
     let (one, other) =
         (temporary.issue(&session, expires_at), temporary.issue(&session, expires_at));

@@ -9,6 +9,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use sagebrush_aws::sigv4::{Signer, StaticKeys, Verifier};
 use sagebrush_aws::{ApiError, BodyMemory, Context, Dispatch, Door, route};
+use sagebrush_core::access::AllowAll;
 use sagebrush_core::clock::FakeClock;
 use sagebrush_core::{AccountId, Timestamp};
 use sagebrush_wire::{Empty, sagemaker, sts};
@@ -73,7 +74,7 @@ fn door() -> Door {
     let keys = StaticKeys::default().with("AKID", "secret");
     let verifier = Verifier::new(Arc::new(keys), Arc::new(FakeClock::at(NOW)));
     let account = AccountId("123456789012".into());
-    Door::new(api, Arc::new(verifier), account, BodyMemory::new(16 << 20))
+    Door::new(api, Arc::new(verifier), Arc::new(AllowAll), account, BodyMemory::new(16 << 20))
 }
 
 struct Answer {

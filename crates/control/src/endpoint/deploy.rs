@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::{DeployedVariant, Deployment};
 use crate::endpoint_config::{EndpointConfigSpec, ProductionVariant, Scaling};
-use crate::model::Container;
 use crate::{Control, endpoint_config, model};
 
 /// SageMaker: a container must pass its health check within 4 minutes unless told otherwise.
@@ -30,13 +29,14 @@ pub(super) async fn resolve(
         variants.push(resolve_variant(control, ctx, &config.spec, variant).await?);
     }
     check_asynchronous(&config.spec, &variants)?;
+    let asynchronous = config.spec.asynchronous.map(|mut asynchronous| {
+        // Their models answer the same calls; the first one's role reads and writes for all.
+        let first = variants.first().and_then(|variant| variant.containers.first());
+        asynchronous.role_arn = first.and_then(|container| container.role_arn.clone());
+        asynchronous
+    });
     let revision = Uuid::now_v7().simple().to_string();
-    Ok(Deployment {
-        revision,
-        config: config.name,
-        asynchronous: config.spec.asynchronous,
-        variants,
-    })
+    Ok(Deployment { revision, config: config.name, asynchronous, variants })
 }
 
 async fn resolve_variant(
@@ -61,7 +61,7 @@ async fn resolve_variant(
         instance_type: variant.instance_type.clone(),
         execution: model.spec.execution,
         routing: variant.routing,
-        containers: model.spec.containers.iter().map(Container::spec).collect(),
+        containers: model.spec.container_specs(),
         network_isolation: config.network_isolation || model.spec.network_isolation,
         startup_timeout: seconds(variant.startup_timeout_s, startup_timeout(variant.scaling)),
         download_timeout: seconds(variant.download_timeout_s, DOWNLOAD_TIMEOUT),

@@ -35,6 +35,7 @@ pub(super) fn asynchronous(
             .contains(&wire::AsyncNotificationTopicTypes::SuccessNotificationTopic),
         error_has_response: included
             .contains(&wire::AsyncNotificationTopicTypes::ErrorNotificationTopic),
+        role_arn: None,
     }))
 }
 

@@ -128,6 +128,7 @@ impl Worker for Tagger {
 fn container(hostname: Option<&str>, environment: &[(&str, &str)]) -> ContainerSpec {
     let pairs = environment.iter().map(|(name, value)| ((*name).into(), (*value).into()));
     ContainerSpec {
+        role_arn: None,
         hostname: hostname.map(str::to_owned),
         image: "tag".to_owned(),
         model_data: None,
@@ -145,6 +146,7 @@ struct Launch {
 async fn launch(execution: Execution, containers: Vec<ContainerSpec>) -> Launch {
     let (taggers, log) = (Taggers::default(), Arc::new(MemoryLog::default()));
     let launcher = Launcher {
+        roles: Arc::new(sagebrush_core::access::AllowAll),
         artifacts: Arc::new(FakeArtifacts),
         catalogue: Catalogue::new().with("tag", Arc::new(taggers.clone())),
         log: log.clone(),

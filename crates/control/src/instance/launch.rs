@@ -1,9 +1,11 @@
 //! The start of one instance: its containers, each with its files and its runtime.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use sagebrush_core::access::{RoleArtifacts, Roles};
 use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
 use sagebrush_core::fleet::{ContainerSpec, Execution, GroupKey, GroupSpec, MultiModel};
 use sagebrush_core::instance::{Instance, Limits};
@@ -24,6 +26,17 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Where the client's code is: an archive in the object store, if it begins with `s3://`.
 const SUBMIT_DIRECTORY: &str = "SAGEMAKER_SUBMIT_DIRECTORY";
 
+/// What AWS's SDKs look for keys in.
+const KEYS: &[&str] = &[
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+];
+
 /// Launches instances on this machine.
 pub struct Launcher {
     pub artifacts: Arc<dyn Artifacts>,
@@ -33,6 +46,8 @@ pub struct Launcher {
     pub metrics: Registry,
     /// What each instance holds at most.
     pub limits: Limits,
+    /// Whose roles its containers act in.
+    pub roles: Arc<dyn Roles>,
 }
 
 /// A container with the name and the log of its own.
@@ -119,14 +134,14 @@ impl Launcher {
         let runtime = self.catalogue.runtime(&container.image)?;
         let model = match container.multi_model {
             Some(_) => None, // Its models come one by one.
-            None => self.fetch(group, container.model_data.as_ref()).await?,
+            None => self.fetch(group, container, container.model_data.as_ref()).await?,
         };
         let spec = LaunchSpec {
             name: format!("{}/{id}", group.key.variant),
             image: container.image.clone(),
             model,
-            code: self.fetch(group, code(container).as_ref()).await?,
-            environment: container.environment.clone(),
+            code: self.fetch(group, container, code(container).as_ref()).await?,
+            environment: self.environment(group, container),
             hostname: named.name.to_string(),
             network_isolation: group.network_isolation,
             resources: group.resources,
@@ -156,18 +171,43 @@ impl Launcher {
         let limit = group.startup_timeout;
         let host = in_time("start", limit, runtime.host(&spec)).await?;
         let meter = multi_model::Meter::new(&self.metrics, &group.key);
-        let models = multi_model::Models::new(self.artifacts.clone(), prefix.uri());
+        let models = multi_model::Models::new(self.artifacts(container), prefix.uri());
         Ok(Arc::new(MultiModelWorker::start(host, models, settings, meter, spec)))
     }
 
     async fn fetch(
         &self,
         group: &GroupSpec,
+        container: &ContainerSpec,
         source: Option<&ModelData>,
     ) -> Result<Option<Arc<dyn ArtifactLease>>, Failure> {
         let Some(source) = source else { return Ok(None) };
         let limit = group.download_timeout;
-        in_time("download its model", limit, self.artifacts.fetch(source)).await.map(Some)
+        let artifacts = self.artifacts(container);
+        in_time("download its model", limit, artifacts.fetch(source)).await.map(Some)
+    }
+
+    /// Model data as the container's role may read it.
+    fn artifacts(&self, container: &ContainerSpec) -> Arc<dyn Artifacts> {
+        let Some(role_arn) = container.role_arn.clone() else { return self.artifacts.clone() };
+        let (artifacts, authorizer) = (self.artifacts.clone(), self.roles.clone());
+        Arc::new(RoleArtifacts { artifacts, authorizer, role_arn })
+    }
+
+    /// What the container's code finds: the keys of its role, unless it may not reach anybody with
+    /// them or has others. What the client set says the last word.
+    fn environment(
+        &self,
+        group: &GroupSpec,
+        container: &ContainerSpec,
+    ) -> BTreeMap<String, String> {
+        let own = &container.environment;
+        let has_keys = KEYS.iter().any(|name| own.contains_key(*name));
+        let role = container.role_arn.as_deref().filter(|_| !group.network_isolation && !has_keys);
+        let keys = role.map(|role| self.roles.environment(role, group.key.region.as_str()));
+        let mut environment = keys.unwrap_or_default();
+        environment.extend(own.clone());
+        environment
     }
 }
 

@@ -19,6 +19,7 @@ use crate::testing::{FakeArtifacts, FakeRuntime, LIMITS};
 
 fn fleet(runtime: &Arc<FakeRuntime>) -> LocalFleet {
     LocalFleet::new(Launcher {
+        roles: Arc::new(sagebrush_core::access::AllowAll),
         artifacts: Arc::new(FakeArtifacts),
         catalogue: Catalogue::new().with("fake", runtime.clone()),
         log: Arc::new(MemoryLog::default()),
@@ -41,6 +42,7 @@ pub(super) fn group(image: &str, instance_count: u32) -> GroupSpec {
         revision: "1".to_owned(),
     };
     let container = ContainerSpec {
+        role_arn: None,
         hostname: None,
         image: image.to_owned(),
         model_data: None,

@@ -51,11 +51,25 @@ pub struct Container {
     pub keeps_models: bool,
 }
 
-impl Container {
-    /// The container as a fleet is to run it.
+impl ModelSpec {
+    /// `ExecutionRoleArn`.
     #[must_use]
-    pub fn spec(&self) -> ContainerSpec {
+    pub fn role_arn(&self) -> Option<&str> {
+        self.request.get("ExecutionRoleArn").and_then(serde_json::Value::as_str)
+    }
+
+    /// The containers as a fleet is to run them.
+    #[must_use]
+    pub fn container_specs(&self) -> Vec<ContainerSpec> {
+        self.containers.iter().map(|container| container.spec(self.role_arn())).collect()
+    }
+}
+
+impl Container {
+    /// The container as a fleet is to run it, in the role of its model.
+    fn spec(&self, role_arn: Option<&str>) -> ContainerSpec {
         ContainerSpec {
+            role_arn: role_arn.map(str::to_owned),
             hostname: self.hostname.clone(),
             image: self.image.clone(),
             model_data: self.model_data.clone(),

@@ -55,9 +55,10 @@ impl Reconciler {
     ) -> Self {
         let done = Done(control.written_outputs.clone());
         let fleet = control.fleet.clone();
+        let (clock, authorizer) = (control.clock.clone(), control.authorizer.clone());
         Self {
             jobs: control.transform_jobs.clone(),
-            means: Means { objects, fleet, log, metrics, clock: control.clock.clone(), done },
+            means: Means { objects, authorizer, fleet, log, metrics, clock, done },
             clock: control.clock.clone(),
             wake: control.transform_wake.clone(),
             settled: control.transform_settled.clone(),

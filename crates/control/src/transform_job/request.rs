@@ -37,8 +37,7 @@ pub(super) fn spec(
             "InstanceCount {instance_count} exceeds the limit of {MAX_INSTANCES}."
         )));
     }
-    let containers = model.containers.iter().map(|container| {
-        let mut spec: ContainerSpec = container.spec();
+    let containers = model.container_specs().into_iter().map(|mut spec: ContainerSpec| {
         spec.environment.extend(environment.clone());
         spec
     });

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt as _;
+use sagebrush_core::access::{Authorizer, RoleObjects};
 use sagebrush_core::fleet::{Fleet, InstanceState};
 use sagebrush_core::instance::Instance;
 use sagebrush_core::logs::LogSink;
@@ -34,6 +35,7 @@ const LARGEST_PAYLOAD: usize = 1 << 30;
 #[derive(Clone)]
 pub(super) struct Means {
     pub(super) objects: Arc<dyn ObjectStore>,
+    pub(super) authorizer: Arc<dyn Authorizer>,
     pub(super) fleet: Arc<dyn Fleet>,
     pub(super) log: Arc<dyn LogSink>,
     pub(super) metrics: Registry,
@@ -57,9 +59,20 @@ pub(super) struct Running {
     revision: String,
 }
 
+impl Means {
+    /// The object store, as the role of the job's model may use it.
+    fn limited(&self, job: &Stored<TransformJob>) -> Arc<dyn ObjectStore> {
+        let (objects, authorizer) = (self.objects.clone(), self.authorizer.clone());
+        let role_arn = job.spec.containers.first().and_then(|first| first.role_arn.clone());
+        Arc::new(RoleObjects { objects, authorizer, role_arn })
+    }
+}
+
 /// Runs a job to its end. It may be cut off at any time, and is begun again then.
 pub(super) async fn run(means: Means, job: Stored<TransformJob>) -> Outcome {
-    let inputs = prepared(&means, &job).await.map_err(|error| error.to_string())?;
+    let limited = means.limited(&job);
+    let inputs = prepared(&means, &limited, &job).await.map_err(|error| error.to_string())?;
+    let means = Means { objects: limited, ..means };
     let instances = ready(&means, &job).await;
     let first = instances.first().ok_or("The job has no instance.")?;
     let running = Arc::new(Running::new(&means, &job, first, instances.len()).await?);
@@ -97,7 +110,13 @@ fn told(input: &str, failure: &Failure) -> String {
 }
 
 /// The inputs, once it is known that there are some and that outputs have a bucket.
-async fn prepared(means: &Means, job: &Stored<TransformJob>) -> Result<Inputs, InputError> {
+///
+/// Whether outputs have a bucket is the server's own question; its inputs are the role's.
+async fn prepared(
+    means: &Means,
+    limited: &Arc<dyn ObjectStore>,
+    job: &Stored<TransformJob>,
+) -> Result<Inputs, InputError> {
     let work = &job.spec.work;
     let destinations = work.capture.iter().map(|capture| &capture.destination);
     for uri in destinations.chain([&work.output_path]) {
@@ -105,7 +124,7 @@ async fn prepared(means: &Means, job: &Stored<TransformJob>) -> Result<Inputs, I
         let listed = means.objects.list(&path.bucket, &path.key, None, 1).await;
         listed.map_err(|source| InputError::Unwritable { uri: uri.clone(), source })?;
     }
-    Inputs::look(&means.objects, work, job.created_at).await
+    Inputs::look(limited, work, job.created_at).await
 }
 
 /// The instances of the job, once all are ready. Whether they ever are is the planner's business.

@@ -61,6 +61,7 @@ impl Platform {
         metrics: &Registry,
     ) -> Server {
         let fleet = Arc::new(LocalFleet::new(Launcher {
+            roles: Arc::new(sagebrush_core::access::AllowAll),
             artifacts: Arc::new(FakeArtifacts),
             catalogue: Catalogue::new().with("fake", Arc::new(FakeRuntime(model.clone()))),
             log: log.clone(),

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use s3s::Body;
+use sagebrush_aws::sigv4::Grant;
+use sagebrush_core::access::AllowAll;
 use sagebrush_core::objects::Versioning;
 
 use super::{DoorConfig, RequestId, S3Door};
@@ -16,11 +18,11 @@ async fn call(request: http::request::Builder) -> (StatusCode, String, bool) {
         region: "us-east-1".to_owned(),
         domains: vec!["localhost".to_owned()],
     };
-    let secret_of = Arc::new(|key: &str, token: Option<&str>| {
+    let grant_of = Arc::new(|key: &str, token: Option<&str>| {
         let is_known = key == "AKID" && token.is_none() || key == "ASIA" && token == Some("t/1");
-        is_known.then(|| "secret".to_owned())
+        is_known.then(|| Grant { secret: "secret".into(), session: None })
     });
-    let door = S3Door::new(fixture.objects.clone(), config, secret_of);
+    let door = S3Door::new(fixture.objects.clone(), config, grant_of, Arc::new(AllowAll));
     let answer = door.call(request.body(Full::new(Bytes::new())).unwrap()).await;
     let (parts, body) = answer.into_parts();
     let body = body.collect().await.unwrap().to_bytes();

@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "sagebrush-control",
         &["sagebrush-core", "sagebrush-aws", "sagebrush-records", "sagebrush-wire"],
     ),
+    ("sagebrush-access", &["sagebrush-core", "sagebrush-aws", "sagebrush-wire"]),
     ("sagebrush-telemetry", &["sagebrush-core", "sagebrush-aws", "sagebrush-wire"]),
     ("sagebrush-messaging", &["sagebrush-core", "sagebrush-aws", "sagebrush-wire"]),
     (
@@ -38,6 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sagebrush-control",
             "sagebrush-telemetry",
             "sagebrush-messaging",
+            "sagebrush-access",
         ],
     ),
     // The load generator signs with ours and measures ONNX Runtime bare.

@@ -113,6 +113,7 @@ fn spec(
         timeout_s: headers.timeout_s,
         success: topic(&config.success_topic, config.success_has_response),
         error: topic(&config.error_topic, config.error_has_response),
+        role_arn: config.role_arn.clone(),
     })
 }
 

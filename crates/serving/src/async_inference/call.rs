@@ -45,6 +45,9 @@ pub(super) struct CallSpec {
     pub(super) timeout_s: u32,
     pub(super) success: Option<Topic>,
     pub(super) error: Option<Topic>,
+    /// The role that reads the input and writes the result.
+    #[serde(default)]
+    pub(super) role_arn: Option<String>,
 }
 
 /// Where the payload is.

@@ -1,12 +1,13 @@
 //! The end of a call: its object, its notification, and no row any more. Each step may be the last
 //! before a crash; the next start goes on from there.
 
+use std::io;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream;
 use sagebrush_core::logs::LogStream;
-use sagebrush_core::objects::{IndexError, ObjectError, ObjectRef};
+use sagebrush_core::objects::{IndexError, ObjectError, ObjectRef, ObjectStore as _};
 use sagebrush_core::resource::Stored;
 use sagebrush_core::store::StoreError;
 use sagebrush_core::worker::Payload;
@@ -87,7 +88,7 @@ impl Core {
         spent: &Spent,
     ) -> (CallResult, Option<Cause>) {
         let content_type = reply.content_type.clone();
-        let Err(error) = self.put(&call.spec.output.0, &reply).await else {
+        let Err(error) = self.put(call, &call.spec.output.0, &reply).await else {
             return (CallResult::Completed { content_type }, None);
         };
         self.meters.upload_failed(&call.region, &call.spec.endpoint, &spent.variant);
@@ -106,7 +107,7 @@ impl Core {
         failure: Failure,
     ) -> (CallResult, Option<Cause>) {
         let at = &call.spec.failure.0;
-        if let Err(error) = self.put(at, &failure.payload()).await {
+        if let Err(error) = self.put(call, at, &failure.payload()).await {
             let (id, reason) = (&call.spec.inference_id, &failure.reason);
             tracing::warn!(%error, %id, %at, %reason, "a failure object cannot be stored");
         }
@@ -119,13 +120,19 @@ impl Core {
     }
 
     /// Stores an object whole; tries again where that may help.
-    async fn put(&self, at: &ObjectRef, payload: &Payload) -> Result<(), ObjectError> {
+    async fn put(
+        &self,
+        call: &Stored<AsyncCall>,
+        at: &ObjectRef,
+        payload: &Payload,
+    ) -> Result<(), ObjectError> {
+        let objects = self.objects_of(&call.spec);
         let mut waits = PUT_WAITS.iter();
         loop {
             let content_type = payload.content_type.as_deref();
             let body = payload.body.clone();
             let body = stream::iter([Ok(body)]).boxed();
-            let Err(error) = self.objects.put(at, content_type, body).await else {
+            let Err(error) = objects.put(at, content_type, body).await else {
                 return Ok(());
             };
             match waits.next() {
@@ -255,6 +262,7 @@ impl Waits {
 fn may_pass(error: &ObjectError) -> bool {
     match error {
         ObjectError::NoSuchBucket(_) | ObjectError::NoSuchKey(_) => false,
+        ObjectError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => false,
         ObjectError::Full | ObjectError::Io(_) => true,
         ObjectError::Index(error) => matches!(error, IndexError::Store(_)),
     }

@@ -25,7 +25,7 @@ const UNKNOWN: &str = "binary/octet-stream";
 /// Why a call has no payload.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InputError {
-    #[error("The input cannot be read: {0}.")]
+    #[error("The input cannot be read: {}.", said(.0))]
     Object(#[from] ObjectError),
     #[error("The input {at} has {size} bytes, and at most {LONGEST} are allowed.")]
     TooLong { at: ObjectRef, size: u64 },
@@ -37,12 +37,27 @@ pub(super) enum InputError {
     Row(#[from] base64::DecodeError),
 }
 
+/// The role's permissions are the client's business; other troubles of the store are ours.
+fn said(error: &ObjectError) -> String {
+    match error {
+        ObjectError::Io(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
+            cause.to_string()
+        }
+        ObjectError::NoSuchBucket(_)
+        | ObjectError::NoSuchKey(_)
+        | ObjectError::Full
+        | ObjectError::Io(_)
+        | ObjectError::Index(_) => error.to_string(),
+    }
+}
+
 impl InputError {
     /// True if another try may find it well.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Object(error) => match error {
                 ObjectError::NoSuchBucket(_) | ObjectError::NoSuchKey(_) => false,
+                ObjectError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => false,
                 ObjectError::Full | ObjectError::Io(_) | ObjectError::Index(_) => true,
             },
             Self::Cut(_) | Self::Spool(_) => true,

@@ -45,6 +45,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sagebrush_core::access::{Authorizer, RoleObjects};
 use sagebrush_core::logs::LogSink;
 use sagebrush_core::messages::Publisher;
 use sagebrush_core::metrics::Registry;
@@ -67,6 +68,8 @@ const WRITERS: usize = 32;
 pub struct Parts {
     pub store: Arc<dyn MetaStore>,
     pub objects: Arc<dyn ObjectStore>,
+    /// What roles may read and write.
+    pub authorizer: Arc<dyn Authorizer>,
     pub publisher: Arc<dyn Publisher>,
     pub invoker: Invoker,
     pub clock: Arc<dyn Clock>,
@@ -83,6 +86,7 @@ pub struct AsyncInference(Arc<Core>);
 struct Core {
     backlog: Backlog,
     objects: Arc<dyn ObjectStore>,
+    authorizer: Arc<dyn Authorizer>,
     publisher: Arc<dyn Publisher>,
     invoker: Invoker,
     clock: Arc<dyn Clock>,
@@ -92,6 +96,17 @@ struct Core {
     /// A result that is to be written takes one, so that few are held in memory.
     writers: Arc<Semaphore>,
     stopping: watch::Sender<bool>,
+}
+
+impl Core {
+    /// The object store, as the role of the call's endpoint may use it.
+    fn objects_of(&self, call: &call::CallSpec) -> RoleObjects {
+        RoleObjects {
+            objects: self.objects.clone(),
+            authorizer: self.authorizer.clone(),
+            role_arn: call.role_arn.clone(),
+        }
+    }
 }
 
 /// Why asynchronous inference cannot begin.
@@ -109,11 +124,13 @@ impl AsyncInference {
     /// # Errors
     /// When the store cannot be read, or the folder for inputs cannot be made.
     pub async fn open(parts: Parts) -> Result<Self, OpenError> {
-        let Parts { store, objects, publisher, invoker, clock, log, metrics, spool } = parts;
+        let Parts { store, objects, authorizer, publisher, invoker, clock, log, metrics, spool } =
+            parts;
         std::fs::create_dir_all(&spool)?;
         let core = Arc::new(Core {
             backlog: Backlog::new(Table::new(store, clock.clone())),
             objects,
+            authorizer,
             publisher,
             invoker,
             clock,

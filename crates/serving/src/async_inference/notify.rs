@@ -129,6 +129,7 @@ mod tests {
             created_at: Timestamp(1_643_150_760_455),
             modified_at: Timestamp(1_643_150_760_455),
             spec: CallSpec {
+                role_arn: None,
                 endpoint: "e".parse().unwrap(),
                 inference_id: "i".to_owned(),
                 input,

@@ -158,7 +158,8 @@ impl Core {
         spent: &mut Spent,
     ) -> Tried {
         let began = Instant::now();
-        let payload = match input::load(&call.spec, &*self.objects, &self.spool).await {
+        let payload = match input::load(&call.spec, &self.objects_of(&call.spec), &self.spool).await
+        {
             Ok(payload) => payload,
             Err(error) => return self.no_input(call, &turn.variant.name, &error),
         };

@@ -196,6 +196,310 @@ pub const OPERATIONS: &[&str] = &[
     "UploadSigningCertificate",
 ];
 
+/// IAM API: `AttachRolePolicy`.
+#[derive(Debug)]
+pub struct AttachRolePolicy;
+
+impl crate::Operation for AttachRolePolicy {
+    const NAME: &'static str = "AttachRolePolicy";
+    const SERVICE: crate::Service = IAM;
+    type Input = AttachRolePolicyRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::ATTACH_ROLE_POLICY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// IAM API: `AttachUserPolicy`.
+#[derive(Debug)]
+pub struct AttachUserPolicy;
+
+impl crate::Operation for AttachUserPolicy {
+    const NAME: &'static str = "AttachUserPolicy";
+    const SERVICE: crate::Service = IAM;
+    type Input = AttachUserPolicyRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::ATTACH_USER_POLICY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// IAM API: `CreateAccessKey`.
+#[derive(Debug)]
+pub struct CreateAccessKey;
+
+impl crate::Operation for CreateAccessKey {
+    const NAME: &'static str = "CreateAccessKey";
+    const SERVICE: crate::Service = IAM;
+    type Input = CreateAccessKeyRequest;
+    type Output = CreateAccessKeyResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::CREATE_ACCESS_KEY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::CREATE_ACCESS_KEY_RESPONSE
+    }
+}
+
+/// IAM API: `CreatePolicy`.
+#[derive(Debug)]
+pub struct CreatePolicy;
+
+impl crate::Operation for CreatePolicy {
+    const NAME: &'static str = "CreatePolicy";
+    const SERVICE: crate::Service = IAM;
+    type Input = CreatePolicyRequest;
+    type Output = CreatePolicyResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::CREATE_POLICY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::CREATE_POLICY_RESPONSE
+    }
+}
+
+/// IAM API: `CreateRole`.
+#[derive(Debug)]
+pub struct CreateRole;
+
+impl crate::Operation for CreateRole {
+    const NAME: &'static str = "CreateRole";
+    const SERVICE: crate::Service = IAM;
+    type Input = CreateRoleRequest;
+    type Output = CreateRoleResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::CREATE_ROLE_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::CREATE_ROLE_RESPONSE
+    }
+}
+
+/// IAM API: `CreateUser`.
+#[derive(Debug)]
+pub struct CreateUser;
+
+impl crate::Operation for CreateUser {
+    const NAME: &'static str = "CreateUser";
+    const SERVICE: crate::Service = IAM;
+    type Input = CreateUserRequest;
+    type Output = CreateUserResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::CREATE_USER_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::CREATE_USER_RESPONSE
+    }
+}
+
+/// IAM API: `DeleteAccessKey`.
+#[derive(Debug)]
+pub struct DeleteAccessKey;
+
+impl crate::Operation for DeleteAccessKey {
+    const NAME: &'static str = "DeleteAccessKey";
+    const SERVICE: crate::Service = IAM;
+    type Input = DeleteAccessKeyRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::DELETE_ACCESS_KEY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// IAM API: `DeletePolicy`.
+#[derive(Debug)]
+pub struct DeletePolicy;
+
+impl crate::Operation for DeletePolicy {
+    const NAME: &'static str = "DeletePolicy";
+    const SERVICE: crate::Service = IAM;
+    type Input = DeletePolicyRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::DELETE_POLICY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// IAM API: `DeleteRole`.
+#[derive(Debug)]
+pub struct DeleteRole;
+
+impl crate::Operation for DeleteRole {
+    const NAME: &'static str = "DeleteRole";
+    const SERVICE: crate::Service = IAM;
+    type Input = DeleteRoleRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::DELETE_ROLE_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// IAM API: `DeleteRolePolicy`.
+#[derive(Debug)]
+pub struct DeleteRolePolicy;
+
+impl crate::Operation for DeleteRolePolicy {
+    const NAME: &'static str = "DeleteRolePolicy";
+    const SERVICE: crate::Service = IAM;
+    type Input = DeleteRolePolicyRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::DELETE_ROLE_POLICY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// IAM API: `DeleteUser`.
+#[derive(Debug)]
+pub struct DeleteUser;
+
+impl crate::Operation for DeleteUser {
+    const NAME: &'static str = "DeleteUser";
+    const SERVICE: crate::Service = IAM;
+    type Input = DeleteUserRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::DELETE_USER_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// IAM API: `DeleteUserPolicy`.
+#[derive(Debug)]
+pub struct DeleteUserPolicy;
+
+impl crate::Operation for DeleteUserPolicy {
+    const NAME: &'static str = "DeleteUserPolicy";
+    const SERVICE: crate::Service = IAM;
+    type Input = DeleteUserPolicyRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::DELETE_USER_POLICY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// IAM API: `DetachRolePolicy`.
+#[derive(Debug)]
+pub struct DetachRolePolicy;
+
+impl crate::Operation for DetachRolePolicy {
+    const NAME: &'static str = "DetachRolePolicy";
+    const SERVICE: crate::Service = IAM;
+    type Input = DetachRolePolicyRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::DETACH_ROLE_POLICY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// IAM API: `DetachUserPolicy`.
+#[derive(Debug)]
+pub struct DetachUserPolicy;
+
+impl crate::Operation for DetachUserPolicy {
+    const NAME: &'static str = "DetachUserPolicy";
+    const SERVICE: crate::Service = IAM;
+    type Input = DetachUserPolicyRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::DETACH_USER_POLICY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// IAM API: `GetPolicy`.
+#[derive(Debug)]
+pub struct GetPolicy;
+
+impl crate::Operation for GetPolicy {
+    const NAME: &'static str = "GetPolicy";
+    const SERVICE: crate::Service = IAM;
+    type Input = GetPolicyRequest;
+    type Output = GetPolicyResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::GET_POLICY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::GET_POLICY_RESPONSE
+    }
+}
+
+/// IAM API: `GetPolicyVersion`.
+#[derive(Debug)]
+pub struct GetPolicyVersion;
+
+impl crate::Operation for GetPolicyVersion {
+    const NAME: &'static str = "GetPolicyVersion";
+    const SERVICE: crate::Service = IAM;
+    type Input = GetPolicyVersionRequest;
+    type Output = GetPolicyVersionResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::GET_POLICY_VERSION_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::GET_POLICY_VERSION_RESPONSE
+    }
+}
+
 /// IAM API: `GetRole`.
 #[derive(Debug)]
 pub struct GetRole;
@@ -212,6 +516,253 @@ impl crate::Operation for GetRole {
 
     fn output_shape() -> &'static crate::Shape {
         &shapes::GET_ROLE_RESPONSE
+    }
+}
+
+/// IAM API: `GetRolePolicy`.
+#[derive(Debug)]
+pub struct GetRolePolicy;
+
+impl crate::Operation for GetRolePolicy {
+    const NAME: &'static str = "GetRolePolicy";
+    const SERVICE: crate::Service = IAM;
+    type Input = GetRolePolicyRequest;
+    type Output = GetRolePolicyResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::GET_ROLE_POLICY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::GET_ROLE_POLICY_RESPONSE
+    }
+}
+
+/// IAM API: `GetUser`.
+#[derive(Debug)]
+pub struct GetUser;
+
+impl crate::Operation for GetUser {
+    const NAME: &'static str = "GetUser";
+    const SERVICE: crate::Service = IAM;
+    type Input = GetUserRequest;
+    type Output = GetUserResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::GET_USER_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::GET_USER_RESPONSE
+    }
+}
+
+/// IAM API: `GetUserPolicy`.
+#[derive(Debug)]
+pub struct GetUserPolicy;
+
+impl crate::Operation for GetUserPolicy {
+    const NAME: &'static str = "GetUserPolicy";
+    const SERVICE: crate::Service = IAM;
+    type Input = GetUserPolicyRequest;
+    type Output = GetUserPolicyResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::GET_USER_POLICY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::GET_USER_POLICY_RESPONSE
+    }
+}
+
+/// IAM API: `ListAccessKeys`.
+#[derive(Debug)]
+pub struct ListAccessKeys;
+
+impl crate::Operation for ListAccessKeys {
+    const NAME: &'static str = "ListAccessKeys";
+    const SERVICE: crate::Service = IAM;
+    type Input = ListAccessKeysRequest;
+    type Output = ListAccessKeysResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::LIST_ACCESS_KEYS_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::LIST_ACCESS_KEYS_RESPONSE
+    }
+}
+
+/// IAM API: `ListAttachedRolePolicies`.
+#[derive(Debug)]
+pub struct ListAttachedRolePolicies;
+
+impl crate::Operation for ListAttachedRolePolicies {
+    const NAME: &'static str = "ListAttachedRolePolicies";
+    const SERVICE: crate::Service = IAM;
+    type Input = ListAttachedRolePoliciesRequest;
+    type Output = ListAttachedRolePoliciesResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::LIST_ATTACHED_ROLE_POLICIES_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::LIST_ATTACHED_ROLE_POLICIES_RESPONSE
+    }
+}
+
+/// IAM API: `ListAttachedUserPolicies`.
+#[derive(Debug)]
+pub struct ListAttachedUserPolicies;
+
+impl crate::Operation for ListAttachedUserPolicies {
+    const NAME: &'static str = "ListAttachedUserPolicies";
+    const SERVICE: crate::Service = IAM;
+    type Input = ListAttachedUserPoliciesRequest;
+    type Output = ListAttachedUserPoliciesResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::LIST_ATTACHED_USER_POLICIES_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::LIST_ATTACHED_USER_POLICIES_RESPONSE
+    }
+}
+
+/// IAM API: `ListPolicies`.
+#[derive(Debug)]
+pub struct ListPolicies;
+
+impl crate::Operation for ListPolicies {
+    const NAME: &'static str = "ListPolicies";
+    const SERVICE: crate::Service = IAM;
+    type Input = ListPoliciesRequest;
+    type Output = ListPoliciesResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::LIST_POLICIES_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::LIST_POLICIES_RESPONSE
+    }
+}
+
+/// IAM API: `ListRolePolicies`.
+#[derive(Debug)]
+pub struct ListRolePolicies;
+
+impl crate::Operation for ListRolePolicies {
+    const NAME: &'static str = "ListRolePolicies";
+    const SERVICE: crate::Service = IAM;
+    type Input = ListRolePoliciesRequest;
+    type Output = ListRolePoliciesResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::LIST_ROLE_POLICIES_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::LIST_ROLE_POLICIES_RESPONSE
+    }
+}
+
+/// IAM API: `ListRoles`.
+#[derive(Debug)]
+pub struct ListRoles;
+
+impl crate::Operation for ListRoles {
+    const NAME: &'static str = "ListRoles";
+    const SERVICE: crate::Service = IAM;
+    type Input = ListRolesRequest;
+    type Output = ListRolesResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::LIST_ROLES_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::LIST_ROLES_RESPONSE
+    }
+}
+
+/// IAM API: `ListUserPolicies`.
+#[derive(Debug)]
+pub struct ListUserPolicies;
+
+impl crate::Operation for ListUserPolicies {
+    const NAME: &'static str = "ListUserPolicies";
+    const SERVICE: crate::Service = IAM;
+    type Input = ListUserPoliciesRequest;
+    type Output = ListUserPoliciesResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::LIST_USER_POLICIES_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::LIST_USER_POLICIES_RESPONSE
+    }
+}
+
+/// IAM API: `ListUsers`.
+#[derive(Debug)]
+pub struct ListUsers;
+
+impl crate::Operation for ListUsers {
+    const NAME: &'static str = "ListUsers";
+    const SERVICE: crate::Service = IAM;
+    type Input = ListUsersRequest;
+    type Output = ListUsersResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::LIST_USERS_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::LIST_USERS_RESPONSE
+    }
+}
+
+/// IAM API: `PutRolePolicy`.
+#[derive(Debug)]
+pub struct PutRolePolicy;
+
+impl crate::Operation for PutRolePolicy {
+    const NAME: &'static str = "PutRolePolicy";
+    const SERVICE: crate::Service = IAM;
+    type Input = PutRolePolicyRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::PUT_ROLE_POLICY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// IAM API: `PutUserPolicy`.
+#[derive(Debug)]
+pub struct PutUserPolicy;
+
+impl crate::Operation for PutUserPolicy {
+    const NAME: &'static str = "PutUserPolicy";
+    const SERVICE: crate::Service = IAM;
+    type Input = PutUserPolicyRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::PUT_USER_POLICY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
     }
 }
 
@@ -234,6 +785,86 @@ impl crate::Operation for SimulatePrincipalPolicy {
     }
 }
 
+/// IAM API: `UpdateAccessKey`.
+#[derive(Debug)]
+pub struct UpdateAccessKey;
+
+impl crate::Operation for UpdateAccessKey {
+    const NAME: &'static str = "UpdateAccessKey";
+    const SERVICE: crate::Service = IAM;
+    type Input = UpdateAccessKeyRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::UPDATE_ACCESS_KEY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// IAM API: `UpdateAssumeRolePolicy`.
+#[derive(Debug)]
+pub struct UpdateAssumeRolePolicy;
+
+impl crate::Operation for UpdateAssumeRolePolicy {
+    const NAME: &'static str = "UpdateAssumeRolePolicy";
+    const SERVICE: crate::Service = IAM;
+    type Input = UpdateAssumeRolePolicyRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::UPDATE_ASSUME_ROLE_POLICY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// IAM API: `AccessKey`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AccessKey {
+    pub user_name: String,
+    pub access_key_id: String,
+    pub status: StatusType,
+    pub secret_access_key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create_date: Option<crate::Timestamp>,
+}
+
+/// IAM API: `AccessKeyMetadata`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AccessKeyMetadata {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<StatusType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create_date: Option<crate::Timestamp>,
+}
+
+/// IAM API: `AttachRolePolicyRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AttachRolePolicyRequest {
+    pub role_name: String,
+    pub policy_arn: String,
+}
+
+/// IAM API: `AttachUserPolicyRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AttachUserPolicyRequest {
+    pub user_name: String,
+    pub policy_arn: String,
+}
+
 /// IAM API: `AttachedPermissionsBoundary`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -242,6 +873,16 @@ pub struct AttachedPermissionsBoundary {
     pub permissions_boundary_type: Option<PermissionsBoundaryAttachmentType>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permissions_boundary_arn: Option<String>,
+}
+
+/// IAM API: `AttachedPolicy`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AttachedPolicy {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_arn: Option<String>,
 }
 
 /// IAM API: `AttachmentType`.
@@ -341,6 +982,151 @@ impl std::fmt::Display for ContextKeyTypeEnum {
     }
 }
 
+/// IAM API: `CreateAccessKeyRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateAccessKeyRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<String>,
+}
+
+/// IAM API: `CreateAccessKeyResponse`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateAccessKeyResponse {
+    pub access_key: AccessKey,
+}
+
+/// IAM API: `CreatePolicyRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreatePolicyRequest {
+    pub policy_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    pub policy_document: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<Tag>>,
+}
+
+/// IAM API: `CreatePolicyResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreatePolicyResponse {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
+}
+
+/// IAM API: `CreateRoleRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateRoleRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    pub role_name: String,
+    pub assume_role_policy_document: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_session_duration: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions_boundary: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<Tag>>,
+}
+
+/// IAM API: `CreateRoleResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateRoleResponse {
+    pub role: Role,
+}
+
+/// IAM API: `CreateUserRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateUserRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    pub user_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions_boundary: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<Tag>>,
+}
+
+/// IAM API: `CreateUserResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateUserResponse {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<User>,
+}
+
+/// IAM API: `DeleteAccessKeyRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeleteAccessKeyRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<String>,
+    pub access_key_id: String,
+}
+
+/// IAM API: `DeletePolicyRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeletePolicyRequest {
+    pub policy_arn: String,
+}
+
+/// IAM API: `DeleteRolePolicyRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeleteRolePolicyRequest {
+    pub role_name: String,
+    pub policy_name: String,
+}
+
+/// IAM API: `DeleteRoleRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeleteRoleRequest {
+    pub role_name: String,
+}
+
+/// IAM API: `DeleteUserPolicyRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeleteUserPolicyRequest {
+    pub user_name: String,
+    pub policy_name: String,
+}
+
+/// IAM API: `DeleteUserRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeleteUserRequest {
+    pub user_name: String,
+}
+
+/// IAM API: `DetachRolePolicyRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DetachRolePolicyRequest {
+    pub role_name: String,
+    pub policy_arn: String,
+}
+
+/// IAM API: `DetachUserPolicyRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DetachUserPolicyRequest {
+    pub user_name: String,
+    pub policy_arn: String,
+}
+
 /// IAM API: `EvaluationResult`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -364,6 +1150,54 @@ pub struct EvaluationResult {
     pub resource_specific_results: Option<Vec<ResourceSpecificResult>>,
 }
 
+/// IAM API: `GetPolicyRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetPolicyRequest {
+    pub policy_arn: String,
+}
+
+/// IAM API: `GetPolicyResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetPolicyResponse {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
+}
+
+/// IAM API: `GetPolicyVersionRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetPolicyVersionRequest {
+    pub policy_arn: String,
+    pub version_id: String,
+}
+
+/// IAM API: `GetPolicyVersionResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetPolicyVersionResponse {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_version: Option<PolicyVersion>,
+}
+
+/// IAM API: `GetRolePolicyRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetRolePolicyRequest {
+    pub role_name: String,
+    pub policy_name: String,
+}
+
+/// IAM API: `GetRolePolicyResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetRolePolicyResponse {
+    pub role_name: String,
+    pub policy_name: String,
+    pub policy_document: String,
+}
+
 /// IAM API: `GetRoleRequest`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -378,6 +1212,38 @@ pub struct GetRoleResponse {
     pub role: Role,
 }
 
+/// IAM API: `GetUserPolicyRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetUserPolicyRequest {
+    pub user_name: String,
+    pub policy_name: String,
+}
+
+/// IAM API: `GetUserPolicyResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetUserPolicyResponse {
+    pub user_name: String,
+    pub policy_name: String,
+    pub policy_document: String,
+}
+
+/// IAM API: `GetUserRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetUserRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<String>,
+}
+
+/// IAM API: `GetUserResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetUserResponse {
+    pub user: User,
+}
+
 /// IAM API: `InlinePolicyIdentifierType`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -385,6 +1251,199 @@ pub struct InlinePolicyIdentifierType {
     pub policy_name: String,
     pub attachment_type: AttachmentType,
     pub attachment_name: String,
+}
+
+/// IAM API: `ListAccessKeysRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListAccessKeysRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_items: Option<i32>,
+}
+
+/// IAM API: `ListAccessKeysResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListAccessKeysResponse {
+    pub access_key_metadata: Vec<AccessKeyMetadata>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_truncated: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+}
+
+/// IAM API: `ListAttachedRolePoliciesRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListAttachedRolePoliciesRequest {
+    pub role_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_prefix: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_items: Option<i32>,
+}
+
+/// IAM API: `ListAttachedRolePoliciesResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListAttachedRolePoliciesResponse {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached_policies: Option<Vec<AttachedPolicy>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_truncated: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+}
+
+/// IAM API: `ListAttachedUserPoliciesRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListAttachedUserPoliciesRequest {
+    pub user_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_prefix: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_items: Option<i32>,
+}
+
+/// IAM API: `ListAttachedUserPoliciesResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListAttachedUserPoliciesResponse {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached_policies: Option<Vec<AttachedPolicy>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_truncated: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+}
+
+/// IAM API: `ListPoliciesRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListPoliciesRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<PolicyScopeType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_attached: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_prefix: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_usage_filter: Option<PolicyUsageType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_items: Option<i32>,
+}
+
+/// IAM API: `ListPoliciesResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListPoliciesResponse {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies: Option<Vec<Policy>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_truncated: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+}
+
+/// IAM API: `ListRolePoliciesRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListRolePoliciesRequest {
+    pub role_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_items: Option<i32>,
+}
+
+/// IAM API: `ListRolePoliciesResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListRolePoliciesResponse {
+    pub policy_names: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_truncated: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+}
+
+/// IAM API: `ListRolesRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListRolesRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_prefix: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_items: Option<i32>,
+}
+
+/// IAM API: `ListRolesResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListRolesResponse {
+    pub roles: Vec<Role>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_truncated: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+}
+
+/// IAM API: `ListUserPoliciesRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListUserPoliciesRequest {
+    pub user_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_items: Option<i32>,
+}
+
+/// IAM API: `ListUserPoliciesResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListUserPoliciesResponse {
+    pub policy_names: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_truncated: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+}
+
+/// IAM API: `ListUsersRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListUsersRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_prefix: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_items: Option<i32>,
+}
+
+/// IAM API: `ListUsersResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListUsersResponse {
+    pub users: Vec<User>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_truncated: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
 }
 
 /// IAM API: `OrganizationsDecisionDetail`.
@@ -423,6 +1482,36 @@ impl std::fmt::Display for PermissionsBoundaryAttachmentType {
 pub struct PermissionsBoundaryDecisionDetail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_by_permissions_boundary: Option<bool>,
+}
+
+/// IAM API: `Policy`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Policy {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arn: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_version_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attachment_count: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions_boundary_usage_count: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_attachable: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create_date: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_date: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<Tag>>,
 }
 
 /// IAM API: `PolicyEvaluationDecisionType`.
@@ -534,6 +1623,43 @@ impl std::fmt::Display for PolicySourceType {
     }
 }
 
+/// IAM API: `PolicyUsageType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PolicyUsageType {
+    PermissionsPolicy,
+    PermissionsBoundary,
+}
+
+impl PolicyUsageType {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &["PermissionsPolicy", "PermissionsBoundary"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for PolicyUsageType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// IAM API: `PolicyVersion`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PolicyVersion {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_default_version: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create_date: Option<crate::Timestamp>,
+}
+
 /// IAM API: `Position`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -542,6 +1668,24 @@ pub struct Position {
     pub line: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<i32>,
+}
+
+/// IAM API: `PutRolePolicyRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PutRolePolicyRequest {
+    pub role_name: String,
+    pub policy_name: String,
+    pub policy_document: String,
+}
+
+/// IAM API: `PutUserPolicyRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PutUserPolicyRequest {
+    pub user_name: String,
+    pub policy_name: String,
+    pub policy_document: String,
 }
 
 /// IAM API: `ResourceSpecificResult`.
@@ -668,15 +1812,124 @@ pub struct Tag {
     pub value: String,
 }
 
+/// IAM API: `UpdateAccessKeyRequest`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UpdateAccessKeyRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<String>,
+    pub access_key_id: String,
+    pub status: StatusType,
+}
+
+/// IAM API: `UpdateAssumeRolePolicyRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UpdateAssumeRolePolicyRequest {
+    pub role_name: String,
+    pub policy_document: String,
+}
+
+/// IAM API: `User`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct User {
+    pub path: String,
+    pub user_name: String,
+    pub user_id: String,
+    pub arn: String,
+    pub create_date: crate::Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_last_used: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions_boundary: Option<AttachedPermissionsBoundary>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<Tag>>,
+}
+
+/// IAM API: `policyScopeType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PolicyScopeType {
+    All,
+    #[serde(rename = "AWS")]
+    Aws,
+    Local,
+}
+
+impl PolicyScopeType {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &["All", "AWS", "Local"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for PolicyScopeType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// IAM API: `statusType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum StatusType {
+    Active,
+    Inactive,
+    Expired,
+}
+
+impl StatusType {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &["Active", "Inactive", "Expired"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for StatusType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// The shapes with their constraints.
 pub mod shapes {
     use crate::{Member, Shape};
+
+    pub static ACCESS_KEY: Shape = Shape::Structure(&[
+        Member { name: "UserName", required: true, shape: &USER_NAME_TYPE },
+        Member { name: "AccessKeyId", required: true, shape: &ACCESS_KEY_ID_TYPE },
+        Member { name: "Status", required: true, shape: &STATUS_TYPE },
+        Member { name: "SecretAccessKey", required: true, shape: &ACCESS_KEY_SECRET_TYPE },
+        Member { name: "CreateDate", required: false, shape: &DATE_TYPE },
+    ]);
+
+    pub static ACCESS_KEY_METADATA: Shape = Shape::Structure(&[
+        Member { name: "UserName", required: false, shape: &USER_NAME_TYPE },
+        Member { name: "AccessKeyId", required: false, shape: &ACCESS_KEY_ID_TYPE },
+        Member { name: "Status", required: false, shape: &STATUS_TYPE },
+        Member { name: "CreateDate", required: false, shape: &DATE_TYPE },
+    ]);
 
     pub static ACTION_NAME_LIST_TYPE: Shape =
         Shape::List { member: &ACTION_NAME_TYPE, min: None, max: None };
 
     pub static ACTION_NAME_TYPE: Shape =
         Shape::String { min: Some(3), max: Some(128), pattern: None, values: &[] };
+
+    pub static ATTACH_ROLE_POLICY_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "RoleName", required: true, shape: &ROLE_NAME_TYPE },
+        Member { name: "PolicyArn", required: true, shape: &ARN_TYPE },
+    ]);
+
+    pub static ATTACH_USER_POLICY_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "UserName", required: true, shape: &USER_NAME_TYPE },
+        Member { name: "PolicyArn", required: true, shape: &ARN_TYPE },
+    ]);
 
     pub static ATTACHED_PERMISSIONS_BOUNDARY: Shape = Shape::Structure(&[
         Member {
@@ -685,6 +1938,11 @@ pub mod shapes {
             shape: &PERMISSIONS_BOUNDARY_ATTACHMENT_TYPE,
         },
         Member { name: "PermissionsBoundaryArn", required: false, shape: &ARN_TYPE },
+    ]);
+
+    pub static ATTACHED_POLICY: Shape = Shape::Structure(&[
+        Member { name: "PolicyName", required: false, shape: &POLICY_NAME_TYPE },
+        Member { name: "PolicyArn", required: false, shape: &ARN_TYPE },
     ]);
 
     pub static ATTACHMENT_NAME: Shape =
@@ -727,6 +1985,90 @@ pub mod shapes {
     pub static CONTEXT_KEY_VALUE_TYPE: Shape =
         Shape::String { min: None, max: None, pattern: None, values: &[] };
 
+    pub static CREATE_ACCESS_KEY_REQUEST: Shape = Shape::Structure(&[Member {
+        name: "UserName",
+        required: false,
+        shape: &EXISTING_USER_NAME_TYPE,
+    }]);
+
+    pub static CREATE_ACCESS_KEY_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "AccessKey", required: true, shape: &ACCESS_KEY }]);
+
+    pub static CREATE_POLICY_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "PolicyName", required: true, shape: &POLICY_NAME_TYPE },
+        Member { name: "Path", required: false, shape: &POLICY_PATH_TYPE },
+        Member { name: "PolicyDocument", required: true, shape: &POLICY_DOCUMENT_TYPE },
+        Member { name: "Description", required: false, shape: &POLICY_DESCRIPTION_TYPE },
+        Member { name: "Tags", required: false, shape: &TAG_LIST_TYPE },
+    ]);
+
+    pub static CREATE_POLICY_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "Policy", required: false, shape: &POLICY }]);
+
+    pub static CREATE_ROLE_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "Path", required: false, shape: &PATH_TYPE },
+        Member { name: "RoleName", required: true, shape: &ROLE_NAME_TYPE },
+        Member { name: "AssumeRolePolicyDocument", required: true, shape: &POLICY_DOCUMENT_TYPE },
+        Member { name: "Description", required: false, shape: &ROLE_DESCRIPTION_TYPE },
+        Member {
+            name: "MaxSessionDuration",
+            required: false,
+            shape: &ROLE_MAX_SESSION_DURATION_TYPE,
+        },
+        Member { name: "PermissionsBoundary", required: false, shape: &ARN_TYPE },
+        Member { name: "Tags", required: false, shape: &TAG_LIST_TYPE },
+    ]);
+
+    pub static CREATE_ROLE_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "Role", required: true, shape: &ROLE }]);
+
+    pub static CREATE_USER_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "Path", required: false, shape: &PATH_TYPE },
+        Member { name: "UserName", required: true, shape: &USER_NAME_TYPE },
+        Member { name: "PermissionsBoundary", required: false, shape: &ARN_TYPE },
+        Member { name: "Tags", required: false, shape: &TAG_LIST_TYPE },
+    ]);
+
+    pub static CREATE_USER_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "User", required: false, shape: &USER }]);
+
+    pub static DELETE_ACCESS_KEY_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "UserName", required: false, shape: &EXISTING_USER_NAME_TYPE },
+        Member { name: "AccessKeyId", required: true, shape: &ACCESS_KEY_ID_TYPE },
+    ]);
+
+    pub static DELETE_POLICY_REQUEST: Shape =
+        Shape::Structure(&[Member { name: "PolicyArn", required: true, shape: &ARN_TYPE }]);
+
+    pub static DELETE_ROLE_POLICY_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "RoleName", required: true, shape: &ROLE_NAME_TYPE },
+        Member { name: "PolicyName", required: true, shape: &POLICY_NAME_TYPE },
+    ]);
+
+    pub static DELETE_ROLE_REQUEST: Shape =
+        Shape::Structure(&[Member { name: "RoleName", required: true, shape: &ROLE_NAME_TYPE }]);
+
+    pub static DELETE_USER_POLICY_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "UserName", required: true, shape: &EXISTING_USER_NAME_TYPE },
+        Member { name: "PolicyName", required: true, shape: &POLICY_NAME_TYPE },
+    ]);
+
+    pub static DELETE_USER_REQUEST: Shape = Shape::Structure(&[Member {
+        name: "UserName",
+        required: true,
+        shape: &EXISTING_USER_NAME_TYPE,
+    }]);
+
+    pub static DETACH_ROLE_POLICY_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "RoleName", required: true, shape: &ROLE_NAME_TYPE },
+        Member { name: "PolicyArn", required: true, shape: &ARN_TYPE },
+    ]);
+
+    pub static DETACH_USER_POLICY_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "UserName", required: true, shape: &USER_NAME_TYPE },
+        Member { name: "PolicyArn", required: true, shape: &ARN_TYPE },
+    ]);
+
     pub static EVAL_DECISION_DETAILS_TYPE: Shape = Shape::Map {
         key: &EVAL_DECISION_SOURCE_TYPE,
         value: &POLICY_EVALUATION_DECISION_TYPE,
@@ -768,11 +2110,59 @@ pub mod shapes {
     pub static EVALUATION_RESULTS_LIST_TYPE: Shape =
         Shape::List { member: &EVALUATION_RESULT, min: None, max: None };
 
+    pub static GET_POLICY_REQUEST: Shape =
+        Shape::Structure(&[Member { name: "PolicyArn", required: true, shape: &ARN_TYPE }]);
+
+    pub static GET_POLICY_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "Policy", required: false, shape: &POLICY }]);
+
+    pub static GET_POLICY_VERSION_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "PolicyArn", required: true, shape: &ARN_TYPE },
+        Member { name: "VersionId", required: true, shape: &POLICY_VERSION_ID_TYPE },
+    ]);
+
+    pub static GET_POLICY_VERSION_RESPONSE: Shape = Shape::Structure(&[Member {
+        name: "PolicyVersion",
+        required: false,
+        shape: &POLICY_VERSION,
+    }]);
+
+    pub static GET_ROLE_POLICY_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "RoleName", required: true, shape: &ROLE_NAME_TYPE },
+        Member { name: "PolicyName", required: true, shape: &POLICY_NAME_TYPE },
+    ]);
+
+    pub static GET_ROLE_POLICY_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "RoleName", required: true, shape: &ROLE_NAME_TYPE },
+        Member { name: "PolicyName", required: true, shape: &POLICY_NAME_TYPE },
+        Member { name: "PolicyDocument", required: true, shape: &POLICY_DOCUMENT_TYPE },
+    ]);
+
     pub static GET_ROLE_REQUEST: Shape =
         Shape::Structure(&[Member { name: "RoleName", required: true, shape: &ROLE_NAME_TYPE }]);
 
     pub static GET_ROLE_RESPONSE: Shape =
         Shape::Structure(&[Member { name: "Role", required: true, shape: &ROLE }]);
+
+    pub static GET_USER_POLICY_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "UserName", required: true, shape: &EXISTING_USER_NAME_TYPE },
+        Member { name: "PolicyName", required: true, shape: &POLICY_NAME_TYPE },
+    ]);
+
+    pub static GET_USER_POLICY_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "UserName", required: true, shape: &EXISTING_USER_NAME_TYPE },
+        Member { name: "PolicyName", required: true, shape: &POLICY_NAME_TYPE },
+        Member { name: "PolicyDocument", required: true, shape: &POLICY_DOCUMENT_TYPE },
+    ]);
+
+    pub static GET_USER_REQUEST: Shape = Shape::Structure(&[Member {
+        name: "UserName",
+        required: false,
+        shape: &EXISTING_USER_NAME_TYPE,
+    }]);
+
+    pub static GET_USER_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "User", required: true, shape: &USER }]);
 
     pub static INLINE_POLICY_IDENTIFIER_TYPE: Shape = Shape::Structure(&[
         Member { name: "PolicyName", required: true, shape: &POLICY_NAME_TYPE },
@@ -781,6 +2171,107 @@ pub mod shapes {
     ]);
 
     pub static LINE_NUMBER: Shape = Shape::Integer { min: None, max: None };
+
+    pub static LIST_ACCESS_KEYS_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "UserName", required: false, shape: &EXISTING_USER_NAME_TYPE },
+        Member { name: "Marker", required: false, shape: &MARKER_TYPE },
+        Member { name: "MaxItems", required: false, shape: &MAX_ITEMS_TYPE },
+    ]);
+
+    pub static LIST_ACCESS_KEYS_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "AccessKeyMetadata", required: true, shape: &ACCESS_KEY_METADATA_LIST_TYPE },
+        Member { name: "IsTruncated", required: false, shape: &BOOLEAN_TYPE },
+        Member { name: "Marker", required: false, shape: &RESPONSE_MARKER_TYPE },
+    ]);
+
+    pub static LIST_ATTACHED_ROLE_POLICIES_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "RoleName", required: true, shape: &ROLE_NAME_TYPE },
+        Member { name: "PathPrefix", required: false, shape: &POLICY_PATH_TYPE },
+        Member { name: "Marker", required: false, shape: &MARKER_TYPE },
+        Member { name: "MaxItems", required: false, shape: &MAX_ITEMS_TYPE },
+    ]);
+
+    pub static LIST_ATTACHED_ROLE_POLICIES_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "AttachedPolicies", required: false, shape: &ATTACHED_POLICIES_LIST_TYPE },
+        Member { name: "IsTruncated", required: false, shape: &BOOLEAN_TYPE },
+        Member { name: "Marker", required: false, shape: &RESPONSE_MARKER_TYPE },
+    ]);
+
+    pub static LIST_ATTACHED_USER_POLICIES_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "UserName", required: true, shape: &USER_NAME_TYPE },
+        Member { name: "PathPrefix", required: false, shape: &POLICY_PATH_TYPE },
+        Member { name: "Marker", required: false, shape: &MARKER_TYPE },
+        Member { name: "MaxItems", required: false, shape: &MAX_ITEMS_TYPE },
+    ]);
+
+    pub static LIST_ATTACHED_USER_POLICIES_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "AttachedPolicies", required: false, shape: &ATTACHED_POLICIES_LIST_TYPE },
+        Member { name: "IsTruncated", required: false, shape: &BOOLEAN_TYPE },
+        Member { name: "Marker", required: false, shape: &RESPONSE_MARKER_TYPE },
+    ]);
+
+    pub static LIST_POLICIES_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "Scope", required: false, shape: &POLICY_SCOPE_TYPE },
+        Member { name: "OnlyAttached", required: false, shape: &BOOLEAN_TYPE },
+        Member { name: "PathPrefix", required: false, shape: &POLICY_PATH_TYPE },
+        Member { name: "PolicyUsageFilter", required: false, shape: &POLICY_USAGE_TYPE },
+        Member { name: "Marker", required: false, shape: &MARKER_TYPE },
+        Member { name: "MaxItems", required: false, shape: &MAX_ITEMS_TYPE },
+    ]);
+
+    pub static LIST_POLICIES_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "Policies", required: false, shape: &POLICY_LIST_TYPE },
+        Member { name: "IsTruncated", required: false, shape: &BOOLEAN_TYPE },
+        Member { name: "Marker", required: false, shape: &RESPONSE_MARKER_TYPE },
+    ]);
+
+    pub static LIST_ROLE_POLICIES_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "RoleName", required: true, shape: &ROLE_NAME_TYPE },
+        Member { name: "Marker", required: false, shape: &MARKER_TYPE },
+        Member { name: "MaxItems", required: false, shape: &MAX_ITEMS_TYPE },
+    ]);
+
+    pub static LIST_ROLE_POLICIES_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "PolicyNames", required: true, shape: &POLICY_NAME_LIST_TYPE },
+        Member { name: "IsTruncated", required: false, shape: &BOOLEAN_TYPE },
+        Member { name: "Marker", required: false, shape: &RESPONSE_MARKER_TYPE },
+    ]);
+
+    pub static LIST_ROLES_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "PathPrefix", required: false, shape: &PATH_PREFIX_TYPE },
+        Member { name: "Marker", required: false, shape: &MARKER_TYPE },
+        Member { name: "MaxItems", required: false, shape: &MAX_ITEMS_TYPE },
+    ]);
+
+    pub static LIST_ROLES_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "Roles", required: true, shape: &ROLE_LIST_TYPE },
+        Member { name: "IsTruncated", required: false, shape: &BOOLEAN_TYPE },
+        Member { name: "Marker", required: false, shape: &RESPONSE_MARKER_TYPE },
+    ]);
+
+    pub static LIST_USER_POLICIES_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "UserName", required: true, shape: &EXISTING_USER_NAME_TYPE },
+        Member { name: "Marker", required: false, shape: &MARKER_TYPE },
+        Member { name: "MaxItems", required: false, shape: &MAX_ITEMS_TYPE },
+    ]);
+
+    pub static LIST_USER_POLICIES_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "PolicyNames", required: true, shape: &POLICY_NAME_LIST_TYPE },
+        Member { name: "IsTruncated", required: false, shape: &BOOLEAN_TYPE },
+        Member { name: "Marker", required: false, shape: &RESPONSE_MARKER_TYPE },
+    ]);
+
+    pub static LIST_USERS_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "PathPrefix", required: false, shape: &PATH_PREFIX_TYPE },
+        Member { name: "Marker", required: false, shape: &MARKER_TYPE },
+        Member { name: "MaxItems", required: false, shape: &MAX_ITEMS_TYPE },
+    ]);
+
+    pub static LIST_USERS_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "Users", required: true, shape: &USER_LIST_TYPE },
+        Member { name: "IsTruncated", required: false, shape: &BOOLEAN_TYPE },
+        Member { name: "Marker", required: false, shape: &RESPONSE_MARKER_TYPE },
+    ]);
 
     pub static ORGANIZATIONS_DECISION_DETAIL: Shape = Shape::Structure(&[Member {
         name: "AllowedByOrganizations",
@@ -800,6 +2291,25 @@ pub mod shapes {
         required: false,
         shape: &BOOLEAN_TYPE,
     }]);
+
+    pub static POLICY: Shape = Shape::Structure(&[
+        Member { name: "PolicyName", required: false, shape: &POLICY_NAME_TYPE },
+        Member { name: "PolicyId", required: false, shape: &ID_TYPE },
+        Member { name: "Arn", required: false, shape: &ARN_TYPE },
+        Member { name: "Path", required: false, shape: &POLICY_PATH_TYPE },
+        Member { name: "DefaultVersionId", required: false, shape: &POLICY_VERSION_ID_TYPE },
+        Member { name: "AttachmentCount", required: false, shape: &ATTACHMENT_COUNT_TYPE },
+        Member {
+            name: "PermissionsBoundaryUsageCount",
+            required: false,
+            shape: &ATTACHMENT_COUNT_TYPE,
+        },
+        Member { name: "IsAttachable", required: false, shape: &BOOLEAN_TYPE },
+        Member { name: "Description", required: false, shape: &POLICY_DESCRIPTION_TYPE },
+        Member { name: "CreateDate", required: false, shape: &DATE_TYPE },
+        Member { name: "UpdateDate", required: false, shape: &DATE_TYPE },
+        Member { name: "Tags", required: false, shape: &TAG_LIST_TYPE },
+    ]);
 
     pub static POLICY_EVALUATION_DECISION_TYPE: Shape = Shape::String {
         min: None,
@@ -838,9 +2348,35 @@ pub mod shapes {
         values: super::PolicySourceType::VALUES,
     };
 
+    pub static POLICY_USAGE_TYPE: Shape = Shape::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: super::PolicyUsageType::VALUES,
+    };
+
+    pub static POLICY_VERSION: Shape = Shape::Structure(&[
+        Member { name: "Document", required: false, shape: &POLICY_DOCUMENT_TYPE },
+        Member { name: "VersionId", required: false, shape: &POLICY_VERSION_ID_TYPE },
+        Member { name: "IsDefaultVersion", required: false, shape: &BOOLEAN_TYPE },
+        Member { name: "CreateDate", required: false, shape: &DATE_TYPE },
+    ]);
+
     pub static POSITION: Shape = Shape::Structure(&[
         Member { name: "Line", required: false, shape: &LINE_NUMBER },
         Member { name: "Column", required: false, shape: &COLUMN_NUMBER },
+    ]);
+
+    pub static PUT_ROLE_POLICY_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "RoleName", required: true, shape: &ROLE_NAME_TYPE },
+        Member { name: "PolicyName", required: true, shape: &POLICY_NAME_TYPE },
+        Member { name: "PolicyDocument", required: true, shape: &POLICY_DOCUMENT_TYPE },
+    ]);
+
+    pub static PUT_USER_POLICY_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "UserName", required: true, shape: &EXISTING_USER_NAME_TYPE },
+        Member { name: "PolicyName", required: true, shape: &POLICY_NAME_TYPE },
+        Member { name: "PolicyDocument", required: true, shape: &POLICY_DOCUMENT_TYPE },
     ]);
 
     pub static RESOURCE_HANDLING_OPTION_TYPE: Shape =
@@ -961,12 +2497,55 @@ pub mod shapes {
         Member { name: "Value", required: true, shape: &TAG_VALUE_TYPE },
     ]);
 
+    pub static UPDATE_ACCESS_KEY_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "UserName", required: false, shape: &EXISTING_USER_NAME_TYPE },
+        Member { name: "AccessKeyId", required: true, shape: &ACCESS_KEY_ID_TYPE },
+        Member { name: "Status", required: true, shape: &STATUS_TYPE },
+    ]);
+
+    pub static UPDATE_ASSUME_ROLE_POLICY_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "RoleName", required: true, shape: &ROLE_NAME_TYPE },
+        Member { name: "PolicyDocument", required: true, shape: &POLICY_DOCUMENT_TYPE },
+    ]);
+
+    pub static USER: Shape = Shape::Structure(&[
+        Member { name: "Path", required: true, shape: &PATH_TYPE },
+        Member { name: "UserName", required: true, shape: &USER_NAME_TYPE },
+        Member { name: "UserId", required: true, shape: &ID_TYPE },
+        Member { name: "Arn", required: true, shape: &ARN_TYPE },
+        Member { name: "CreateDate", required: true, shape: &DATE_TYPE },
+        Member { name: "PasswordLastUsed", required: false, shape: &DATE_TYPE },
+        Member {
+            name: "PermissionsBoundary",
+            required: false,
+            shape: &ATTACHED_PERMISSIONS_BOUNDARY,
+        },
+        Member { name: "Tags", required: false, shape: &TAG_LIST_TYPE },
+    ]);
+
+    pub static ACCESS_KEY_ID_TYPE: Shape =
+        Shape::String { min: Some(16), max: Some(128), pattern: Some(r"[\w]+"), values: &[] };
+
+    pub static ACCESS_KEY_METADATA_LIST_TYPE: Shape =
+        Shape::List { member: &ACCESS_KEY_METADATA, min: None, max: None };
+
+    pub static ACCESS_KEY_SECRET_TYPE: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: &[] };
+
     pub static ARN_TYPE: Shape =
         Shape::String { min: Some(20), max: Some(2048), pattern: None, values: &[] };
+
+    pub static ATTACHED_POLICIES_LIST_TYPE: Shape =
+        Shape::List { member: &ATTACHED_POLICY, min: None, max: None };
+
+    pub static ATTACHMENT_COUNT_TYPE: Shape = Shape::Integer { min: None, max: None };
 
     pub static BOOLEAN_TYPE: Shape = Shape::Boolean;
 
     pub static DATE_TYPE: Shape = Shape::Timestamp;
+
+    pub static EXISTING_USER_NAME_TYPE: Shape =
+        Shape::String { min: Some(1), max: Some(128), pattern: Some(r"[\w+=,.@-]+"), values: &[] };
 
     pub static ID_TYPE: Shape =
         Shape::String { min: Some(16), max: Some(128), pattern: Some(r"[\w]+"), values: &[] };
@@ -982,12 +2561,22 @@ pub mod shapes {
 
     pub static MAX_ITEMS_TYPE: Shape = Shape::Integer { min: Some(1), max: Some(1000) };
 
+    pub static PATH_PREFIX_TYPE: Shape = Shape::String {
+        min: Some(1),
+        max: Some(512),
+        pattern: Some(r"\u002F[\u0021-\u007F]*"),
+        values: &[],
+    };
+
     pub static PATH_TYPE: Shape = Shape::String {
         min: Some(1),
         max: Some(512),
         pattern: Some(r"(\u002F)|(\u002F[\u0021-\u007E]+\u002F)"),
         values: &[],
     };
+
+    pub static POLICY_DESCRIPTION_TYPE: Shape =
+        Shape::String { min: None, max: Some(1000), pattern: None, values: &[] };
 
     pub static POLICY_DOCUMENT_TYPE: Shape = Shape::String {
         min: Some(1),
@@ -996,8 +2585,34 @@ pub mod shapes {
         values: &[],
     };
 
+    pub static POLICY_LIST_TYPE: Shape = Shape::List { member: &POLICY, min: None, max: None };
+
+    pub static POLICY_NAME_LIST_TYPE: Shape =
+        Shape::List { member: &POLICY_NAME_TYPE, min: None, max: None };
+
     pub static POLICY_NAME_TYPE: Shape =
         Shape::String { min: Some(1), max: Some(128), pattern: Some(r"[\w+=,.@-]+"), values: &[] };
+
+    pub static POLICY_PATH_TYPE: Shape = Shape::String {
+        min: Some(1),
+        max: Some(512),
+        pattern: Some(r"((/[A-Za-z0-9\.,\+@=_-]+)*)/"),
+        values: &[],
+    };
+
+    pub static POLICY_SCOPE_TYPE: Shape = Shape::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: super::PolicyScopeType::VALUES,
+    };
+
+    pub static POLICY_VERSION_ID_TYPE: Shape = Shape::String {
+        min: None,
+        max: None,
+        pattern: Some(r"v[1-9][0-9]*(\.[A-Za-z0-9-]*)?"),
+        values: &[],
+    };
 
     pub static RESPONSE_MARKER_TYPE: Shape =
         Shape::String { min: None, max: None, pattern: None, values: &[] };
@@ -1009,11 +2624,16 @@ pub mod shapes {
         values: &[],
     };
 
+    pub static ROLE_LIST_TYPE: Shape = Shape::List { member: &ROLE, min: None, max: None };
+
     pub static ROLE_MAX_SESSION_DURATION_TYPE: Shape =
         Shape::Integer { min: Some(3600), max: Some(43200) };
 
     pub static ROLE_NAME_TYPE: Shape =
         Shape::String { min: Some(1), max: Some(64), pattern: Some(r"[\w+=,.@-]+"), values: &[] };
+
+    pub static STATUS_TYPE: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: super::StatusType::VALUES };
 
     pub static STRING_TYPE: Shape =
         Shape::String { min: None, max: None, pattern: None, values: &[] };
@@ -1033,4 +2653,9 @@ pub mod shapes {
         pattern: Some(r"[\p{L}\p{Z}\p{N}_.:/=+\-@]*"),
         values: &[],
     };
+
+    pub static USER_LIST_TYPE: Shape = Shape::List { member: &USER, min: None, max: None };
+
+    pub static USER_NAME_TYPE: Shape =
+        Shape::String { min: Some(1), max: Some(64), pattern: Some(r"[\w+=,.@-]+"), values: &[] };
 }

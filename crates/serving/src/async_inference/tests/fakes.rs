@@ -327,6 +327,7 @@ impl World {
                 error_topic: Some(ERROR_TOPIC.to_owned()),
                 success_has_response: true,
                 error_has_response: false,
+                role_arn: None,
             },
         }
     }
@@ -344,6 +345,7 @@ impl World {
         let parts = Parts {
             store: Arc::new(Powered { power: power(), inner: self.store.clone() }),
             objects: Arc::new(Powered { power: power(), inner: self.objects.clone() }),
+            authorizer: Arc::new(sagebrush_core::access::AllowAll),
             publisher: Arc::new(Powered { power: power(), inner: self.topics.clone() }),
             invoker,
             clock: self.clock.clone(),
