@@ -8,12 +8,14 @@
 //! - [`instance`]: a worker with its queue, its batches and its breaker; [`route`]: what the data
 //!   plane reads.
 //! - [`demand`]: the calls of a variant that scales with them; [`messages`]: what topics get.
+//! - [`capture`]: what an endpoint keeps of its calls.
 //! - [`cloudwatch`], [`sketch`], [`alarms`], [`events`]: what is measured, watched and told.
 //! - [`clock`], [`task`], [`logs`]: time, tasks and log lines.
 
 pub mod alarms;
 pub mod arn;
 pub mod artifact;
+pub mod capture;
 pub mod clock;
 pub mod cloudwatch;
 pub mod demand;

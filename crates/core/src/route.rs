@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::capture::CaptureConfig;
 use crate::demand::Demand;
 use crate::instance::Instance;
 use crate::{Region, ResourceName};
@@ -79,6 +80,8 @@ pub struct VariantRoute {
     pub routing: Routing,
     /// Of a variant that scales with its calls: where they are counted.
     pub demand: Option<Arc<Demand>>,
+    /// Of a variant whose calls are captured: how.
+    pub capture: Option<Arc<CaptureConfig>>,
     pub instances: Vec<Arc<Instance>>,
 }
 
@@ -94,6 +97,7 @@ impl VariantRoute {
             targets: Targets::default(),
             routing: Routing::default(),
             demand: None,
+            capture: None,
             instances,
         }
     }

@@ -1,6 +1,7 @@
 //! Joins the crates into one server. The order is that of the layers: store, objects, artifacts,
 //! runtimes, fleet, control, serving, doors.
 
+mod beside;
 mod ground;
 mod watched;
 
@@ -81,12 +82,13 @@ impl App {
         let master = master_secret(data).map_err(|error| unusable(data, &error))?;
         let messaging = messaging(store, clock, account, (&master, metrics)).await;
         let messaging = messaging.map_err(|error| unusable(data, &error))?;
+        let watched = watched::open(&ground);
         let (control, reconciler, routes) = Control::new(sagebrush_control::Parts {
             temporary_keys: TemporaryKeys::new(master),
             store: store.clone(),
             fleet: fleet.clone(),
             clock: clock.clone(),
-            watched: watched::open(&ground),
+            watched: watched.clone(),
         });
         let transforms = sagebrush_control::transform_job::Reconciler::new(
             &control,
@@ -106,6 +108,7 @@ impl App {
             routes: routes.clone(),
             account: account.clone(),
             chance: rand::random::<f32>,
+            beside: beside::open(&ground, &watched),
         };
         let asynchronous = async_inference::Parts {
             store: store.clone(),
@@ -213,6 +216,7 @@ impl App {
         if tokio::time::timeout(STOP_TIMEOUT, gone).await.is_err() {
             tracing::warn!("some instances were cut off");
         }
+        self.serving.invoker.beside.flush(CLOSE_TIMEOUT).await; // No call is under way any more.
         if tokio::time::timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
             tracing::warn!("the store did not close in time; it recovers at the next start");
         }

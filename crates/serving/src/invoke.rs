@@ -13,6 +13,7 @@ use sagebrush_core::worker::{Call, Reply, StreamedReply, WorkerError};
 use sagebrush_core::{AccountId, Region, ResourceName};
 use tokio::time::Instant;
 
+use crate::beside::{Beside, Chosen};
 use crate::choose::{check_targets, choose_instance, choose_variant};
 use crate::error::{InvokeError, StreamError};
 use crate::explain::explain;
@@ -94,6 +95,7 @@ pub struct Invoker {
     pub account: AccountId,
     /// A number in `0.0..1.0` for the choice of a variant.
     pub chance: fn() -> f32,
+    pub beside: Beside,
 }
 
 impl Invoker {
@@ -107,7 +109,7 @@ impl Invoker {
         let mut counted = Counted::default();
         loop {
             let place = self.place(&mut routes, target, &call, &mut counted).await?;
-            let Place { admitted, variant, max_payload } = place;
+            let Place { admitted, variant, max_payload, chosen } = place;
             let answered = admitted.answer(call.clone()).await;
             let Answered { outcome, queued, gathered, took, batch } =
                 answered.map_err(|NoTurn { retry_after }| overloaded(target, retry_after))?;
@@ -121,6 +123,9 @@ impl Invoker {
             }
             let worker_died = outcome.as_ref().is_err_and(is_lost);
             let outcome = outcome.and_then(|reply| fitting(reply, max_payload));
+            if let Ok(reply) = &outcome {
+                self.beside.answered(chosen, target, &variant, &call, reply);
+            }
             let outcome =
                 outcome.map_err(|error| explain(&self.account, &target.endpoint, PRIMARY, error));
             return Ok(Invoked {
@@ -146,7 +151,7 @@ impl Invoker {
         let mut counted = Counted::default();
         loop {
             let place = self.place(&mut routes, target, &call, &mut counted).await?;
-            let Place { admitted, variant, max_payload: _ } = place;
+            let Place { admitted, variant, max_payload: _, chosen } = place;
             let streamed = admitted.stream(call.clone()).await;
             let instance::Streamed { outcome, queued, took } =
                 streamed.map_err(|NoTurn { retry_after }| overloaded(target, retry_after))?;
@@ -160,7 +165,10 @@ impl Invoker {
             let explain = move |error| explain(&account, &endpoint, PRIMARY, error);
             let outcome = match outcome {
                 // The call counts until its last part.
-                Ok(reply) => Ok(PartedReply::of(reply.holding(counted), explain)),
+                Ok(reply) => {
+                    let reply = PartedReply::of(reply.holding(counted), explain);
+                    Ok(self.beside.streamed(chosen, target, &variant, &call, reply))
+                }
                 Err(error) => Err(explain(error)),
             };
             return Ok(Streamed { variant, outcome, queued, model_latency: took });
@@ -200,7 +208,9 @@ impl Invoker {
             };
             match admit(variant, call, (self.chance)()) {
                 Some(Ok(admitted)) => {
-                    return Ok(Place { admitted, variant: variant.name.clone(), max_payload });
+                    let chosen = Chosen::of(variant, self.chance);
+                    let variant = variant.name.clone();
+                    return Ok(Place { admitted, variant, max_payload, chosen });
                 }
                 Some(Err(Refused::Full { retry_after })) => {
                     return Err(overloaded(target, retry_after));
@@ -249,6 +259,8 @@ struct Place {
     variant: String,
     /// The bytes that the answer may have.
     max_payload: Option<usize>,
+    /// Who is told of it.
+    chosen: Chosen,
 }
 
 /// A call is counted, on its way to a variant that scales with its calls.

@@ -11,6 +11,8 @@
 //! 6. [`reply`]: the reply, or the error as AWS words it, with its headers.
 //! 7. [`meter`]: counts and times, after the reply; never waits.
 //!
+//! [`beside`] tells [`capture`] of calls once their replies are certain.
+//!
 //! A call whose reply comes in parts goes the same way, by [`stream`] and [`eventstream`]. One of an
 //! asynchronous endpoint leaves it after 1. for [`async_inference`], and comes back to 3. when it
 //! has its turn.
@@ -19,6 +21,8 @@
 //! goes on when control is down.
 
 pub mod async_inference;
+pub mod beside;
+pub mod capture;
 pub mod choose;
 pub mod door;
 pub mod error;
@@ -28,6 +32,7 @@ pub mod headers;
 pub mod invoke;
 pub mod meter;
 pub mod reply;
+mod room;
 mod server_timing;
 pub mod stream;
 
@@ -35,5 +40,7 @@ pub mod stream;
 mod tests;
 
 pub use async_inference::AsyncInference;
+pub use beside::Beside;
+pub use capture::Capture;
 pub use door::{Door, Settings};
 pub use meter::Meters;

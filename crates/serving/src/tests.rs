@@ -16,6 +16,7 @@ use sagebrush_core::{AccountId, Region, ResourceName, task};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::beside::Beside;
 use crate::choose::{choose_instance, choose_variant};
 use crate::error::InvokeError;
 use crate::invoke::{Invoked, Invoker, Target};
@@ -97,7 +98,15 @@ fn one(instance: &Arc<Instance>) -> Arc<RouteTable> {
 /// An invoker over `first`, and the sender of newer tables.
 fn invoker(first: Arc<RouteTable>) -> (Invoker, watch::Sender<Arc<RouteTable>>) {
     let (sender, routes) = watch::channel(first);
-    (Invoker { routes, account: AccountId("1".into()), chance: || 0.0 }, sender)
+    (
+        Invoker {
+            routes,
+            account: AccountId("1".into()),
+            chance: || 0.0,
+            beside: Beside::default(),
+        },
+        sender,
+    )
 }
 
 fn target(endpoint: &str, variant: Option<&str>) -> Target {

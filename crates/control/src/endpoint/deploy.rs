@@ -35,6 +35,7 @@ pub(super) async fn resolve(
         revision,
         config: config.name,
         asynchronous: config.spec.asynchronous,
+        capture: config.spec.capture,
         variants,
     })
 }

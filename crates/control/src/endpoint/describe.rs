@@ -6,7 +6,7 @@ use sagebrush_core::resource::Stored;
 use sagebrush_wire::sagemaker as wire;
 
 use super::{DeployedVariant, Deployment, Endpoint, EndpointState};
-use crate::endpoint_config::{EndpointConfig, Scaling, asynchronous};
+use crate::endpoint_config::{EndpointConfig, Scaling, asynchronous, capture};
 use crate::list::to_wire;
 use crate::resources::{arn, described};
 
@@ -31,7 +31,8 @@ pub(super) fn output(
             .as_ref()
             .and_then(|request| request.async_inference_config.clone())
             .or_else(|| deployed.asynchronous.as_deref().map(asynchronous::shown)),
-        data_capture_config: request.and_then(|request| capture(request.data_capture_config)),
+        data_capture_config: (deployed.capture.as_deref())
+            .map(|config| capture::shown(config, state.serving().is_some())),
         endpoint_status: status(state),
         failure_reason: failure_reason(state),
         creation_time: to_wire(endpoint.created_at),
@@ -177,17 +178,6 @@ impl Ran<'_> {
         let mut ready = self.instances(variant).filter_map(InstanceState::ready);
         ready.next().map(|instance| instance.worker.images()).unwrap_or_default()
     }
-}
-
-/// Capture is not done here, and the answer says so: its status is `Stopped`.
-fn capture(config: Option<wire::DataCaptureConfig>) -> Option<wire::DataCaptureConfigSummary> {
-    config.map(|config| wire::DataCaptureConfigSummary {
-        enable_capture: config.enable_capture.unwrap_or(false),
-        capture_status: wire::CaptureStatus::Stopped,
-        current_sampling_percentage: config.initial_sampling_percentage,
-        destination_s3_uri: config.destination_s3_uri,
-        kms_key_id: config.kms_key_id.unwrap_or_default(),
-    })
 }
 
 /// The fleet that is being launched by an update.

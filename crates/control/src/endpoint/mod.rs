@@ -34,6 +34,7 @@ mod tests;
 
 use std::time::Duration;
 
+use sagebrush_core::capture::CaptureConfig;
 use sagebrush_core::fleet::{ContainerSpec, Execution, GroupKey, GroupSpec, Owner};
 use sagebrush_core::resource::Resource;
 use sagebrush_core::route::{AsyncConfig, Routing, Targets};
@@ -131,6 +132,8 @@ pub struct Deployment {
     pub config: String,
     #[serde(default)]
     pub asynchronous: Option<Box<AsyncConfig>>,
+    #[serde(default)]
+    pub capture: Option<Box<CaptureConfig>>,
     pub variants: Vec<DeployedVariant>,
 }
 

@@ -41,6 +41,7 @@ fn variants(
     scaler: &Scaler,
 ) -> Vec<VariantRoute> {
     let config: Arc<str> = serving.config.as_str().into();
+    let capture = serving.capture.clone().filter(|capture| capture.captures()).map(Arc::from);
     let route = |variant: &DeployedVariant| {
         let key = serving.key(&endpoint.region, &endpoint.name, &variant.name);
         let instances = seen.get(&key).into_iter().flatten().filter_map(InstanceState::ready);
@@ -49,6 +50,7 @@ fn variants(
             targets: variant.targets(),
             routing: variant.routing,
             demand: scaler.demand(endpoint, variant),
+            capture: capture.clone(),
             ..VariantRoute::new(&variant.name, config.clone(), instances.cloned().collect())
         }
     };

@@ -14,6 +14,7 @@ use sagebrush_wire::Empty;
 use sagebrush_wire::sagemaker as wire;
 
 use super::asynchronous::asynchronous;
+use super::capture::capture;
 use super::{EndpointConfig, EndpointConfigSpec, ProductionVariant};
 use crate::list::{self, to_wire};
 use crate::resources::{arn, create_error, described, found, stored_request, tag_map};
@@ -126,7 +127,8 @@ impl TryFrom<wire::CreateEndpointConfigInput> for EndpointConfigSpec {
         check_weights(&variants)?;
         let network_isolation = input.enable_network_isolation.unwrap_or(false);
         let asynchronous = input.async_inference_config.clone().map(asynchronous).transpose()?;
-        let spec = Self { variants, network_isolation, asynchronous, unserved, request };
+        let capture = input.data_capture_config.clone().map(capture).transpose()?;
+        let spec = Self { variants, network_isolation, asynchronous, capture, unserved, request };
         scaling::check_beside_serverless(&spec, &input)?;
         Ok(spec)
     }

@@ -2,8 +2,10 @@
 
 pub(crate) mod api;
 pub(crate) mod asynchronous;
+pub(crate) mod capture;
 mod scaling;
 
+use sagebrush_core::capture::CaptureConfig;
 use sagebrush_core::resource::Resource;
 use sagebrush_core::route::{AsyncConfig, Routing};
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,8 @@ pub struct EndpointConfigSpec {
     pub network_isolation: bool,
     #[serde(default)]
     pub asynchronous: Option<Box<AsyncConfig>>,
+    #[serde(default)]
+    pub capture: Option<Box<CaptureConfig>>,
     /// What the configuration asks for that no endpoint here can do yet, by member name.
     pub unserved: Vec<String>,
     /// The request as it came, for `DescribeEndpointConfig`.

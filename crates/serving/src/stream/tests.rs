@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::frames::Frames;
+use crate::beside::Beside;
 use crate::error::InvokeError;
 use crate::eventstream::tests::{Message, read};
 use crate::invoke::{Invoker, Streamed, Target};
@@ -89,7 +90,12 @@ impl Bench {
         let mut table = RouteTable::default();
         table.insert(Arc::new(route));
         let (_routes, routes) = watch::channel(Arc::new(table));
-        let invoker = Invoker { routes, account: AccountId("1".into()), chance: || 0.0 };
+        let invoker = Invoker {
+            routes,
+            account: AccountId("1".into()),
+            chance: || 0.0,
+            beside: Beside::default(),
+        };
         let registry = Registry::default();
         let meters = Meters::new(registry.clone());
         Self { invoker, instance, worker, meters, registry, _routes }

@@ -28,6 +28,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::async_inference::accept::{Accepted, Refused};
 use crate::async_inference::{AsyncInference, Parts};
+use crate::beside::Beside;
 use crate::invoke::{Invoker, Target};
 
 pub(super) const TOPIC: &str = "arn:aws:sns:r:123456789012:good";
@@ -338,7 +339,12 @@ impl World {
         workers: &[Arc<FakeWorker>],
     ) -> Option<Session> {
         let (sender, routes) = watch::channel(Arc::new(RouteTable::default()));
-        let invoker = Invoker { routes, account: AccountId("1".into()), chance: || 0.0 };
+        let invoker = Invoker {
+            routes,
+            account: AccountId("1".into()),
+            chance: || 0.0,
+            beside: Beside::default(),
+        };
         let (metrics, log) = (Registry::default(), Arc::new(MemoryLog::default()));
         let power = || power.clone();
         let parts = Parts {
