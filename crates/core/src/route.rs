@@ -82,6 +82,8 @@ pub struct VariantRoute {
     pub demand: Option<Arc<Demand>>,
     /// Of a variant whose calls are captured: how.
     pub capture: Option<Arc<CaptureConfig>>,
+    /// Of a production variant whose calls are copied: to what.
+    pub shadow: Option<Arc<ShadowRoute>>,
     pub instances: Vec<Arc<Instance>>,
 }
 
@@ -98,9 +100,17 @@ impl VariantRoute {
             routing: Routing::default(),
             demand: None,
             capture: None,
+            shadow: None,
             instances,
         }
     }
+}
+
+/// A variant that gets copies of calls, and whose answers nobody gets.
+pub struct ShadowRoute {
+    /// The part of the calls that is copied, `0.0..=1.0`.
+    pub share: f32,
+    pub variant: VariantRoute,
 }
 
 /// How a call gets to one of a variant's instances. SageMaker API: `RoutingStrategy`.

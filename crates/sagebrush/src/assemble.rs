@@ -108,6 +108,7 @@ impl App {
             routes: routes.clone(),
             account: account.clone(),
             chance: rand::random::<f32>,
+            turns: Arc::default(),
             beside: beside::open(&ground, &watched),
         };
         let asynchronous = async_inference::Parts {

@@ -9,6 +9,7 @@ use crate::error::InvokeError;
 const API_PREFIX: &str = "x-amzn-sagemaker-";
 
 pub const CUSTOM_ATTRIBUTES: &str = "x-amzn-sagemaker-custom-attributes";
+pub(crate) const SESSION_ID: &str = "x-amzn-sagemaker-session-id";
 pub(crate) const INFERENCE_ID: &str = "x-amzn-sagemaker-inference-id";
 pub const INVOKED_VARIANT: &str = "x-amzn-invoked-production-variant";
 /// The type of what the model says, where the body is of another.
@@ -22,7 +23,7 @@ const TARGET_CONTAINER: &str = "x-amzn-sagemaker-target-container-hostname";
 const FORWARDED: &[(&str, &str, usize)] = &[
     (CUSTOM_ATTRIBUTES, "customAttributes", 1024),
     (INFERENCE_ID, "inferenceId", 64),
-    ("x-amzn-sagemaker-session-id", "sessionId", 256),
+    (SESSION_ID, "sessionId", 256),
     ("x-amzn-sagemaker-prefix-aware-id", "prefixAwareId", 64),
 ];
 

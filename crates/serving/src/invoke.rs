@@ -14,7 +14,7 @@ use sagebrush_core::{AccountId, Region, ResourceName};
 use tokio::time::Instant;
 
 use crate::beside::{Beside, Chosen};
-use crate::choose::{check_targets, choose_instance, choose_variant};
+use crate::choose::{Turns, check_targets, choose_instance, choose_variant};
 use crate::error::{InvokeError, StreamError};
 use crate::explain::explain;
 
@@ -93,8 +93,10 @@ impl PartedReply {
 pub struct Invoker {
     pub routes: Routes,
     pub account: AccountId,
-    /// A number in `0.0..1.0` for the choice of a variant.
+    /// A number in `0.0..1.0` for all choices but that of a variant.
     pub chance: fn() -> f32,
+    /// For that one.
+    pub turns: Arc<Turns>,
     pub beside: Beside,
 }
 
@@ -124,7 +126,7 @@ impl Invoker {
             let worker_died = outcome.as_ref().is_err_and(is_lost);
             let outcome = outcome.and_then(|reply| fitting(reply, max_payload));
             if let Ok(reply) = &outcome {
-                self.beside.answered(chosen, target, &variant, &call, reply);
+                self.beside.answered(chosen, (target, &variant), call, reply, took);
             }
             let outcome =
                 outcome.map_err(|error| explain(&self.account, &target.endpoint, PRIMARY, error));
@@ -167,7 +169,7 @@ impl Invoker {
                 // The call counts until its last part.
                 Ok(reply) => {
                     let reply = PartedReply::of(reply.holding(counted), explain);
-                    Ok(self.beside.streamed(chosen, target, &variant, &call, reply))
+                    Ok(self.beside.streamed(chosen, (target, &variant), &call, reply))
                 }
                 Err(error) => Err(explain(error)),
             };
@@ -199,7 +201,7 @@ impl Invoker {
         loop {
             let table = routes.borrow_and_update().clone();
             let route = self.route(&table, target)?;
-            let variant = choose_variant(route, target.variant.as_deref(), (self.chance)())?;
+            let variant = choose_variant(route, target.variant.as_deref(), self.turn(route))?;
             check_targets(variant, &target.endpoint, call)?;
             let max_payload = counted.count(variant, target, call)?;
             let held_until = match counted.0 {
@@ -230,6 +232,11 @@ impl Invoker {
                 return Err(InvokeError::NoCapacity { endpoint: target.endpoint.to_string() });
             }
         }
+    }
+
+    /// A number in `0.0..1.0` for the choice among the variants of `route`.
+    fn turn(&self, route: &EndpointRoute) -> f32 {
+        if route.variants.len() > 1 { self.turns.next() } else { 0.0 }
     }
 
     fn route<'a>(

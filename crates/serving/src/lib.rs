@@ -11,7 +11,7 @@
 //! 6. [`reply`]: the reply, or the error as AWS words it, with its headers.
 //! 7. [`meter`]: counts and times, after the reply; never waits.
 //!
-//! [`beside`] tells [`capture`] of calls once their replies are certain.
+//! [`beside`] tells [`capture`] and [`shadow`] of calls once their replies are certain.
 //!
 //! A call whose reply comes in parts goes the same way, by [`stream`] and [`eventstream`]. One of an
 //! asynchronous endpoint leaves it after 1. for [`async_inference`], and comes back to 3. when it
@@ -34,6 +34,7 @@ pub mod meter;
 pub mod reply;
 mod room;
 mod server_timing;
+pub mod shadow;
 pub mod stream;
 
 #[cfg(test)]
@@ -44,3 +45,4 @@ pub use beside::Beside;
 pub use capture::Capture;
 pub use door::{Door, Settings};
 pub use meter::Meters;
+pub use shadow::Shadows;

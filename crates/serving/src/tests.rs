@@ -17,14 +17,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::beside::Beside;
-use crate::choose::{choose_instance, choose_variant};
+use crate::choose::{Turns, choose_instance, choose_variant};
 use crate::error::InvokeError;
 use crate::invoke::{Invoked, Invoker, Target};
 use crate::reply::Spent;
 
 /// What a worker does with each call.
 #[derive(Clone)]
-enum Does {
+pub(crate) enum Does {
     Echo,
     Fail(WorkerError),
     Take(Duration),
@@ -66,7 +66,7 @@ impl Worker for Fake {
 }
 
 /// An instance that holds so many calls, one of which its worker has.
-fn instance(does: Does, max_outstanding: usize) -> Arc<Instance> {
+pub(crate) fn instance(does: Does, max_outstanding: usize) -> Arc<Instance> {
     let limits = Limits { waiting: max_outstanding - 1, bytes: 1 << 20 };
     Instance::new("i-0".to_owned(), Arc::new(Fake(does)), limits)
 }
@@ -96,13 +96,14 @@ fn one(instance: &Arc<Instance>) -> Arc<RouteTable> {
 }
 
 /// An invoker over `first`, and the sender of newer tables.
-fn invoker(first: Arc<RouteTable>) -> (Invoker, watch::Sender<Arc<RouteTable>>) {
+pub(crate) fn invoker(first: Arc<RouteTable>) -> (Invoker, watch::Sender<Arc<RouteTable>>) {
     let (sender, routes) = watch::channel(first);
     (
         Invoker {
             routes,
             account: AccountId("1".into()),
             chance: || 0.0,
+            turns: Arc::default(),
             beside: Beside::default(),
         },
         sender,
@@ -127,7 +128,7 @@ fn call() -> Call {
     }
 }
 
-async fn ask(invoker: &Invoker) -> Result<Invoked, InvokeError> {
+pub(crate) async fn ask(invoker: &Invoker) -> Result<Invoked, InvokeError> {
     invoker.invoke(&target("e", None), call()).await
 }
 
@@ -142,7 +143,7 @@ fn random(instances: Vec<Arc<Instance>>) -> VariantRoute {
     VariantRoute { routing, ..VariantRoute::new("v", "c".into(), instances) }
 }
 
-fn routed(variant: VariantRoute) -> Arc<RouteTable> {
+pub(crate) fn routed(variant: VariantRoute) -> Arc<RouteTable> {
     let mut table = RouteTable::default();
     table.insert(Arc::new(EndpointRoute {
         region: Region::new("r"),
@@ -266,6 +267,31 @@ proptest! {
                 prop_assert!(chance * total <= below + chosen.weight + 1e-3);
             }
             Err(_) => prop_assert!(total <= 0.0),
+        }
+    }
+}
+
+#[test]
+fn variants_get_their_share_of_few_calls() {
+    let turns = Turns::default();
+    for (weights, n, each) in
+        [([0.1, 0.9], 100, [10, 90]), ([0.5, 0.5], 20, [10, 10]), ([1.0, 3.0], 400, [100, 300])]
+    {
+        let variants = ["a", "b"].into_iter().zip(weights);
+        let table =
+            table(variants.map(|(name, weight)| (name, weight, Vec::new())).collect(), None);
+        let route = table.iter().next().unwrap();
+        for every in [1, 2, 5] {
+            let mut n_of = [0_i32; 2];
+            for _ in 0..n {
+                for _ in 1..every {
+                    turns.next(); // A call of somebody else's.
+                }
+                let chosen = choose_variant(route, None, turns.next()).unwrap();
+                n_of[usize::from(chosen.name == "b")] += 1;
+            }
+            let is_near = |(n, wanted): (&i32, &i32)| (n - wanted).abs() <= 3;
+            assert!(n_of.iter().zip(&each).all(is_near), "{n_of:?} of {each:?}, every {every}");
         }
     }
 }

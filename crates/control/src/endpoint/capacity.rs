@@ -42,7 +42,7 @@ pub(crate) async fn change(
     };
     let mut wanted = serving.clone();
     for change in changes {
-        let variant = wanted.variants.iter_mut().find(|variant| variant.name == change.variant);
+        let variant = wanted.all_variants_mut().find(|variant| variant.name == change.variant);
         let variant = variant.ok_or_else(|| ChangeError::NoVariant(change.variant.clone()))?;
         variant.weight = change.weight.unwrap_or(variant.weight);
         variant.instance_count = change.instance_count.unwrap_or(variant.instance_count);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sagebrush_aws::{ApiError, Context};
 use uuid::Uuid;
 
-use super::{DeployedVariant, Deployment};
+use super::{DeployedVariant, Deployment, shadow};
 use crate::endpoint_config::{EndpointConfigSpec, ProductionVariant, Scaling};
 use crate::model::Container;
 use crate::{Control, endpoint_config, model};
@@ -29,15 +29,22 @@ pub(super) async fn resolve(
     for variant in &config.spec.variants {
         variants.push(resolve_variant(control, ctx, &config.spec, variant).await?);
     }
+    let mut shadows = Vec::with_capacity(config.spec.shadows.len());
+    for variant in &config.spec.shadows {
+        shadows.push(resolve_variant(control, ctx, &config.spec, variant).await?);
+    }
     check_asynchronous(&config.spec, &variants)?;
     let revision = Uuid::now_v7().simple().to_string();
-    Ok(Deployment {
+    let deployment = Deployment {
         revision,
         config: config.name,
         asynchronous: config.spec.asynchronous,
         capture: config.spec.capture,
         variants,
-    })
+        shadows,
+    };
+    shadow::check(&deployment)?;
+    Ok(deployment)
 }
 
 async fn resolve_variant(

@@ -19,6 +19,7 @@ pub(super) fn output(
     let state = &endpoint.status;
     let deployed = state.serving().unwrap_or(&endpoint.spec.wanted);
     let has_variants = !matches!(state, EndpointState::Creating | EndpointState::Failed { .. });
+    let shadows = deployed.of_shadows();
     let request: Option<wire::CreateEndpointConfigInput> =
         config.map(|config| described(&config.spec.request)).transpose()?;
     Ok(wire::DescribeEndpointOutput {
@@ -40,7 +41,8 @@ pub(super) fn output(
         last_deployment_config: None,
         pending_deployment_summary: pending(endpoint, seen),
         explainer_config: None,
-        shadow_production_variants: None,
+        shadow_production_variants: (has_variants && !shadows.variants.is_empty())
+            .then(|| variants(&shadows, None, &Ran { endpoint, deployed: &shadows, seen })),
         metrics_config: None,
         cross_region_traffic_config: None,
     })

@@ -28,6 +28,7 @@ mod reconcile;
 mod routes;
 mod scaler;
 mod scaling;
+mod shadow;
 
 #[cfg(test)]
 mod tests;
@@ -135,6 +136,9 @@ pub struct Deployment {
     #[serde(default)]
     pub capture: Option<Box<CaptureConfig>>,
     pub variants: Vec<DeployedVariant>,
+    /// They get copies of calls, and answer nobody.
+    #[serde(default)]
+    pub shadows: Vec<DeployedVariant>,
 }
 
 /// A production variant with its model resolved.
@@ -206,7 +210,7 @@ impl Deployment {
             execution: variant.execution,
             resources: variant.resources(),
         };
-        self.variants.iter().map(group).collect()
+        self.all_variants().map(group).collect()
     }
 
     #[must_use]

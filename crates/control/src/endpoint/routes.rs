@@ -7,7 +7,7 @@ use sagebrush_core::resource::Stored;
 use sagebrush_core::route::{EndpointRoute, RouteTable, VariantRoute};
 
 use super::scaler::Scaler;
-use super::{DeployedVariant, Deployment, Endpoint};
+use super::{DeployedVariant, Deployment, Endpoint, shadow};
 
 pub(super) fn route_table(
     endpoints: &[Stored<Endpoint>],
@@ -54,5 +54,10 @@ fn variants(
             ..VariantRoute::new(&variant.name, config.clone(), instances.cloned().collect())
         }
     };
-    serving.variants.iter().map(route).collect()
+    let shadow = |variant: &DeployedVariant| {
+        serving.shadows.first().map(|shadow| shadow::route(variant, route(shadow)))
+    };
+    let shadowed =
+        |variant: &DeployedVariant| VariantRoute { shadow: shadow(variant), ..route(variant) };
+    serving.variants.iter().map(shadowed).collect()
 }

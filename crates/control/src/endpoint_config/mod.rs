@@ -4,6 +4,7 @@ pub(crate) mod api;
 pub(crate) mod asynchronous;
 pub(crate) mod capture;
 mod scaling;
+mod shadow;
 
 use sagebrush_core::capture::CaptureConfig;
 use sagebrush_core::resource::Resource;
@@ -30,6 +31,9 @@ impl Resource for EndpointConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EndpointConfigSpec {
     pub variants: Vec<ProductionVariant>,
+    /// Its shadow variants: one, or none.
+    #[serde(default)]
+    pub shadows: Vec<ProductionVariant>,
     pub network_isolation: bool,
     #[serde(default)]
     pub asynchronous: Option<Box<AsyncConfig>>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sagebrush_control::Watched;
 use sagebrush_serving::capture::{self, DiskSpace};
-use sagebrush_serving::{Beside, Capture};
+use sagebrush_serving::{Beside, Capture, Shadows, shadow};
 
 use super::ground::Ground;
 
@@ -16,5 +16,12 @@ pub(super) fn open(ground: &Ground, watched: &Watched) -> Beside {
         registry: ground.metrics.clone(),
         metrics: watched.metrics.clone(),
     });
-    Beside { capture: Some(capture) }
+    let shadows = Shadows::start(shadow::Parts {
+        capture: Some(capture.clone()),
+        chance: rand::random::<f32>,
+        clock: ground.clock.clone(),
+        registry: ground.metrics.clone(),
+        metrics: watched.metrics.clone(),
+    });
+    Beside { capture: Some(capture), shadows: Some(shadows) }
 }

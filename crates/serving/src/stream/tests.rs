@@ -94,6 +94,7 @@ impl Bench {
             routes,
             account: AccountId("1".into()),
             chance: || 0.0,
+            turns: Arc::default(),
             beside: Beside::default(),
         };
         let registry = Registry::default();

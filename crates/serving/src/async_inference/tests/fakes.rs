@@ -343,6 +343,7 @@ impl World {
             routes,
             account: AccountId("1".into()),
             chance: || 0.0,
+            turns: Arc::default(),
             beside: Beside::default(),
         };
         let (metrics, log) = (Registry::default(), Arc::new(MemoryLog::default()));

@@ -1,0 +1,49 @@
+//! Shadow variants of a deployment: how they are routed and shown.
+
+use std::sync::Arc;
+
+use sagebrush_aws::ApiError;
+use sagebrush_core::route::{ShadowRoute, VariantRoute};
+
+use super::{DeployedVariant, Deployment};
+
+impl Deployment {
+    /// This deployment as if its shadow variants were its production variants: they are made,
+    /// routed and described alike.
+    pub(super) fn of_shadows(&self) -> Self {
+        Self { variants: self.shadows.clone(), shadows: Vec::new(), ..self.clone() }
+    }
+
+    /// All variants that have instances.
+    pub(super) fn all_variants(&self) -> impl Iterator<Item = &DeployedVariant> {
+        self.variants.iter().chain(&self.shadows)
+    }
+
+    pub(super) fn all_variants_mut(&mut self) -> impl Iterator<Item = &mut DeployedVariant> {
+        self.variants.iter_mut().chain(&mut self.shadows)
+    }
+}
+
+/// What gets copies of the calls of `production`: its weight beside that of the production variant
+/// says how many.
+pub(super) fn route(production: &DeployedVariant, shadow: VariantRoute) -> Arc<ShadowRoute> {
+    let share = if production.weight > 0.0 { shadow.weight / production.weight } else { 0.0 };
+    Arc::new(ShadowRoute { share: share.clamp(0.0, 1.0), variant: shadow })
+}
+
+/// SageMaker shadows one model in one container; several in series are one here.
+pub(super) fn check(deployment: &Deployment) -> Result<(), ApiError> {
+    let targets = |variant: &&DeployedVariant| {
+        let targets = variant.targets();
+        targets.model || targets.container
+    };
+    let has_shadows = !deployment.shadows.is_empty();
+    match deployment.all_variants().find(targets).filter(|_| has_shadows) {
+        None => Ok(()),
+        Some(variant) => Err(ApiError::validation(format!(
+            "ShadowProductionVariants are not served with multi-model containers, or with \
+             containers that are called directly, as variant {} has them.",
+            variant.name
+        ))),
+    }
+}
