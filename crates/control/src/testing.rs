@@ -40,7 +40,12 @@ impl Worker for EchoWorker {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
         let reply = |call: Call| {
             let payload = Payload { content_type: None, body: call.payload.body };
-            Ok(Reply { payload, custom_attributes: None, timings: Timings::default() })
+            Ok(Reply {
+                payload,
+                custom_attributes: None,
+                session: None,
+                timings: Timings::default(),
+            })
         };
         calls.into_iter().map(reply).collect()
     }

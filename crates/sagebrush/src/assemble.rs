@@ -30,7 +30,7 @@ use sagebrush_messaging::Messaging;
 use sagebrush_objects::{DoorConfig, Objects, S3Door};
 use sagebrush_onnx::OnnxRuntime;
 use sagebrush_serving::invoke::Invoker;
-use sagebrush_serving::{AsyncInference, Meters, Settings, async_inference};
+use sagebrush_serving::{AsyncInference, Meters, Sessions, Settings, async_inference};
 use sagebrush_store::SqliteStore;
 use sagebrush_telemetry::logs::{self, LogStore};
 use sha2::{Digest as _, Sha256};
@@ -109,6 +109,7 @@ impl App {
             account: account.clone(),
             chance: rand::random::<f32>,
             turns: Arc::default(),
+            sessions: Sessions::new(clock.clone()),
             beside: beside::open(&ground, &watched),
         };
         let asynchronous = async_inference::Parts {

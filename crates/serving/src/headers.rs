@@ -12,6 +12,9 @@ pub const CUSTOM_ATTRIBUTES: &str = "x-amzn-sagemaker-custom-attributes";
 pub(crate) const SESSION_ID: &str = "x-amzn-sagemaker-session-id";
 pub(crate) const INFERENCE_ID: &str = "x-amzn-sagemaker-inference-id";
 pub const INVOKED_VARIANT: &str = "x-amzn-invoked-production-variant";
+/// What the model says of the session of its call.
+pub(crate) const NEW_SESSION: &str = "x-amzn-sagemaker-new-session-id";
+pub(crate) const CLOSED_SESSION: &str = "x-amzn-sagemaker-closed-session-id";
 /// The type of what the model says, where the body is of another.
 pub const MODEL_TYPE: &str = "x-amzn-sagemaker-content-type";
 const ACCEPTED_TYPE: &str = "x-amzn-sagemaker-accept";

@@ -5,7 +5,8 @@
 //! 1. [`door`]: HTTP. The path names the endpoint; the body is read under its limit; the signature is
 //!    checked.
 //! 2. [`headers`]: the API's headers, parsed and checked.
-//! 3. [`invoke`]: route, variant, instance, reply. One function tells the whole way.
+//! 3. [`invoke`]: route, variant, instance, reply. One function tells the whole way. [`sessions`]
+//!    knows the instance of a call that is part of one.
 //! 4. `sagebrush_core::instance`: the queue of one worker; batches form there.
 //! 5. `sagebrush_core::worker::Worker`: the seam to the engine.
 //! 6. [`reply`]: the reply, or the error as AWS words it, with its headers.
@@ -34,6 +35,7 @@ pub mod meter;
 pub mod reply;
 mod room;
 mod server_timing;
+pub mod sessions;
 pub mod shadow;
 pub mod stream;
 
@@ -45,4 +47,5 @@ pub use beside::Beside;
 pub use capture::Capture;
 pub use door::{Door, Settings};
 pub use meter::Meters;
+pub use sessions::Sessions;
 pub use shadow::Shadows;

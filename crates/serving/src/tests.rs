@@ -16,6 +16,7 @@ use sagebrush_core::{AccountId, Region, ResourceName, task};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::Sessions;
 use crate::beside::Beside;
 use crate::choose::{Turns, choose_instance, choose_variant};
 use crate::error::InvokeError;
@@ -49,6 +50,7 @@ impl Worker for Fake {
         let reply = |call: Call| Reply {
             payload: payload(call),
             custom_attributes: None,
+            session: None,
             timings: Timings::default(),
         };
         calls.into_iter().map(|call| Ok(reply(call))).collect()
@@ -104,19 +106,20 @@ pub(crate) fn invoker(first: Arc<RouteTable>) -> (Invoker, watch::Sender<Arc<Rou
             account: AccountId("1".into()),
             chance: || 0.0,
             turns: Arc::default(),
+            sessions: Sessions::default(),
             beside: Beside::default(),
         },
         sender,
     )
 }
 
-fn target(endpoint: &str, variant: Option<&str>) -> Target {
+pub(crate) fn target(endpoint: &str, variant: Option<&str>) -> Target {
     let endpoint: ResourceName = endpoint.parse().unwrap();
     let variant = variant.map(str::to_owned);
     Target { region: Region::new("r"), endpoint, variant, is_asynchronous: false }
 }
 
-fn call() -> Call {
+pub(crate) fn call() -> Call {
     Call {
         payload: Payload { content_type: None, body: Bytes::from_static(b"x") },
         accept: None,

@@ -47,3 +47,35 @@ pub(super) fn check(deployment: &Deployment) -> Result<(), ApiError> {
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sagebrush_core::Region;
+    use sagebrush_core::route::VariantRoute;
+
+    use super::super::tests::deployment;
+    use super::{DeployedVariant, route};
+
+    #[test]
+    fn the_weights_say_how_much_is_copied() {
+        let [production] = deployment("1", 1).variants.try_into().unwrap();
+        for (weight, shadow, share) in
+            [(1.0, 0.25, 0.25), (4.0, 1.0, 0.25), (1.0, 1.0, 1.0), (1.0, 3.0, 1.0), (1.0, 0.0, 0.0)]
+        {
+            let production = DeployedVariant { weight, ..production.clone() };
+            let shadow =
+                VariantRoute { weight: shadow, ..VariantRoute::new("s", "c".into(), Vec::new()) };
+            assert_eq!(route(&production, shadow).share.to_bits(), f32::to_bits(share));
+        }
+    }
+
+    #[test]
+    fn a_shadow_variant_has_a_group_of_its_own() {
+        let mut with = deployment("1", 1);
+        with.shadows = vec![DeployedVariant { name: "s".to_owned(), ..with.variants[0].clone() }];
+        let groups = with.groups(&Region::new("r"), "e");
+        let names: Vec<_> = groups.iter().map(|group| group.key.variant.as_str()).collect();
+        assert_eq!(names, ["v", "s"]);
+        assert_eq!(with.of_shadows().variants, with.shadows);
+    }
+}

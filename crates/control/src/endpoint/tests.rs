@@ -12,7 +12,7 @@ use super::{DeployedVariant, Deployment, EndpointState};
 use crate::endpoint_config::{Scaling, Serverless};
 use crate::testing::ready_instance;
 
-fn deployment(revision: &str, instance_count: u32) -> Deployment {
+pub(super) fn deployment(revision: &str, instance_count: u32) -> Deployment {
     let variant = DeployedVariant {
         name: "v".to_owned(),
         weight: 1.0,

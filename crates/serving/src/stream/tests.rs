@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::frames::Frames;
+use crate::Sessions;
 use crate::beside::Beside;
 use crate::error::InvokeError;
 use crate::eventstream::tests::{Message, read};
@@ -41,7 +42,12 @@ impl Worker for Fake {
         let gone = || WorkerError::Gone { reason: "exit 137".to_owned() };
         let parts = parts.ok_or_else(gone)?.boxed();
         let content_type = Some("text/csv".to_owned());
-        Ok(StreamedReply { content_type, custom_attributes: Some("a=1".to_owned()), parts })
+        Ok(StreamedReply {
+            content_type,
+            custom_attributes: Some("a=1".to_owned()),
+            session: None,
+            parts,
+        })
     }
 
     async fn ping(&self) -> Result<(), WorkerError> {
@@ -95,6 +101,7 @@ impl Bench {
             account: AccountId("1".into()),
             chance: || 0.0,
             turns: Arc::default(),
+            sessions: Sessions::default(),
             beside: Beside::default(),
         };
         let registry = Registry::default();

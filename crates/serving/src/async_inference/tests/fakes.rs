@@ -26,6 +26,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::Sessions;
 use crate::async_inference::accept::{Accepted, Refused};
 use crate::async_inference::{AsyncInference, Parts};
 use crate::beside::Beside;
@@ -72,6 +73,7 @@ impl Worker for FakeWorker {
             Does::Die(_) | Does::Echo | Does::Take(_) => Ok(Reply {
                 payload: call.payload,
                 custom_attributes: None,
+                session: None,
                 timings: Timings::default(),
             }),
         };
@@ -344,6 +346,7 @@ impl World {
             account: AccountId("1".into()),
             chance: || 0.0,
             turns: Arc::default(),
+            sessions: Sessions::default(),
             beside: Beside::default(),
         };
         let (metrics, log) = (Registry::default(), Arc::new(MemoryLog::default()));
