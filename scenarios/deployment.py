@@ -33,7 +33,7 @@ class Deployment:
         return name
 
     def config(self, files=None, *, suffix="", instances=1, serverless=None, managed=None,
-               asynchronous=None, **options):
+               asynchronous=None, capture=None, **options):
         """A configuration of one variant; `managed` is its least and its greatest number."""
         model = self.model(files, suffix=suffix, **options)
         name = f"{self.name}{suffix}"
@@ -48,7 +48,8 @@ class Deployment:
                 "MinInstanceCount": managed[0],
                 "MaxInstanceCount": managed[1],
             }
-        more = {"AsyncInferenceConfig": asynchronous} if asynchronous is not None else {}
+        more = {"AsyncInferenceConfig": asynchronous, "DataCaptureConfig": capture}
+        more = {member: value for member, value in more.items() if value is not None}
         self.sagemaker.create_endpoint_config(
             EndpointConfigName=name, ProductionVariants=[variant], **more
         )

@@ -46,7 +46,12 @@ impl Worker for EchoWorker {
                 return Err(WorkerError::Model { status, message, content_type: None });
             }
             let payload = Payload { content_type: None, body: call.payload.body };
-            Ok(Reply { payload, custom_attributes: None, timings: Timings::default() })
+            Ok(Reply {
+                payload,
+                custom_attributes: None,
+                session: None,
+                timings: Timings::default(),
+            })
         };
         calls.into_iter().map(reply).collect()
     }

@@ -8,6 +8,7 @@
 //! - [`instance`]: a worker with its queue, its batches and its breaker; [`route`]: what the data
 //!   plane reads.
 //! - [`demand`]: the calls of a variant that scales with them; [`messages`]: what topics get.
+//! - [`capture`]: what an endpoint keeps of its calls.
 //! - [`cloudwatch`], [`sketch`], [`alarms`], [`events`]: what is measured, watched and told.
 //! - [`access`]: who may do what.
 //! - [`clock`], [`task`], [`logs`]: time, tasks and log lines.
@@ -16,6 +17,7 @@ pub mod access;
 pub mod alarms;
 pub mod arn;
 pub mod artifact;
+pub mod capture;
 pub mod clock;
 pub mod cloudwatch;
 pub mod demand;

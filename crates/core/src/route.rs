@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::capture::CaptureConfig;
 use crate::demand::Demand;
 use crate::instance::Instance;
 use crate::{Region, ResourceName};
@@ -82,6 +83,10 @@ pub struct VariantRoute {
     pub routing: Routing,
     /// Of a variant that scales with its calls: where they are counted.
     pub demand: Option<Arc<Demand>>,
+    /// Of a variant whose calls are captured: how.
+    pub capture: Option<Arc<CaptureConfig>>,
+    /// Of a production variant whose calls are copied: to what.
+    pub shadow: Option<Arc<ShadowRoute>>,
     pub instances: Vec<Arc<Instance>>,
 }
 
@@ -97,6 +102,8 @@ impl VariantRoute {
             targets: Targets::default(),
             routing: Routing::default(),
             demand: None,
+            capture: None,
+            shadow: None,
             instances,
         }
     }
@@ -118,6 +125,13 @@ impl VariantRoute {
 pub struct VariantId {
     pub name: Arc<str>,
     pub config: Arc<str>,
+}
+
+/// A variant that gets copies of calls, and whose answers nobody gets.
+pub struct ShadowRoute {
+    /// The part of the calls that is copied, `0.0..=1.0`.
+    pub share: f32,
+    pub variant: VariantRoute,
 }
 
 /// How a call gets to one of a variant's instances. SageMaker API: `RoutingStrategy`.

@@ -254,6 +254,7 @@ pub struct Reply {
     pub payload: Payload,
     /// `X-Amzn-SageMaker-Custom-Attributes`, set by the model.
     pub custom_attributes: Option<String>,
+    pub session: Option<Session>,
     pub timings: Timings,
 }
 
@@ -262,7 +263,25 @@ pub struct StreamedReply {
     pub content_type: Option<String>,
     /// `X-Amzn-SageMaker-Custom-Attributes`, set by the model.
     pub custom_attributes: Option<String>,
+    pub session: Option<Session>,
     pub parts: ReplyParts,
+}
+
+/// What a model says of the session of its call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Session {
+    /// `X-Amzn-SageMaker-New-Session-Id`: its id, and when it expires.
+    New(String),
+    /// `X-Amzn-SageMaker-Closed-Session-Id`.
+    Closed(String),
+}
+
+impl Session {
+    /// By the values of these headers, where they are there.
+    #[must_use]
+    pub fn said(new: Option<String>, closed: Option<String>) -> Option<Self> {
+        new.map(Self::New).or_else(|| closed.map(Self::Closed))
+    }
 }
 
 /// Parts as the model makes them; an error ends them.
@@ -282,7 +301,8 @@ impl From<Reply> for StreamedReply {
     fn from(reply: Reply) -> Self {
         let Payload { content_type, body } = reply.payload;
         let parts = stream::iter([Ok(body)]).boxed();
-        Self { content_type, custom_attributes: reply.custom_attributes, parts }
+        let Reply { custom_attributes, session, .. } = reply;
+        Self { content_type, custom_attributes, session, parts }
     }
 }
 

@@ -198,7 +198,7 @@ impl<'c> Batch<'c> {
         let encode = || self.served.encode(&member.request, outputs);
         let payload = shielded(&self.calls[member.index], encode)?;
         let timings = Timings { pre: member.pre, model, post: ran.elapsed() };
-        Ok(Reply { payload, custom_attributes: None, timings })
+        Ok(Reply { payload, custom_attributes: None, session: None, timings })
     }
 }
 

@@ -2,6 +2,7 @@
 //! runtimes, fleet, control, serving, doors.
 
 mod access;
+mod beside;
 mod ground;
 mod watched;
 
@@ -31,7 +32,7 @@ use sagebrush_messaging::Messaging;
 use sagebrush_objects::{DoorConfig, Objects, S3Door};
 use sagebrush_onnx::OnnxRuntime;
 use sagebrush_serving::invoke::Invoker;
-use sagebrush_serving::{AsyncInference, Meters, Settings, async_inference};
+use sagebrush_serving::{AsyncInference, Meters, Sessions, Settings, async_inference};
 use sagebrush_store::SqliteStore;
 use sagebrush_telemetry::alarms;
 use sagebrush_telemetry::logs::{self, LogStore};
@@ -119,6 +120,9 @@ impl App {
             routes: routes.clone(),
             account: account.clone(),
             chance: rand::random::<f32>,
+            turns: Arc::default(),
+            sessions: Sessions::new(clock.clone()),
+            beside: beside::open(&ground, &watched),
         };
         let asynchronous = asynchronous(&ground, &access, &messaging, &invoker).await?;
         let mut background = vec![
@@ -229,6 +233,7 @@ impl App {
         if tokio::time::timeout(STOP_TIMEOUT, gone).await.is_err() {
             tracing::warn!("some instances were cut off");
         }
+        self.serving.invoker.beside.flush(CLOSE_TIMEOUT).await; // No call is under way any more.
         if tokio::time::timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
             tracing::warn!("the store did not close in time; it recovers at the next start");
         }

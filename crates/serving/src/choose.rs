@@ -1,7 +1,8 @@
-//! Which variant and which instance takes a call. Pure.
+//! Which variant and which instance takes a call. Pure, but for the turns that variants take.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use sagebrush_core::ResourceName;
 use sagebrush_core::instance::Instance;
@@ -30,6 +31,26 @@ pub fn choose_variant<'a>(
     }
     weighed(variants, VariantRoute::traffic, chance)
         .ok_or_else(|| InvokeError::NoCapacity { endpoint: route.name.to_string(), variant: None })
+}
+
+/// Numbers in `0.0..1.0` that fall everywhere alike, as those of chance do, but after few calls
+/// already: of a hundred calls a variant with a tenth of the weight gets ten, give or take one.
+///
+/// Each number is the one before and the golden ratio, without what is whole: no other step stays
+/// so far from all that it met before, and every n-th number has the same property, so that it
+/// does not matter whose calls come in between.
+#[derive(Debug, Default)]
+pub struct Turns(AtomicU32);
+
+impl Turns {
+    /// The golden ratio's fraction, of 2^32.
+    const STEP: u32 = 0x9E37_79B9;
+
+    pub fn next(&self) -> f32 {
+        let at = self.0.fetch_add(Self::STEP, Ordering::Relaxed);
+        // As many bits as a float holds, so that it is never rounded up to 1.
+        f32::from_bits((at >> 9) | 1.0_f32.to_bits()) - 1.0
+    }
 }
 
 /// The variant that `chance` falls on, each as likely as it weighs.

@@ -9,7 +9,12 @@ use crate::error::InvokeError;
 const API_PREFIX: &str = "x-amzn-sagemaker-";
 
 pub const CUSTOM_ATTRIBUTES: &str = "x-amzn-sagemaker-custom-attributes";
+pub(crate) const SESSION_ID: &str = "x-amzn-sagemaker-session-id";
+pub(crate) const INFERENCE_ID: &str = "x-amzn-sagemaker-inference-id";
 pub const INVOKED_VARIANT: &str = "x-amzn-invoked-production-variant";
+/// What the model says of the session of its call.
+pub(crate) const NEW_SESSION: &str = "x-amzn-sagemaker-new-session-id";
+pub(crate) const CLOSED_SESSION: &str = "x-amzn-sagemaker-closed-session-id";
 /// The type of what the model says, where the body is of another.
 pub const MODEL_TYPE: &str = "x-amzn-sagemaker-content-type";
 const ACCEPTED_TYPE: &str = "x-amzn-sagemaker-accept";
@@ -20,8 +25,8 @@ const TARGET_CONTAINER: &str = "x-amzn-sagemaker-target-container-hostname";
 /// Headers that go on to the container as they are, with the length that each may have.
 const FORWARDED: &[(&str, &str, usize)] = &[
     (CUSTOM_ATTRIBUTES, "customAttributes", 1024),
-    ("x-amzn-sagemaker-inference-id", "inferenceId", 64),
-    ("x-amzn-sagemaker-session-id", "sessionId", 256),
+    (INFERENCE_ID, "inferenceId", 64),
+    (SESSION_ID, "sessionId", 256),
     ("x-amzn-sagemaker-prefix-aware-id", "prefixAwareId", 64),
 ];
 

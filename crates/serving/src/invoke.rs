@@ -13,9 +13,11 @@ use sagebrush_core::worker::{Call, Reply, StreamedReply, WorkerError};
 use sagebrush_core::{AccountId, Region, ResourceName};
 use tokio::time::Instant;
 
-use crate::choose::{check_targets, choose_instance, choose_variant};
+use crate::beside::{Beside, Chosen};
+use crate::choose::{Turns, check_targets, choose_instance, choose_variant};
 use crate::error::{InvokeError, StreamError};
 use crate::explain::explain;
+use crate::sessions::{self, Sessions};
 
 /// How long a call is held while its endpoint has no instance, before it is refused.
 const HOLD: Duration = Duration::from_secs(30);
@@ -81,7 +83,7 @@ impl PartedReply {
         reply: StreamedReply,
         explain: impl Fn(WorkerError) -> InvokeError + Send + 'static,
     ) -> Self {
-        let StreamedReply { content_type, custom_attributes, parts } = reply;
+        let StreamedReply { content_type, custom_attributes, parts, session: _ } = reply;
         let parts = parts.map(move |part| part.map_err(|error| StreamError::of(error, &explain)));
         Self { content_type, custom_attributes, parts: parts.boxed() }
     }
@@ -92,8 +94,12 @@ impl PartedReply {
 pub struct Invoker {
     pub routes: Routes,
     pub account: AccountId,
-    /// A number in `0.0..1.0` for the choice of a variant.
+    /// A number in `0.0..1.0` for all choices but that of a variant.
     pub chance: fn() -> f32,
+    /// For that one.
+    pub turns: Arc<Turns>,
+    pub sessions: Sessions,
+    pub beside: Beside,
 }
 
 impl Invoker {
@@ -107,7 +113,7 @@ impl Invoker {
         let mut counted = Counted::default();
         loop {
             let place = self.place(&mut routes, target, &call, &mut counted).await?;
-            let Place { admitted, variant, max_payload } = place;
+            let Place { admitted, variant, max_payload, chosen } = place;
             let answered = admitted.answer(call.clone()).await;
             let Answered { outcome, queued, gathered, took, batch } = answered
                 .map_err(|NoTurn { retry_after }| overloaded(target, &variant, retry_after))?;
@@ -121,6 +127,12 @@ impl Invoker {
             }
             let worker_died = outcome.as_ref().is_err_and(is_lost);
             let outcome = outcome.and_then(|reply| fitting(reply, max_payload));
+            if let Ok(reply) = &outcome {
+                if let Some(said) = &reply.session {
+                    self.sessions.note(target, &call, said, &instance);
+                }
+                self.beside.answered(chosen, (target, &variant.name), call, reply, took);
+            }
             let outcome =
                 outcome.map_err(|error| explain(&self.account, &target.endpoint, PRIMARY, error));
             return Ok(Invoked {
@@ -141,12 +153,17 @@ impl Invoker {
     /// # Errors
     /// When the call reached no worker; what a worker says is in `Streamed::outcome`.
     pub async fn stream(&self, target: &Target, call: Call) -> Result<Streamed, InvokeError> {
+        if sessions::is_new(&call) {
+            let why = "A session is created by InvokeEndpoint, not by a reply in parts.";
+            return Err(InvokeError::Invalid(why.to_owned()));
+        }
         let mut routes = self.routes.clone();
         let mut n_gone = 0;
         let mut counted = Counted::default();
         loop {
             let place = self.place(&mut routes, target, &call, &mut counted).await?;
-            let Place { admitted, variant, max_payload: _ } = place;
+            let Place { admitted, variant, max_payload: _, chosen } = place;
+            let instance = admitted.instance().clone();
             let streamed = admitted.stream(call.clone()).await;
             let instance::Streamed { outcome, queued, took } = streamed
                 .map_err(|NoTurn { retry_after }| overloaded(target, &variant, retry_after))?;
@@ -160,7 +177,13 @@ impl Invoker {
             let explain = move |error| explain(&account, &endpoint, PRIMARY, error);
             let outcome = match outcome {
                 // The call counts until its last part.
-                Ok(reply) => Ok(PartedReply::of(reply.holding(counted), explain)),
+                Ok(reply) => {
+                    if let Some(said) = &reply.session {
+                        self.sessions.note(target, &call, said, &instance);
+                    }
+                    let reply = PartedReply::of(reply.holding(counted), explain);
+                    Ok(self.beside.streamed(chosen, (target, &variant.name), &call, reply))
+                }
                 Err(error) => Err(explain(error)),
             };
             return Ok(Streamed { variant, outcome, queued, model_latency: took });
@@ -191,19 +214,34 @@ impl Invoker {
         loop {
             let table = routes.borrow_and_update().clone();
             let route = self.route(&table, target)?;
-            let variant = choose_variant(route, target.variant.as_deref(), (self.chance)())?;
+            let named = target.variant.as_deref();
+            let holder = self.sessions.holder(target, call)?;
+            let variant = match &holder {
+                None => choose_variant(route, named, self.turn(route))?,
+                Some(holder) => sessions::variant_of(route, holder, named)
+                    .ok_or_else(|| sessions::gone(target, call))?,
+            };
             check_targets(variant, &target.endpoint, call)?;
             let max_payload = counted.count(variant, target, call)?;
             let held_until = match counted.0 {
                 Some(_) => call.deadline, // An instance is on its way.
                 None => call.deadline.min(began + HOLD),
             };
-            match admit(variant, call, (self.chance)()) {
+            let admitted = match &holder {
+                None => admit(variant, call, (self.chance)()),
+                Some(holder) => Some(holder.admit(call.payload.body.len(), call.deadline)),
+            };
+            match admitted {
                 Some(Ok(admitted)) => {
-                    return Ok(Place { admitted, variant: variant.id(), max_payload });
+                    let chosen = Chosen::of(variant, self.chance);
+                    let variant = variant.id();
+                    return Ok(Place { admitted, variant, max_payload, chosen });
                 }
                 Some(Err(Refused::Full { retry_after })) => {
                     return Err(overloaded(target, &variant.id(), retry_after));
+                }
+                Some(Err(Refused::Closed)) if holder.is_some() => {
+                    return Err(sessions::gone(target, call));
                 }
                 // The route is stale or has no instance yet: a newer one comes.
                 Some(Err(Refused::Closed)) => {}
@@ -222,6 +260,11 @@ impl Invoker {
                 return Err(InvokeError::NoCapacity { endpoint, variant });
             }
         }
+    }
+
+    /// A number in `0.0..1.0` for the choice among the variants of `route`.
+    fn turn(&self, route: &EndpointRoute) -> f32 {
+        if route.variants.len() > 1 { self.turns.next() } else { 0.0 }
     }
 
     fn route<'a>(
@@ -251,6 +294,8 @@ struct Place {
     variant: VariantId,
     /// The bytes that the answer may have.
     max_payload: Option<usize>,
+    /// Who is told of it.
+    chosen: Chosen,
 }
 
 /// A call is counted, on its way to a variant that scales with its calls.

@@ -8,13 +8,13 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use sagebrush_aws::ApiError;
-use sagebrush_core::worker::{Reply, Timings};
+use sagebrush_core::worker::{Reply, Session, Timings};
 use serde_json::json;
 
 use crate::async_inference::Accepted;
 use crate::error::InvokeError;
 use crate::eventstream;
-use crate::headers::{CUSTOM_ATTRIBUTES, INVOKED_VARIANT, MODEL_TYPE};
+use crate::headers::{CLOSED_SESSION, CUSTOM_ATTRIBUTES, INVOKED_VARIANT, MODEL_TYPE, NEW_SESSION};
 use crate::invoke::PartedReply;
 use crate::server_timing;
 
@@ -73,6 +73,11 @@ pub fn success(
     set(headers, HeaderName::from_static(INVOKED_VARIANT), variant);
     if let Some(attributes) = &reply.custom_attributes {
         set(headers, HeaderName::from_static(CUSTOM_ATTRIBUTES), attributes);
+    }
+    match &reply.session {
+        Some(Session::New(id)) => set(headers, HeaderName::from_static(NEW_SESSION), id),
+        Some(Session::Closed(id)) => set(headers, HeaderName::from_static(CLOSED_SESSION), id),
+        None => {}
     }
     set(headers, REQUEST_ID, request_id);
     headers.insert(SERVER_TIMING, server_timing::value(spent));

@@ -17,14 +17,16 @@ use sagebrush_core::{AccountId, Region, ResourceName, task};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::choose::{choose_instance, choose_variant};
+use crate::Sessions;
+use crate::beside::Beside;
+use crate::choose::{Turns, choose_instance, choose_variant};
 use crate::error::InvokeError;
 use crate::invoke::{Invoked, Invoker, Target};
 use crate::reply::Spent;
 
 /// What a worker does with each call.
 #[derive(Clone)]
-enum Does {
+pub(crate) enum Does {
     Echo,
     Fail(WorkerError),
     Take(Duration),
@@ -49,6 +51,7 @@ impl Worker for Fake {
         let reply = |call: Call| Reply {
             payload: payload(call),
             custom_attributes: None,
+            session: None,
             timings: Timings::default(),
         };
         calls.into_iter().map(|call| Ok(reply(call))).collect()
@@ -66,7 +69,7 @@ impl Worker for Fake {
 }
 
 /// An instance that holds so many calls, one of which its worker has.
-fn instance(does: Does, max_outstanding: usize) -> Arc<Instance> {
+pub(crate) fn instance(does: Does, max_outstanding: usize) -> Arc<Instance> {
     let limits = Limits { waiting: max_outstanding - 1, bytes: 1 << 20 };
     Instance::new("i-0".to_owned(), Arc::new(Fake(does)), limits)
 }
@@ -96,18 +99,28 @@ fn one(instance: &Arc<Instance>) -> Arc<RouteTable> {
 }
 
 /// An invoker over `first`, and the sender of newer tables.
-fn invoker(first: Arc<RouteTable>) -> (Invoker, watch::Sender<Arc<RouteTable>>) {
+pub(crate) fn invoker(first: Arc<RouteTable>) -> (Invoker, watch::Sender<Arc<RouteTable>>) {
     let (sender, routes) = watch::channel(first);
-    (Invoker { routes, account: AccountId("1".into()), chance: || 0.0 }, sender)
+    (
+        Invoker {
+            routes,
+            account: AccountId("1".into()),
+            chance: || 0.0,
+            turns: Arc::default(),
+            sessions: Sessions::default(),
+            beside: Beside::default(),
+        },
+        sender,
+    )
 }
 
-fn target(endpoint: &str, variant: Option<&str>) -> Target {
+pub(crate) fn target(endpoint: &str, variant: Option<&str>) -> Target {
     let endpoint: ResourceName = endpoint.parse().unwrap();
     let variant = variant.map(str::to_owned);
     Target { region: Region::new("r"), endpoint, variant, is_asynchronous: false }
 }
 
-fn call() -> Call {
+pub(crate) fn call() -> Call {
     Call {
         payload: Payload { content_type: None, body: Bytes::from_static(b"x") },
         accept: None,
@@ -119,7 +132,7 @@ fn call() -> Call {
     }
 }
 
-async fn ask(invoker: &Invoker) -> Result<Invoked, InvokeError> {
+pub(crate) async fn ask(invoker: &Invoker) -> Result<Invoked, InvokeError> {
     invoker.invoke(&target("e", None), call()).await
 }
 
@@ -134,7 +147,7 @@ fn random(instances: Vec<Arc<Instance>>) -> VariantRoute {
     VariantRoute { routing, ..VariantRoute::new("v", "c".into(), instances) }
 }
 
-fn routed(variant: VariantRoute) -> Arc<RouteTable> {
+pub(crate) fn routed(variant: VariantRoute) -> Arc<RouteTable> {
     let mut table = RouteTable::default();
     table.insert(Arc::new(EndpointRoute {
         region: Region::new("r"),
@@ -258,6 +271,31 @@ proptest! {
                 prop_assert!(chance * total <= below + chosen.weight + 1e-3);
             }
             Err(_) => prop_assert!(total <= 0.0),
+        }
+    }
+}
+
+#[test]
+fn variants_get_their_share_of_few_calls() {
+    let turns = Turns::default();
+    for (weights, n, each) in
+        [([0.1, 0.9], 100, [10, 90]), ([0.5, 0.5], 20, [10, 10]), ([1.0, 3.0], 400, [100, 300])]
+    {
+        let variants = ["a", "b"].into_iter().zip(weights);
+        let table =
+            table(variants.map(|(name, weight)| (name, weight, Vec::new())).collect(), None);
+        let route = table.iter().next().unwrap();
+        for every in [1, 2, 5] {
+            let mut n_of = [0_i32; 2];
+            for _ in 0..n {
+                for _ in 1..every {
+                    turns.next(); // A call of somebody else's.
+                }
+                let chosen = choose_variant(route, None, turns.next()).unwrap();
+                n_of[usize::from(chosen.name == "b")] += 1;
+            }
+            let is_near = |(n, wanted): (&i32, &i32)| (n - wanted).abs() <= 3;
+            assert!(n_of.iter().zip(&each).all(is_near), "{n_of:?} of {each:?}, every {every}");
         }
     }
 }

@@ -78,7 +78,7 @@ fn changed(serving: &Deployment, changes: &[Change]) -> Result<Deployment, Chang
                 change.variant
             )));
         }
-        let variant = wanted.variants.iter_mut().find(|variant| variant.name == change.variant);
+        let variant = wanted.all_variants_mut().find(|variant| variant.name == change.variant);
         let variant = variant.ok_or_else(|| ChangeError::NoVariant(change.variant.clone()))?;
         change.make(variant)?;
     }
@@ -87,7 +87,7 @@ fn changed(serving: &Deployment, changes: &[Change]) -> Result<Deployment, Chang
         return Err(ChangeError::Invalid(message.to_owned()));
     }
     let scales = |deployment: &Deployment| {
-        deployment.variants.iter().map(|variant| variant.scaling).collect::<Vec<_>>()
+        deployment.all_variants().map(|variant| variant.scaling).collect::<Vec<_>>()
     };
     if scales(&wanted) != scales(serving) {
         // Workers are started for so many calls at once: others are another fleet.

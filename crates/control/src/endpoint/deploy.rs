@@ -5,7 +5,7 @@ use std::time::Duration;
 use sagebrush_aws::{ApiError, Context};
 use uuid::Uuid;
 
-use super::{DeployedVariant, Deployment};
+use super::{DeployedVariant, Deployment, shadow};
 use crate::endpoint_config::{EndpointConfigSpec, ProductionVariant, Scaling};
 use crate::{Control, endpoint_config, model};
 
@@ -28,6 +28,10 @@ pub(super) async fn resolve(
     for variant in &config.spec.variants {
         variants.push(resolve_variant(control, ctx, &config.spec, variant).await?);
     }
+    let mut shadows = Vec::with_capacity(config.spec.shadows.len());
+    for variant in &config.spec.shadows {
+        shadows.push(resolve_variant(control, ctx, &config.spec, variant).await?);
+    }
     check_asynchronous(&config.spec, &variants)?;
     let asynchronous = config.spec.asynchronous.map(|mut asynchronous| {
         // Their models answer the same calls; the first one's role reads and writes for all.
@@ -36,7 +40,16 @@ pub(super) async fn resolve(
         asynchronous
     });
     let revision = Uuid::now_v7().simple().to_string();
-    Ok(Deployment { revision, config: config.name, asynchronous, variants })
+    let deployment = Deployment {
+        revision,
+        config: config.name,
+        asynchronous,
+        capture: config.spec.capture,
+        variants,
+        shadows,
+    };
+    shadow::check(&deployment)?;
+    Ok(deployment)
 }
 
 async fn resolve_variant(

@@ -11,7 +11,7 @@ use sagebrush_wire::sagemaker as wire;
 
 use super::plan::Wanted;
 use super::{DeployedVariant, Deployment, Endpoint, EndpointSpec, EndpointState};
-use crate::endpoint_config::{EndpointConfig, Scaling, asynchronous};
+use crate::endpoint_config::{EndpointConfig, Scaling, asynchronous, capture};
 use crate::list::to_wire;
 use crate::resources::{arn, described};
 
@@ -32,12 +32,14 @@ pub(super) fn output(
         endpoint_name: endpoint.name.clone(),
         endpoint_arn: arn::<Endpoint>(ctx, &endpoint.name),
         endpoint_config_name: Some(deployed.config.clone()),
-        production_variants: has_variants.then(|| variants(endpoint, request.as_ref(), seen)),
+        production_variants: has_variants
+            .then(|| variants(endpoint, |it| &it.variants, request.as_ref(), seen)),
         async_inference_config: request
             .as_ref()
             .and_then(|request| request.async_inference_config.clone())
             .or_else(|| deployed.asynchronous.as_deref().map(asynchronous::shown)),
-        data_capture_config: request.and_then(|request| capture(request.data_capture_config)),
+        data_capture_config: (deployed.capture.as_deref())
+            .map(|config| capture::shown(config, state.serving().is_some())),
         endpoint_status: status(state),
         failure_reason: state.failure().map(shortened),
         creation_time: to_wire(endpoint.created_at),
@@ -45,7 +47,8 @@ pub(super) fn output(
         last_deployment_config: last_deployment(&endpoint.spec)?,
         pending_deployment_summary: pending(endpoint, seen),
         explainer_config: None,
-        shadow_production_variants: None,
+        shadow_production_variants: (has_variants && !deployed.shadows.is_empty())
+            .then(|| variants(endpoint, |it| &it.shadows, None, seen)),
         metrics_config: None,
         cross_region_traffic_config: None,
     })
@@ -80,6 +83,7 @@ fn last_deployment(spec: &EndpointSpec) -> Result<Option<wire::DeploymentConfig>
 /// The variants as they answer, or as they did before the update that is under way.
 pub(super) fn variants(
     endpoint: &Stored<Endpoint>,
+    of: fn(&Deployment) -> &[DeployedVariant],
     config: Option<&wire::CreateEndpointConfigInput>,
     seen: &FleetView,
 ) -> Vec<wire::ProductionVariantSummary> {
@@ -93,7 +97,7 @@ pub(super) fn variants(
         });
         // Of the same revision, it is on its way to what is wanted.
         let is_same = ran.is_changing() && deployed.revision == wanted.revision;
-        let after = wanted.variants.iter().find(|after| is_same && after.name == variant.name);
+        let after = of(wanted).iter().find(|after| is_same && after.name == variant.name);
         let desired = after.unwrap_or(variant);
         wire::ProductionVariantSummary {
             variant_name: variant.name.clone(),
@@ -111,7 +115,7 @@ pub(super) fn variants(
             ..wire::ProductionVariantSummary::default()
         }
     };
-    deployed.variants.iter().map(summary).collect()
+    of(deployed).iter().map(summary).collect()
 }
 
 fn serverless(variant: &DeployedVariant) -> Option<wire::ProductionVariantServerlessConfig> {
@@ -201,17 +205,6 @@ impl Ran<'_> {
         let mut ready = self.instances(variant).filter_map(InstanceState::ready);
         ready.next().map(|instance| instance.worker.images()).unwrap_or_default()
     }
-}
-
-/// Capture is not done here, and the answer says so: its status is `Stopped`.
-fn capture(config: Option<wire::DataCaptureConfig>) -> Option<wire::DataCaptureConfigSummary> {
-    config.map(|config| wire::DataCaptureConfigSummary {
-        enable_capture: config.enable_capture.unwrap_or(false),
-        capture_status: wire::CaptureStatus::Stopped,
-        current_sampling_percentage: config.initial_sampling_percentage,
-        destination_s3_uri: config.destination_s3_uri,
-        kms_key_id: config.kms_key_id.unwrap_or_default(),
-    })
 }
 
 /// The fleet that an update brings, or that a rollback takes away.

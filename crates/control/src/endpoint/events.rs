@@ -127,7 +127,7 @@ impl Herald {
         let arn = Arn::sagemaker(&endpoint.region, &self.account, Endpoint::KIND, &endpoint.name);
         let arn = arn.to_string();
         let deployed = endpoint.status.serving().unwrap_or(&endpoint.spec.wanted);
-        let variants = describe::variants(endpoint, None, seen);
+        let variants = describe::variants(endpoint, |it| &it.variants, None, seen);
         let mut detail = json!({
             "EndpointName": endpoint.name,
             "EndpointArn": arn,

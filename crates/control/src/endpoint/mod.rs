@@ -36,12 +36,14 @@ pub(crate) mod rollout;
 mod routes;
 mod scaler;
 mod scaling;
+mod shadow;
 
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
+use sagebrush_core::capture::CaptureConfig;
 use sagebrush_core::fleet::{ContainerSpec, Execution, GroupKey, GroupSpec, Owner};
 use sagebrush_core::resource::Resource;
 use sagebrush_core::route::{AsyncConfig, Routing, Targets};
@@ -190,7 +192,12 @@ pub struct Deployment {
     pub config: String,
     #[serde(default)]
     pub asynchronous: Option<Box<AsyncConfig>>,
+    #[serde(default)]
+    pub capture: Option<Box<CaptureConfig>>,
     pub variants: Vec<DeployedVariant>,
+    /// They get copies of calls, and answer nobody.
+    #[serde(default)]
+    pub shadows: Vec<DeployedVariant>,
 }
 
 /// A production variant with its model resolved.
@@ -262,7 +269,7 @@ impl Deployment {
             execution: variant.execution,
             resources: variant.resources(),
         };
-        self.variants.iter().map(group).collect()
+        self.all_variants().map(group).collect()
     }
 
     #[must_use]

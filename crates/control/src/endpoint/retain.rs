@@ -11,8 +11,8 @@ impl Deployment {
         let keeps = |property: VariantPropertyType| {
             !excluded.iter().any(|excluded| excluded.variant_property_type == property)
         };
-        for variant in &mut self.variants {
-            let before = serving.variants.iter().find(|before| before.name == variant.name);
+        for variant in self.all_variants_mut() {
+            let before = serving.all_variants().find(|before| before.name == variant.name);
             let Some(before) = before else { continue };
             if keeps(VariantPropertyType::DesiredInstanceCount) {
                 variant.instance_count = before.instance_count;

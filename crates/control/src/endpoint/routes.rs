@@ -9,7 +9,7 @@ use sagebrush_core::route::{EndpointRoute, RouteTable, VariantRoute};
 
 use super::probe::{Probed, Verdict};
 use super::scaler::Scaler;
-use super::{DeployedVariant, Deployment, Endpoint, EndpointState, Share};
+use super::{DeployedVariant, Deployment, Endpoint, EndpointState, Share, shadow};
 
 /// What a table is made from, beside the endpoints.
 pub(super) struct Ground<'a> {
@@ -71,6 +71,7 @@ impl Fleet<'_> {
         // Fleets side by side may weigh their variants by other measures.
         let total: f32 = self.deployment.variants.iter().map(|variant| variant.weight).sum();
         let unit = if self.is_alone || total <= 0.0 { 1.0 } else { total };
+        let capture = self.deployment.capture.clone().filter(|it| it.captures()).map(Arc::from);
         let route = |variant: &DeployedVariant| {
             let key = self.deployment.key(&endpoint.region, &endpoint.name, &variant.name);
             let instances = ground.seen.get(&key).into_iter().flatten();
@@ -83,10 +84,18 @@ impl Fleet<'_> {
                 targets: variant.targets(),
                 routing: variant.routing,
                 demand: ground.scaler.demand(endpoint, variant),
+                capture: capture.clone(),
                 ..VariantRoute::new(&variant.name, config.clone(), usable.cloned().collect())
             }
         };
-        self.deployment.variants.iter().map(route).collect()
+        let shadow = |variant: &DeployedVariant| {
+            let shadow = self.deployment.shadows.first()?;
+            // By the weights as they are given: both are of one deployment.
+            Some(shadow::route(variant, VariantRoute { weight: shadow.weight, ..route(shadow) }))
+        };
+        let shadowed =
+            |variant: &DeployedVariant| VariantRoute { shadow: shadow(variant), ..route(variant) };
+        self.deployment.variants.iter().map(shadowed).collect()
     }
 
     fn may_call(&self, instance: &Instance, probed: &Probed) -> bool {

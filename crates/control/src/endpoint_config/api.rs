@@ -14,6 +14,8 @@ use sagebrush_wire::Empty;
 use sagebrush_wire::sagemaker as wire;
 
 use super::asynchronous::asynchronous;
+use super::capture::capture;
+use super::shadow::shadows;
 use super::{EndpointConfig, EndpointConfigSpec, ProductionVariant};
 use crate::list::{self, to_wire};
 use crate::resources::{arn, create_error, described, found, stored_request, tag_map};
@@ -29,7 +31,8 @@ pub(crate) async fn create(
     let name = input.endpoint_config_name.clone();
     let tags = tag_map(input.tags.as_deref())?;
     let spec = EndpointConfigSpec::try_from(input)?;
-    for model in spec.variants.iter().filter_map(|variant| variant.model.as_deref()) {
+    let variants = spec.variants.iter().chain(&spec.shadows);
+    for model in variants.filter_map(|variant| variant.model.as_deref()) {
         scaling::check_model(&spec, &model::api::find(&control, &ctx, model).await?)?;
     }
     let endpoint_config_arn = arn::<EndpointConfig>(&ctx, &name);
@@ -122,11 +125,14 @@ impl TryFrom<wire::CreateEndpointConfigInput> for EndpointConfigSpec {
         check_alone(&input)?;
         let variants = input.production_variants.iter().cloned().map(ProductionVariant::try_from);
         let variants = variants.collect::<Result<Vec<_>, _>>()?;
-        check_names(&variants)?;
+        let shadows = shadows(&input)?;
+        check_names(variants.iter().chain(&shadows))?;
         check_weights(&variants)?;
         let network_isolation = input.enable_network_isolation.unwrap_or(false);
         let asynchronous = input.async_inference_config.clone().map(asynchronous).transpose()?;
-        let spec = Self { variants, network_isolation, asynchronous, unserved, request };
+        let capture = input.data_capture_config.clone().map(capture).transpose()?;
+        let spec =
+            Self { variants, shadows, network_isolation, asynchronous, capture, unserved, request };
         scaling::check_beside_serverless(&spec, &input)?;
         Ok(spec)
     }
@@ -179,9 +185,11 @@ fn check_alone(input: &wire::CreateEndpointConfigInput) -> Result<(), ApiError> 
     Ok(())
 }
 
-fn check_names(variants: &[ProductionVariant]) -> Result<(), ApiError> {
+fn check_names<'v>(
+    mut variants: impl Iterator<Item = &'v ProductionVariant>,
+) -> Result<(), ApiError> {
     let mut names = BTreeSet::new();
-    let twice = variants.iter().find(|variant| !names.insert(variant.name.as_str()));
+    let twice = variants.find(|variant| !names.insert(variant.name.as_str()));
     twice.map_or(Ok(()), |variant| {
         Err(ApiError::validation(format!(
             "ProductionVariant names must be unique within an endpoint configuration: {}",
@@ -206,7 +214,6 @@ fn unserved(input: &wire::CreateEndpointConfigInput) -> Vec<String> {
     };
     let is_there = [
         ("ExplainerConfig", input.explainer_config.is_some()),
-        ("ShadowProductionVariants", input.shadow_production_variants.is_some()),
         ("RoutingStrategy PREFIX_AWARE", routed_by(wire::RoutingStrategy::PrefixAware)),
         ("RoutingStrategy KV_AWARE", routed_by(wire::RoutingStrategy::KvAware)),
     ];

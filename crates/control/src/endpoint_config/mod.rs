@@ -2,8 +2,11 @@
 
 pub(crate) mod api;
 pub(crate) mod asynchronous;
+pub(crate) mod capture;
 mod scaling;
+mod shadow;
 
+use sagebrush_core::capture::CaptureConfig;
 use sagebrush_core::resource::Resource;
 use sagebrush_core::route::{AsyncConfig, Routing};
 use serde::{Deserialize, Serialize};
@@ -28,9 +31,14 @@ impl Resource for EndpointConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EndpointConfigSpec {
     pub variants: Vec<ProductionVariant>,
+    /// Its shadow variants: one, or none.
+    #[serde(default)]
+    pub shadows: Vec<ProductionVariant>,
     pub network_isolation: bool,
     #[serde(default)]
     pub asynchronous: Option<Box<AsyncConfig>>,
+    #[serde(default)]
+    pub capture: Option<Box<CaptureConfig>>,
     /// What the configuration asks for that no endpoint here can do yet, by member name.
     pub unserved: Vec<String>,
     /// The request as it came, for `DescribeEndpointConfig`.

@@ -78,7 +78,7 @@ impl Tagger {
         };
         let sets_attributes = self.spec.environment.contains_key("ATTRIBUTES");
         let custom_attributes = sets_attributes.then(|| name.clone());
-        Ok(Reply { payload, custom_attributes, timings })
+        Ok(Reply { payload, custom_attributes, session: None, timings })
     }
 }
 

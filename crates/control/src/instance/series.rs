@@ -1,7 +1,9 @@
 //! An inference pipeline: each container gets what the one before answered.
 
 use async_trait::async_trait;
-use sagebrush_core::worker::{Call, Payload, Reply, StreamedReply, Timings, Worker, WorkerError};
+use sagebrush_core::worker::{
+    Call, Payload, Reply, Session, StreamedReply, Timings, Worker, WorkerError,
+};
 use tokio::time::Instant;
 
 use super::parts::{Part, Parts, unanswered};
@@ -14,6 +16,7 @@ struct Trip {
     /// What the next container gets.
     payload: Payload,
     custom_attributes: Option<String>,
+    session: Option<Session>,
     timings: Timings,
     failure: Option<WorkerError>,
 }
@@ -42,7 +45,8 @@ impl Worker for Series {
         }
         let reply = last.stream(trip.next_call(true)).await?;
         let custom_attributes = reply.custom_attributes.or(trip.custom_attributes);
-        Ok(StreamedReply { custom_attributes, ..reply })
+        let session = reply.session.or(trip.session);
+        Ok(StreamedReply { custom_attributes, session, ..reply })
     }
 
     async fn ping(&self) -> Result<(), WorkerError> {
@@ -93,6 +97,7 @@ impl Trip {
             payload: std::mem::take(&mut call.payload),
             call,
             custom_attributes: None,
+            session: None,
             timings: Timings::default(),
             failure: None,
         }
@@ -108,13 +113,14 @@ impl Trip {
     fn go_on(&mut self, reply: Reply) {
         self.payload = reply.payload;
         self.custom_attributes = reply.custom_attributes.or_else(|| self.custom_attributes.take());
+        self.session = reply.session.or_else(|| self.session.take());
         self.timings.pre += reply.timings.pre;
         self.timings.model += reply.timings.model;
         self.timings.post += reply.timings.post;
     }
 
     fn end(self) -> Result<Reply, WorkerError> {
-        let Self { payload, custom_attributes, timings, failure, .. } = self;
-        failure.map_or(Ok(Reply { payload, custom_attributes, timings }), Err)
+        let Self { payload, custom_attributes, session, timings, failure, .. } = self;
+        failure.map_or(Ok(Reply { payload, custom_attributes, session, timings }), Err)
     }
 }

@@ -120,7 +120,7 @@ mod tests {
 
     fn good() -> Result<Reply, WorkerError> {
         let payload = Payload::default();
-        Ok(Reply { payload, custom_attributes: None, timings: Timings::default() })
+        Ok(Reply { payload, custom_attributes: None, session: None, timings: Timings::default() })
     }
 
     fn fault() -> Result<Reply, WorkerError> {

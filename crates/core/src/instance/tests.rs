@@ -55,6 +55,7 @@ impl Worker for Fake {
             Ok(Reply {
                 payload: call.payload,
                 custom_attributes: None,
+                session: None,
                 timings: Timings::default(),
             })
         };
@@ -456,8 +457,9 @@ impl Worker for Quick {
             tokio::task::yield_now().await;
         }
         let timings = Timings::default();
-        let reply =
-            |call: Call| Ok(Reply { payload: call.payload, custom_attributes: None, timings });
+        let reply = |call: Call| {
+            Ok(Reply { payload: call.payload, custom_attributes: None, session: None, timings })
+        };
         calls.into_iter().map(reply).collect()
     }
 

@@ -5,6 +5,8 @@ in its batch, which is always 0 here.
 """
 
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+NEW_SESSION = "x-amzn-sagemaker-new-session-id"
+CLOSED_SESSION = "x-amzn-sagemaker-closed-session-id"
 
 
 class Context:
@@ -131,6 +133,12 @@ class Context:
     @property
     def response_custom_attributes(self):
         return None if self._answer is None else self._answer.headers.get(CUSTOM_ATTRIBUTES)
+
+    @property
+    def response_sessions(self):
+        """The session that the answer begins, and the one that it closes."""
+        headers = {} if self._answer is None else self._answer.headers
+        return headers.get(NEW_SESSION), headers.get(CLOSED_SESSION)
 
     def _header(self, name):
         """One header, without making a dict of all of them."""

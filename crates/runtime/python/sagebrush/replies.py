@@ -75,12 +75,14 @@ def said(reply_type, context):
 def attributes(context):
     """What stands in a head after the content type."""
     text = context.response_custom_attributes
-    if not text:
-        return b""
-    if len(text) > LONGEST_ATTRIBUTES:
+    if text and len(text) > LONGEST_ATTRIBUTES:
         output.report(f"Custom attributes of {len(text)} characters are left out.")
-        return b""
-    return b"\n" + header(text)
+        text = None
+    new, closed = context.response_sessions
+    fields = [text, new, closed]
+    while fields and not fields[-1]:
+        fields.pop()
+    return b"".join(b"\n" + (header(field) if field else b"") for field in fields)
 
 
 def reply(status, head, body, timings=NO_TIME):

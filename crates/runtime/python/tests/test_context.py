@@ -1,6 +1,6 @@
 import pytest
 
-from sagebrush import Context
+from sagebrush import Context, replies
 
 SYSTEM = {"model_dir": "/m", "gpu_id": None, "batch_size": 1, "server_name": "sagebrush"}
 RAW = [
@@ -68,6 +68,20 @@ def test_custom_attributes_of_the_answer(wish):
     wish(context)
     assert context.response_custom_attributes == "a=1"
     assert context.custom_attributes == "tenant=7"
+
+
+@pytest.mark.parametrize(("name", "head"), [
+    (None, b""),
+    ("X-Amzn-SageMaker-Custom-Attributes", b"\nv"),
+    ("X-Amzn-SageMaker-New-Session-Id", b"\n\nv"),
+    ("X-Amzn-SageMaker-Closed-Session-Id", b"\n\n\nv"),
+])
+def test_what_a_reply_says_after_its_type(name, head):
+    context = make()
+    context.set_response_status(200)
+    if name:
+        context.set_response_header(0, name, "v")
+    assert replies.attributes(context) == head
 
 
 @pytest.mark.parametrize("wish", [

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use http::{Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
-use sagebrush_core::worker::{Payload, Reply, Timings, WorkerError};
+use sagebrush_core::worker::{Payload, Reply, Session, Timings, WorkerError};
 use tokio::time::Instant;
 
 use super::connection::Connection;
@@ -23,6 +23,8 @@ const BELIEVED: usize = 8 << 20;
 const LONGEST_ATTRIBUTES: usize = 1024;
 
 const CUSTOM_ATTRIBUTES: HeaderName = HeaderName::from_static("x-amzn-sagemaker-custom-attributes");
+const NEW_SESSION: HeaderName = HeaderName::from_static("x-amzn-sagemaker-new-session-id");
+const CLOSED_SESSION: HeaderName = HeaderName::from_static("x-amzn-sagemaker-closed-session-id");
 
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -71,10 +73,10 @@ impl Answer {
         if !self.status.is_success() {
             return Err(self.into_error());
         }
-        let (content_type, custom_attributes) = said(&self.headers);
+        let Said { content_type, custom_attributes, session } = said(&self.headers);
         let payload = Payload { content_type, body: self.body };
         let timings = Timings { model: since.elapsed(), ..Timings::default() };
-        Ok(Reply { payload, custom_attributes, timings })
+        Ok(Reply { payload, custom_attributes, session, timings })
     }
 
     pub(crate) fn into_error(self) -> WorkerError {
@@ -86,11 +88,20 @@ impl Answer {
     }
 }
 
-/// The content type and the custom attributes of a reply.
-pub(super) fn said(headers: &HeaderMap) -> (Option<String>, Option<String>) {
-    let attributes = text(headers, &CUSTOM_ATTRIBUTES);
-    let attributes = attributes.filter(|attributes| attributes.len() <= LONGEST_ATTRIBUTES);
-    (text(headers, &CONTENT_TYPE), attributes)
+/// What a reply says beside its body.
+pub(super) struct Said {
+    pub(super) content_type: Option<String>,
+    pub(super) custom_attributes: Option<String>,
+    pub(super) session: Option<Session>,
+}
+
+pub(super) fn said(headers: &HeaderMap) -> Said {
+    let bounded = |name| text(headers, name).filter(|value| value.len() <= LONGEST_ATTRIBUTES);
+    Said {
+        content_type: text(headers, &CONTENT_TYPE),
+        custom_attributes: bounded(&CUSTOM_ATTRIBUTES),
+        session: Session::said(bounded(&NEW_SESSION), bounded(&CLOSED_SESSION)),
+    }
 }
 
 /// A header's value, if it is visible ASCII.

@@ -8,9 +8,9 @@ use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
 use http::uri::PathAndQuery;
 use hyper::body::Incoming;
-use sagebrush_core::worker::{Call, StreamedReply, WorkerError};
+use sagebrush_core::worker::{Call, Session, StreamedReply, WorkerError};
 
-use super::answer::{broken, said};
+use super::answer::{Said, broken, said};
 use super::client::{Begun, ContractClient};
 use super::failure::CallFailure;
 use super::health::Beat;
@@ -20,6 +20,7 @@ use super::host::Contracted;
 pub(crate) struct InParts {
     content_type: Option<String>,
     custom_attributes: Option<String>,
+    session: Option<Session>,
     pub(super) parts: BoxStream<'static, Result<Bytes, CallFailure>>,
 }
 
@@ -30,10 +31,10 @@ pub(crate) async fn told_in_parts(
 ) -> Result<StreamedReply, WorkerError> {
     let beat = container.pulse().begin();
     match call.await {
-        Ok(InParts { content_type, custom_attributes, parts }) => {
+        Ok(InParts { content_type, custom_attributes, session, parts }) => {
             let under_way = UnderWay { parts, beat, cause: container.cause() };
             let parts = under_way.parts().boxed();
-            Ok(StreamedReply { content_type, custom_attributes, parts })
+            Ok(StreamedReply { content_type, custom_attributes, session, parts })
         }
         Err(failure) => {
             let outcome = Err(failure.explained(container.cause()).await);
@@ -55,8 +56,8 @@ impl ContractClient {
         call: Call,
     ) -> Result<InParts, CallFailure> {
         let begun = self.begin(path, call).await?;
-        let (content_type, custom_attributes) = said(begun.response.headers());
-        Ok(InParts { content_type, custom_attributes, parts: begun.parts().boxed() })
+        let Said { content_type, custom_attributes, session } = said(begun.response.headers());
+        Ok(InParts { content_type, custom_attributes, session, parts: begun.parts().boxed() })
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use sagebrush_core::task;
 use sagebrush_core::worker::{
-    BatchStrategy, ExecutionParameters, Payload, Reply, Timings, WorkerError,
+    BatchStrategy, ExecutionParameters, Payload, Reply, Session, Timings, WorkerError,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -169,11 +169,13 @@ async fn a_connection_serves_many_calls() {
 #[tokio::test]
 async fn a_reply_with_all_that_a_model_may_set() {
     let text = "HTTP/1.1 201 Created\r\ncontent-type: text/csv\r\nx-other: 1\r\n\
-                x-amzn-sagemaker-custom-attributes: a=1;b\r\ncontent-length: 1\r\n\r\n7";
+                x-amzn-sagemaker-custom-attributes: a=1;b\r\n\
+                x-amzn-sagemaker-closed-session-id: s-1\r\ncontent-length: 1\r\n\r\n7";
     let server = server(vec![vec![Step::Say(text.to_owned())]]).await;
     let reply = server.client.invoke(call("")).await.unwrap();
     assert_eq!(reply.payload.content_type.as_deref(), Some("text/csv"));
     assert_eq!(reply.custom_attributes.as_deref(), Some("a=1;b"));
+    assert_eq!(reply.session, Some(Session::Closed("s-1".to_owned())));
     assert_eq!(&reply.payload.body[..], b"7");
 }
 
@@ -364,8 +366,12 @@ async fn a_good_ping_clears_the_bad_ones_but_a_reply_does_not() {
     let server = server(vec![script.to_vec()]).await;
     let check = HealthCheck { interval: Duration::from_millis(1), failures: 3 };
     let pulse = Arc::new(Pulse::default());
-    let reply =
-        Reply { payload: Payload::default(), custom_attributes: None, timings: Timings::default() };
+    let reply = Reply {
+        payload: Payload::default(),
+        custom_attributes: None,
+        session: None,
+        timings: Timings::default(),
+    };
     pulse.begin().end(&Ok(reply));
     let reason = until_sick(&server.client, &pulse, check).await;
     assert_eq!(reason, "it failed 3 pings in a row (the model answered 503: no)");

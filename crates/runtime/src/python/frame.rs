@@ -15,7 +15,8 @@
 //!
 //! A worker answers each call of a frame, in their order, with as few writes as it likes. The head
 //! is text, its fields separated by newlines. Of a call: request id, content type, accept, then
-//! names and values of the API's headers in turn. Of a reply: content type, custom attributes. The
+//! names and values of the API's headers in turn. Of a reply: content type, custom attributes, the
+//! session that is new, the session that is closed; those at the end may be left out. The
 //! nanoseconds are those of pre-processing, model and post-processing.
 //!
 //! The status of a reply is the HTTP status, or [`LATE`] for a call whose time was over before it

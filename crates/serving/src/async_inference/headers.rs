@@ -7,9 +7,8 @@ use http::HeaderMap;
 use sagebrush_core::objects::ObjectRef;
 
 use crate::error::InvokeError;
-use crate::headers::{CUSTOM_ATTRIBUTES, matching, text};
+use crate::headers::{CUSTOM_ATTRIBUTES, INFERENCE_ID, matching, text};
 
-pub(super) const INFERENCE_ID: &str = "x-amzn-sagemaker-inference-id";
 const CONTENT_TYPE: &str = "x-amzn-sagemaker-content-type";
 const ACCEPT: &str = "x-amzn-sagemaker-accept";
 const INPUT_LOCATION: &str = "x-amzn-sagemaker-inputlocation";

@@ -12,11 +12,10 @@ use tokio::time::{Instant, sleep};
 use super::Core;
 use super::backlog::{Queue, Ticket, Turn};
 use super::call::{AsyncCall, CallState};
-use super::headers::INFERENCE_ID;
 use super::input::{self, InputError};
 use super::meter::Spent;
 use crate::error::InvokeError;
-use crate::headers::CUSTOM_ATTRIBUTES;
+use crate::headers::{CUSTOM_ATTRIBUTES, INFERENCE_ID};
 use crate::invoke::{Invoked, Target};
 
 /// How often a call is begun whose worker ends with it, or whose input cannot be read.

@@ -17,6 +17,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::frames::Frames;
+use crate::Sessions;
+use crate::beside::Beside;
 use crate::error::InvokeError;
 use crate::eventstream::tests::{Message, read};
 use crate::invoke::{Invoker, Streamed, Target};
@@ -40,7 +42,12 @@ impl Worker for Fake {
         let gone = || WorkerError::Gone { reason: "exit 137".to_owned() };
         let parts = parts.ok_or_else(gone)?.boxed();
         let content_type = Some("text/csv".to_owned());
-        Ok(StreamedReply { content_type, custom_attributes: Some("a=1".to_owned()), parts })
+        Ok(StreamedReply {
+            content_type,
+            custom_attributes: Some("a=1".to_owned()),
+            session: None,
+            parts,
+        })
     }
 
     async fn ping(&self) -> Result<(), WorkerError> {
@@ -89,7 +96,14 @@ impl Bench {
         let mut table = RouteTable::default();
         table.insert(Arc::new(route));
         let (_routes, routes) = watch::channel(Arc::new(table));
-        let invoker = Invoker { routes, account: AccountId("1".into()), chance: || 0.0 };
+        let invoker = Invoker {
+            routes,
+            account: AccountId("1".into()),
+            chance: || 0.0,
+            turns: Arc::default(),
+            sessions: Sessions::default(),
+            beside: Beside::default(),
+        };
         let registry = Registry::default();
         let meters = Meters::new(registry.clone());
         Self { invoker, instance, worker, meters, registry, _routes }

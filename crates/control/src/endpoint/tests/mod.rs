@@ -35,7 +35,14 @@ pub(super) fn deployment(revision: &str, instance_count: u32) -> Deployment {
         resolved_at: Timestamp(0),
     };
     let (revision, config) = (revision.to_owned(), format!("config-{revision}"));
-    Deployment { revision, config, asynchronous: None, variants: vec![variant] }
+    Deployment {
+        revision,
+        config,
+        asynchronous: None,
+        capture: None,
+        variants: vec![variant],
+        shadows: Vec::new(),
+    }
 }
 
 fn seen(groups: &[(&Deployment, &[InstanceState])]) -> FleetView {

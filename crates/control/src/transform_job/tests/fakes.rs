@@ -169,7 +169,7 @@ impl Model {
         self.payloads.lock().unwrap().push(text.clone());
         let body = text.to_uppercase().into();
         let payload = Payload { content_type: call.accept, body };
-        Ok(Reply { payload, custom_attributes: None, timings: Timings::default() })
+        Ok(Reply { payload, custom_attributes: None, session: None, timings: Timings::default() })
     }
 }
 

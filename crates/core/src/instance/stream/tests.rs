@@ -48,6 +48,7 @@ impl Worker for Fake {
             Ok(Reply {
                 payload: call.payload,
                 custom_attributes: None,
+                session: None,
                 timings: Timings::default(),
             })
         };
@@ -73,8 +74,12 @@ impl Worker for Fake {
                 }
             }
         });
-        let reply =
-            StreamedReply { content_type: None, custom_attributes: None, parts: parts.boxed() };
+        let reply = StreamedReply {
+            content_type: None,
+            custom_attributes: None,
+            session: None,
+            parts: parts.boxed(),
+        };
         Ok(reply.holding(Open(self.n_open.clone())))
     }
 

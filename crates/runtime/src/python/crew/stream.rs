@@ -30,7 +30,7 @@ impl Crew {
 }
 
 fn streamed(first: Reply, trip: Trip) -> StreamedReply {
-    let StreamedReply { content_type, custom_attributes, parts } = first.into();
+    let StreamedReply { content_type, custom_attributes, session, parts } = first.into();
     let rest = stream::unfold(Some(trip), |trip| async {
         let mut trip = trip?;
         match trip.next().await? {
@@ -38,5 +38,5 @@ fn streamed(first: Reply, trip: Trip) -> StreamedReply {
             Said::Last(outcome) => Some((outcome.map(|last| last.payload.body), None)),
         }
     });
-    StreamedReply { content_type, custom_attributes, parts: parts.chain(rest).boxed() }
+    StreamedReply { content_type, custom_attributes, session, parts: parts.chain(rest).boxed() }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sagebrush_core::worker::{Payload, Reply, Timings, WorkerError};
+use sagebrush_core::worker::{Payload, Reply, Session, Timings, WorkerError};
 
 use super::{FAILED, LATE, READY};
 use crate::contract::error_text;
@@ -154,15 +154,14 @@ impl Start {
         if self.status == LATE {
             return Err(WorkerError::TimedOut);
         }
-        let Reply { payload: Payload { content_type, body }, custom_attributes, timings } =
-            self.part(frame);
+        let reply = self.part(frame);
         let status = u16::try_from(self.status).unwrap_or(500);
         if !(200..300).contains(&status) {
+            let Payload { content_type, body } = reply.payload;
             let message = error_text(&body);
             return Err(WorkerError::Model { status, message, content_type });
         }
-        let payload = Payload { content_type, body };
-        Ok(Reply { payload, custom_attributes, timings })
+        Ok(reply)
     }
 
     /// What the whole frame has, whatever its status.
@@ -172,8 +171,9 @@ impl Start {
         let mut fields = head.split('\n');
         let mut field = || fields.next().filter(|field| !field.is_empty()).map(str::to_owned);
         let (content_type, custom_attributes) = (field(), field());
+        let session = Session::said(field(), field());
         let payload = Payload { content_type, body };
-        Reply { payload, custom_attributes, timings: self.timings }
+        Reply { payload, custom_attributes, session, timings: self.timings }
     }
 }
 

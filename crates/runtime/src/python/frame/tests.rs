@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use sagebrush_core::worker::{Call, Payload, Reply, WorkerError};
+use sagebrush_core::worker::{Call, Payload, Reply, Session, WorkerError};
 use tokio::time::Instant;
 
 use super::reply::Ready;
@@ -133,6 +133,19 @@ fn a_reply_is_read_back() {
     assert_eq!(read.custom_attributes.as_deref(), Some("attr"));
     assert_eq!((read.timings.pre.as_micros(), read.timings.post.as_micros()), (1, 3));
     assert_eq!(read.payload.body, "5");
+}
+
+#[test]
+fn a_reply_says_what_becomes_of_its_session() {
+    for (head, session) in [
+        ("", None),
+        ("text/csv\nattr\ns-1; Expires=x", Some(Session::New("s-1; Expires=x".to_owned()))),
+        ("\n\n\ns-1", Some(Session::Closed("s-1".to_owned()))),
+    ] {
+        let bytes = reply(200, head, b"5");
+        let read = received(1, &bytes, 7).unwrap().unwrap().remove(0).unwrap();
+        assert_eq!(read.session, session, "{head:?}");
+    }
 }
 
 #[test]

@@ -26,8 +26,10 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::Sessions;
 use crate::async_inference::accept::{Accepted, Refused};
 use crate::async_inference::{AsyncInference, Parts};
+use crate::beside::Beside;
 use crate::invoke::{Invoker, Target};
 
 pub(super) const TOPIC: &str = "arn:aws:sns:r:123456789012:good";
@@ -71,6 +73,7 @@ impl Worker for FakeWorker {
             Does::Die(_) | Does::Echo | Does::Take(_) => Ok(Reply {
                 payload: call.payload,
                 custom_attributes: None,
+                session: None,
                 timings: Timings::default(),
             }),
         };
@@ -339,7 +342,14 @@ impl World {
         workers: &[Arc<FakeWorker>],
     ) -> Option<Session> {
         let (sender, routes) = watch::channel(Arc::new(RouteTable::default()));
-        let invoker = Invoker { routes, account: AccountId("1".into()), chance: || 0.0 };
+        let invoker = Invoker {
+            routes,
+            account: AccountId("1".into()),
+            chance: || 0.0,
+            turns: Arc::default(),
+            sessions: Sessions::default(),
+            beside: Beside::default(),
+        };
         let (metrics, log) = (Registry::default(), Arc::new(MemoryLog::default()));
         let power = || power.clone();
         let parts = Parts {

@@ -230,7 +230,8 @@ impl Worker for Model {
         self.n_under_way.fetch_sub(1, Ordering::SeqCst);
         let body = Bytes::from(self.spec.files.dir().display().to_string());
         let payload = Payload { content_type: None, body };
-        let reply = Reply { payload, custom_attributes: None, timings: Timings::default() };
+        let reply =
+            Reply { payload, custom_attributes: None, session: None, timings: Timings::default() };
         calls.iter().map(|_| Ok(reply.clone())).collect()
     }
 
