@@ -8,7 +8,7 @@ use sagebrush_core::fleet::InstanceState;
 use super::simulation::{ALARM, Simulation, seconds};
 use super::{deployment, failed};
 use crate::endpoint::rollout::{Policy, Size, Stage, Traffic, Way};
-use crate::endpoint::{Deployment, EndpointState};
+use crate::endpoint::{Deployment, EndpointSpec, EndpointState};
 
 const ROLLED_BACK: &str = "The deployment was rolled back because the alarm errors is in ALARM.";
 const BEGUN: &str = "0s 4+4 Updating 0%";
@@ -372,6 +372,8 @@ fn a_record_from_before_there_were_steps_is_read() {
     let (old, new) = fleets();
     let record = serde_json::json!({"Updating": {"serving": old}});
     let state: EndpointState = serde_json::from_value(record).unwrap();
+    let spec: EndpointSpec = serde_json::from_value(serde_json::json!({"wanted": new})).unwrap();
+    assert!(spec.deployment_config.is_none());
     let EndpointState::Updating { rollout, .. } = &state else { panic!("{state:?}") };
     assert_eq!((rollout.stage, rollout.policy.is_plain()), (Stage::Launching { step: 1 }, true));
     let mut simulation = Simulation::new(old, new, Policy::default());
