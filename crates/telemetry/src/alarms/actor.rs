@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
 use super::event::event;
-use super::history::{Item, ItemKind};
+use super::history::{self, Item, ItemKind};
 use super::message::message;
 use super::record::{Alarm, Change, Moment};
 use super::rule::name_of;
@@ -91,18 +91,21 @@ impl Actor {
                 "stateReasonData": data,
             })
         };
+        let states = json!({
+            "version": "1.0",
+            "oldState": state(&change.from),
+            "newState": state(&change.to),
+        });
         let item = Item {
             alarm: alarm.name.clone(),
             is_composite: alarm.spec.composite().is_some(),
             kind: ItemKind::StateUpdate,
             at: change.to.at,
             summary: format!("Alarm updated from {from} to {to}"),
-            data: json!({
-                "version": "1.0",
-                "oldState": state(&change.from),
-                "newState": state(&change.to),
-            })
-            .to_string(),
+            data: history::data(
+                states,
+                &["/oldState/stateReasonData", "/newState/stateReasonData"],
+            ),
         };
         let key = key_of(item.at, &change.id);
         self.alarms.history.add(&alarm.region, &key, item).await?;
