@@ -8,7 +8,7 @@ use sagebrush_core::alarms::{ActionError, AlarmAction, Alarming};
 use sagebrush_core::messages::PublishError;
 use sagebrush_core::store::StoreError;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::time::timeout;
 
 use super::event::event;
@@ -20,15 +20,14 @@ use super::suppress::{Hold, hold};
 use super::{AlarmId, Alarms, key_of, words};
 
 /// How long a scaling policy may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is to be done.
+/// The scaling policies of the state that there is, once more.
 #[derive(Debug)]
-pub(super) enum Order {
-    /// What is not told yet.
-    Tell(AlarmId),
-    /// The scaling policies of the state that there is, once more.
-    Repeat { id: AlarmId, value: Option<f64> },
+pub(super) struct Repeat {
+    pub(super) id: AlarmId,
+    /// The newest that was looked at.
+    pub(super) value: Option<f64>,
 }
 
 /// Whether `arn` names a topic.
@@ -47,17 +46,20 @@ pub(super) struct Actor {
 }
 
 impl Actor {
-    pub(super) async fn run(self, mut orders: UnboundedReceiver<Order>) {
-        while let Some(order) = orders.recv().await {
-            match order {
-                Order::Tell(id) => {
-                    if let Err(error) = self.tell(&id).await {
-                        // The watcher orders it again.
-                        tracing::warn!(%error, alarm = id.name, "a change could not be told");
-                    }
-                }
-                Order::Repeat { id, value } => self.repeat(&id, value).await,
+    /// Tells what is not told yet of the alarms that are named.
+    pub(super) async fn tell_all(self: Arc<Self>, mut ids: UnboundedReceiver<AlarmId>) {
+        while let Some(id) = ids.recv().await {
+            if let Err(error) = self.tell(&id).await {
+                // The watcher names it again.
+                tracing::warn!(%error, alarm = id.name, "a change could not be told");
             }
+        }
+    }
+
+    /// In a task of its own, for policies may take long.
+    pub(super) async fn repeat_all(self: Arc<Self>, mut repeats: Receiver<Repeat>) {
+        while let Some(Repeat { id, value }) = repeats.recv().await {
+            self.repeat(&id, value).await;
         }
     }
 
