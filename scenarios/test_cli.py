@@ -226,3 +226,18 @@ def test_bad_usage(sagebrush):
 def test_help_and_version(sagebrush):
     assert b"serve" in sagebrush("--help").stdout
     assert sagebrush("--version").stdout.startswith(b"sagebrush ")
+
+
+def test_five_alarms_for_an_endpoint(sagebrush, deployed, client):
+    topic = "arn:aws:sns:us-east-1:123456789012:nobody"
+    shown = sagebrush("alarms", deployed, "--topic", topic, "--max-latency-ms", "50").stdout.decode()
+    assert "more than 50 ms" in shown
+    cloudwatch = client("cloudwatch")
+    alarms = cloudwatch.describe_alarms(AlarmNamePrefix=f"{deployed}/")["MetricAlarms"]
+    kinds = [alarm["AlarmName"].rsplit("/", 1)[1] for alarm in alarms]
+    assert kinds == ["cpu", "errors-5xx", "invocations", "model-latency-p99", "overhead-latency-p95"]
+    assert {alarm["AlarmActions"][0] for alarm in alarms} == {topic}
+    [latency] = [alarm for alarm in alarms if alarm.get("ExtendedStatistic") == "p99"]
+    assert latency["Threshold"] == 50_000.0
+    cloudwatch.delete_alarms(AlarmNames=[alarm["AlarmName"] for alarm in alarms])
+    assert b"ValidationException" in sagebrush("alarms", "nothing", code=1).stderr

@@ -8,11 +8,11 @@ use sagebrush_core::alarms::{ActionError, AlarmAction, Alarming};
 use sagebrush_core::messages::PublishError;
 use sagebrush_core::store::StoreError;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::time::timeout;
 
 use super::event::event;
-use super::history::{Item, ItemKind};
+use super::history::{self, Item, ItemKind};
 use super::message::message;
 use super::record::{Alarm, Change, Moment};
 use super::rule::name_of;
@@ -20,15 +20,14 @@ use super::suppress::{Hold, hold};
 use super::{AlarmId, Alarms, key_of, words};
 
 /// How long a scaling policy may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is to be done.
+/// The scaling policies of the state that there is, once more.
 #[derive(Debug)]
-pub(super) enum Order {
-    /// What is not told yet.
-    Tell(AlarmId),
-    /// The scaling policies of the state that there is, once more.
-    Repeat { id: AlarmId, value: Option<f64> },
+pub(super) struct Repeat {
+    pub(super) id: AlarmId,
+    /// The newest that was looked at.
+    pub(super) value: Option<f64>,
 }
 
 /// Whether `arn` names a topic.
@@ -47,17 +46,20 @@ pub(super) struct Actor {
 }
 
 impl Actor {
-    pub(super) async fn run(self, mut orders: UnboundedReceiver<Order>) {
-        while let Some(order) = orders.recv().await {
-            match order {
-                Order::Tell(id) => {
-                    if let Err(error) = self.tell(&id).await {
-                        // The watcher orders it again.
-                        tracing::warn!(%error, alarm = id.name, "a change could not be told");
-                    }
-                }
-                Order::Repeat { id, value } => self.repeat(&id, value).await,
+    /// Tells what is not told yet of the alarms that are named.
+    pub(super) async fn tell_all(self: Arc<Self>, mut ids: UnboundedReceiver<AlarmId>) {
+        while let Some(id) = ids.recv().await {
+            if let Err(error) = self.tell(&id).await {
+                // The watcher names it again.
+                tracing::warn!(%error, alarm = id.name, "a change could not be told");
             }
+        }
+    }
+
+    /// In a task of its own, for policies may take long.
+    pub(super) async fn repeat_all(self: Arc<Self>, mut repeats: Receiver<Repeat>) {
+        while let Some(Repeat { id, value }) = repeats.recv().await {
+            self.repeat(&id, value).await;
         }
     }
 
@@ -91,18 +93,21 @@ impl Actor {
                 "stateReasonData": data,
             })
         };
+        let states = json!({
+            "version": "1.0",
+            "oldState": state(&change.from),
+            "newState": state(&change.to),
+        });
         let item = Item {
             alarm: alarm.name.clone(),
             is_composite: alarm.spec.composite().is_some(),
             kind: ItemKind::StateUpdate,
             at: change.to.at,
             summary: format!("Alarm updated from {from} to {to}"),
-            data: json!({
-                "version": "1.0",
-                "oldState": state(&change.from),
-                "newState": state(&change.to),
-            })
-            .to_string(),
+            data: history::data(
+                states,
+                &["/oldState/stateReasonData", "/newState/stateReasonData"],
+            ),
         };
         let key = key_of(item.at, &change.id);
         self.alarms.history.add(&alarm.region, &key, item).await?;

@@ -8,6 +8,7 @@ use sagebrush_core::resource::{Resource, Stored, Table};
 use sagebrush_core::store::{Cursor, MetaStore, Query, SortBy, StoreError};
 use sagebrush_core::{Clock, Region, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::words;
 
@@ -62,6 +63,22 @@ pub(super) struct Wanted<'a> {
     pub(super) kind: Option<ItemKind>,
     /// `None`: of metric alarms and composite ones.
     pub(super) is_composite: Option<bool>,
+}
+
+/// The data of an item: `full`, but for as many members of `long`, JSON pointers, as there is no
+/// room for.
+pub(super) fn data(mut full: Value, long: &[&str]) -> String {
+    let mut text = full.to_string();
+    for at in long {
+        if text.chars().count() <= MAX_DATA {
+            break;
+        }
+        if let Some(member) = full.pointer_mut(at) {
+            *member = Value::Null;
+        }
+        text = full.to_string();
+    }
+    text
 }
 
 pub(super) struct History {
@@ -222,6 +239,14 @@ mod tests {
             query.after = Some(next);
         }
         assert_eq!(found.join(" "), expected);
+    }
+
+    #[test]
+    fn long_data_stays_json() {
+        let full = serde_json::json!({"kept": 1, "long": {"rule": "x".repeat(MAX_DATA)}});
+        assert_eq!(data(full, &["/long/rule"]), r#"{"kept":1,"long":{"rule":null}}"#);
+        let short = serde_json::json!({"kept": 1, "long": "short"});
+        assert_eq!(data(short.clone(), &["/long"]), short.to_string());
     }
 
     #[tokio::test]

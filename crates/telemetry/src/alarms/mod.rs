@@ -61,6 +61,8 @@ use self::watcher::{Touch, Watcher};
 
 /// More changes than these wait for nobody.
 const MAX_UNTOLD: usize = 20;
+/// How many scaling policies wait to be carried out again.
+const MAX_REPEATS: usize = 1000;
 
 /// What alarms are made of.
 pub struct Parts {
@@ -133,16 +135,19 @@ impl Alarms {
     /// Starts to look at alarms and to act. `scaling` carries out scaling policies; without it
     /// such actions fail.
     #[must_use]
-    pub fn run(self: &Arc<Self>, scaling: Option<Arc<dyn AlarmAction>>) -> [JoinHandle<()>; 3] {
+    pub fn run(self: &Arc<Self>, scaling: Option<Arc<dyn AlarmAction>>) -> [JoinHandle<()>; 4] {
         let (touch, touched) = mpsc::unbounded_channel();
-        let (order, ordered) = mpsc::unbounded_channel();
+        let (tell, untold) = mpsc::unbounded_channel();
+        let (repeat, repeats) = mpsc::channel(MAX_REPEATS);
         if self.touches.set(touch).is_err() {
             tracing::warn!("alarms are watched already; changes are told to the first watcher");
         }
-        let actor = Actor { alarms: self.clone(), scaling };
+        let actor = Arc::new(Actor { alarms: self.clone(), scaling });
+        let watcher = Watcher::new(self.clone(), tell, repeat);
         [
-            task::spawn("alarm-watcher", Watcher::new(self.clone(), order).run(touched)),
-            task::spawn("alarm-actor", actor.run(ordered)),
+            task::spawn("alarm-watcher", watcher.run(touched)),
+            task::spawn("alarm-actor", actor.clone().tell_all(untold)),
+            task::spawn("alarm-scaling", actor.repeat_all(repeats)),
             task::spawn("alarm-history", self.history.clone().sweep_for_ever()),
         ]
     }

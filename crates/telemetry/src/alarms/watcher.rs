@@ -8,9 +8,9 @@ use std::time::Duration;
 use sagebrush_core::Timestamp;
 use sagebrush_core::alarms::AlarmState;
 use sagebrush_core::store::StoreError;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender};
 
-use super::actor::{self, Order};
+use super::actor::{self, Repeat};
 use super::evaluate::{self, Evidence, Verdict, evaluate};
 use super::reason::{self, Child};
 use super::record::{Alarm, AlarmSpec, MetricCondition, Moment};
@@ -30,7 +30,10 @@ pub(super) enum Touch {
 
 pub(super) struct Watcher {
     alarms: Arc<Alarms>,
-    orders: UnboundedSender<Order>,
+    /// The alarms with changes that are not told yet.
+    untold: UnboundedSender<AlarmId>,
+    /// Bounded: what does not get in is due again soon.
+    repeats: Sender<Repeat>,
     due: BTreeSet<(Timestamp, AlarmId)>,
     due_at: HashMap<AlarmId, Timestamp>,
     /// When scaling policies were last carried out again.
@@ -38,10 +41,15 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    pub(super) fn new(alarms: Arc<Alarms>, orders: UnboundedSender<Order>) -> Self {
+    pub(super) fn new(
+        alarms: Arc<Alarms>,
+        untold: UnboundedSender<AlarmId>,
+        repeats: Sender<Repeat>,
+    ) -> Self {
         Self {
             alarms,
-            orders,
+            untold,
+            repeats,
             due: BTreeSet::new(),
             due_at: HashMap::new(),
             repeated_at: HashMap::new(),
@@ -130,7 +138,7 @@ impl Watcher {
         let soon = Timestamp(now.0 + i64::try_from(PAUSE.as_millis()).unwrap_or(0));
         let is_told = known.stored.status.untold.is_empty();
         if !is_told {
-            self.order(Order::Tell(id.clone()));
+            self.untold.send(id.clone()).ok(); // The actor ends with the server only.
         }
         let Some(condition) = known.stored.spec.metric() else {
             // A composite alarm is looked at when others change; this is for what it holds.
@@ -166,7 +174,7 @@ impl Watcher {
         let is_time = since.is_none_or(|at| now.since(at) >= evaluate::interval(condition));
         if is_time && status.untold.is_empty() && scales(&known.stored.spec, status.now.state) {
             self.repeated_at.insert(id.clone(), now);
-            self.order(Order::Repeat { id: id.clone(), value });
+            self.repeats.try_send(Repeat { id: id.clone(), value }).ok();
         }
         Ok(())
     }
@@ -230,10 +238,6 @@ impl Watcher {
         if let Err(error) = written.await {
             tracing::warn!(%error, alarm = id.name, "the state of an alarm could not be written");
         }
-    }
-
-    fn order(&self, order: Order) {
-        self.orders.send(order).ok(); // The actor ends with the server only.
     }
 }
 

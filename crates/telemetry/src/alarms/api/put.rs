@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{describe, invalid, not_served, tags};
 use crate::alarms::actor::{is_scaling, is_topic};
-use crate::alarms::history::{Item, ItemKind};
+use crate::alarms::history::{self, Item, ItemKind};
 use crate::alarms::record::{
     Alarm, AlarmSpec, AlarmStatus, CompositeCondition, Condition, Suppressor,
 };
@@ -213,6 +213,7 @@ async fn note(state: &Alarms, alarm: &Alarm, kind: &str, verb: &str) {
     } else {
         serde_json::to_value(describe::metric_alarm(state, &id, alarm))
     };
+    let data = json!({"version": "1.0", "type": kind, "alarm": shown.unwrap_or_default()});
     let at = state.clock.now();
     let item = Item {
         alarm: alarm.name.clone(),
@@ -220,8 +221,7 @@ async fn note(state: &Alarms, alarm: &Alarm, kind: &str, verb: &str) {
         kind: ItemKind::ConfigurationUpdate,
         at,
         summary: format!("Alarm \"{}\" {verb}", alarm.name),
-        data: json!({"version": "1.0", "type": kind, "alarm": shown.unwrap_or_default()})
-            .to_string(),
+        data: history::data(data, &["/alarm/StateReasonData", "/alarm/AlarmRule", "/alarm"]),
     };
     let key = key_of(at, &Uuid::now_v7().to_string());
     if let Err(error) = state.history.add(&alarm.region, &key, item).await {
