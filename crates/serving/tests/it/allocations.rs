@@ -1,0 +1,216 @@
+//! What data capture adds to the way of a call, counted in allocations of its thread.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sagebrush_core::capture::CaptureConfig;
+use sagebrush_core::cloudwatch::MemoryMetrics;
+use sagebrush_core::instance::{Instance, Limits};
+use sagebrush_core::metrics::Registry;
+use sagebrush_core::objects::{ByteStream, ObjectError, ObjectMeta, ObjectRef, ObjectStore};
+use sagebrush_core::route::{EndpointRoute, RouteTable, VariantRoute};
+use sagebrush_core::worker::{Call, Payload, Reply, Timings, Worker, WorkerError};
+use sagebrush_core::{AccountId, Region, SystemClock};
+use sagebrush_serving::capture::{self, Space};
+use sagebrush_serving::invoke::{Invoker, Target};
+use sagebrush_serving::{Beside, Capture};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+thread_local! {
+    static COUNT: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+struct Counting;
+
+// SAFETY: it does what the system's allocator does, and counts in a cell without a destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.with(|count| {
+            let (n, bytes) = count.get();
+            count.set((n + 1, bytes + layout.size()));
+        });
+        // SAFETY: what holds for us holds for the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: it came from the system's.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+struct Echo;
+
+#[async_trait]
+impl Worker for Echo {
+    async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
+        let reply = |call: Call| Reply {
+            payload: call.payload,
+            custom_attributes: None,
+            session: None,
+            timings: Timings::default(),
+        };
+        calls.into_iter().map(|call| Ok(reply(call))).collect()
+    }
+
+    async fn ping(&self) -> Result<(), WorkerError> {
+        Ok(())
+    }
+
+    fn concurrency(&self) -> usize {
+        1
+    }
+
+    async fn stop(&self, _deadline: Instant) {}
+}
+
+struct NoObjects;
+
+#[async_trait]
+impl ObjectStore for NoObjects {
+    async fn head(&self, at: &ObjectRef) -> Result<ObjectMeta, ObjectError> {
+        Err(ObjectError::NoSuchKey(at.clone()))
+    }
+
+    async fn get(
+        &self,
+        at: &ObjectRef,
+        _range: Option<Range<u64>>,
+    ) -> Result<(ObjectMeta, ByteStream), ObjectError> {
+        Err(ObjectError::NoSuchKey(at.clone()))
+    }
+
+    async fn put(
+        &self,
+        at: &ObjectRef,
+        _content_type: Option<&str>,
+        _body: ByteStream,
+    ) -> Result<ObjectMeta, ObjectError> {
+        Err(ObjectError::NoSuchBucket(at.bucket.clone()))
+    }
+
+    async fn delete(&self, _at: &ObjectRef) -> Result<(), ObjectError> {
+        Ok(())
+    }
+
+    async fn list(
+        &self,
+        _bucket: &str,
+        _prefix: &str,
+        _after: Option<&str>,
+        _limit: usize,
+    ) -> Result<Vec<ObjectMeta>, ObjectError> {
+        Ok(Vec::new())
+    }
+
+    fn changes(&self) -> u64 {
+        0
+    }
+}
+
+struct Plenty;
+
+impl Space for Plenty {
+    fn free(&self) -> Option<u64> {
+        None
+    }
+}
+
+fn config(percentage: u8) -> Arc<CaptureConfig> {
+    Arc::new(CaptureConfig {
+        is_enabled: true,
+        percentage,
+        destination: "s3://b/p".to_owned(),
+        input: true,
+        output: true,
+        csv_types: vec!["text/csv".to_owned()],
+        json_types: Vec::new(),
+        kms_key: None,
+    })
+}
+
+fn call(body: Bytes) -> Call {
+    Call {
+        payload: Payload { content_type: Some("text/csv".to_owned()), body },
+        accept: None,
+        headers: Vec::new(),
+        target_model: None,
+        target_container: None,
+        request_id: "id".into(),
+        deadline: Instant::now() + Duration::from_secs(60),
+    }
+}
+
+/// The allocations of a call, and their bytes, where the route captures so.
+async fn cost(capture: Option<Arc<CaptureConfig>>, body: Bytes) -> (usize, usize) {
+    let limits = Limits { waiting: 8, bytes: 1 << 30 };
+    let instances = vec![Instance::new("i-0".to_owned(), Arc::new(Echo), limits)];
+    let mut table = RouteTable::default();
+    table.insert(Arc::new(EndpointRoute {
+        region: Region::new("r"),
+        name: "e".parse().unwrap(),
+        closed: None,
+        asynchronous: None,
+        variants: vec![VariantRoute { capture, ..VariantRoute::new("v", "c".into(), instances) }],
+    }));
+    let (_table, routes) = watch::channel(Arc::new(table));
+    let parts = capture::Parts {
+        objects: Arc::new(NoObjects),
+        space: Arc::new(Plenty),
+        clock: Arc::new(SystemClock),
+        registry: Registry::default(),
+        metrics: Arc::new(MemoryMetrics::default()),
+    };
+    let beside = Beside { capture: Some(Capture::start(parts)), shadows: None };
+    let invoker = Invoker {
+        routes,
+        account: AccountId("1".into()),
+        chance: || 0.5,
+        turns: Arc::default(),
+        sessions: sagebrush_serving::Sessions::default(),
+        beside,
+    };
+    let target = Target {
+        region: Region::new("r"),
+        endpoint: "e".parse().unwrap(),
+        variant: None,
+        is_asynchronous: false,
+    };
+    // The first ones make room that stays.
+    for _ in 0..40 {
+        invoker.invoke(&target, call(body.clone())).await.unwrap();
+    }
+    let calls: Vec<Call> = (0..20).map(|_| call(body.clone())).collect();
+    let n_calls = calls.len();
+    let before = COUNT.get();
+    for call in calls {
+        invoker.invoke(&target, call).await.unwrap();
+    }
+    let after = COUNT.get();
+    ((after.0 - before.0) / n_calls, (after.1 - before.1) / n_calls)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_pays_for_no_more_than_it_is() {
+    let small = || Bytes::from_static(b"1,2,3");
+    let plain = cost(None, small()).await;
+    assert_eq!(cost(Some(config(10)), small()).await, plain, "one that is not sampled");
+
+    let (n, bytes) = cost(Some(config(100)), small()).await;
+    println!("a call: {plain:?}; one that is captured: {:?}", (n, bytes));
+    assert!(n <= plain.0 + 12, "{n} allocations, and {} without", plain.0);
+    assert!(bytes <= plain.1 + 1024, "{bytes} bytes, and {} without", plain.1);
+
+    let large = Bytes::from(vec![b'1'; 256 << 10]);
+    let (_, of_large) = cost(Some(config(100)), large).await;
+    assert!(of_large < bytes + 1024, "payloads are not copied");
+}
