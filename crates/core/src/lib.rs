@@ -8,7 +8,8 @@
 //! - [`instance`]: a worker with its queue, its batches and its breaker; [`route`]: what the data
 //!   plane reads.
 //! - [`demand`]: the calls of a variant that scales with them; [`messages`]: what topics get.
-//! - [`cloudwatch`], [`sketch`], [`alarms`], [`events`]: what is measured, watched and told.
+//! - [`cloudwatch`], [`sketch`], [`alarms`], [`events`]: what is measured, watched and told; [`varint`] for
+//!   files of it.
 //! - [`clock`], [`task`], [`logs`]: time, tasks and log lines.
 
 pub mod alarms;
@@ -31,6 +32,7 @@ pub mod route;
 pub mod sketch;
 pub mod store;
 pub mod task;
+pub mod varint;
 pub mod worker;
 
 pub use arn::{AccountId, Arn, Region};

@@ -4,6 +4,8 @@
 //! sketch of millions of latencies has some hundred bins, and two sketches add up to the sketch of
 //! all their values.
 
+mod bytes;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

@@ -32,7 +32,7 @@ use sagebrush_serving::invoke::Invoker;
 use sagebrush_serving::{AsyncInference, Meters, Settings, async_inference};
 use sagebrush_store::SqliteStore;
 use sagebrush_telemetry::logs::{self, LogStore};
-use sagebrush_telemetry::metrics::{self, CloudWatch};
+use sagebrush_telemetry::metrics::{self, CloudWatch, MetricStore};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
@@ -61,6 +61,7 @@ pub struct App {
     serving: sagebrush_serving::Door,
     s3: S3Door,
     metrics: Registry,
+    measured: Arc<MetricStore>,
     store: Arc<SqliteStore>,
     fleet: Arc<LocalFleet>,
     background: Vec<JoinHandle<()>>,
@@ -82,15 +83,13 @@ impl App {
         let master = master_secret(data).map_err(|error| unusable(data, &error))?;
         let messaging = messaging(store, clock, account, (&master, metrics)).await;
         let messaging = messaging.map_err(|error| unusable(data, &error))?;
-        let watched = watched::open(&ground);
-        let cloudwatch =
-            Arc::new(CloudWatch { metrics: watched.metrics.clone(), clock: clock.clone() });
+        let cloudwatch = CloudWatch::new(ground.measured.clone(), store.clone(), clock.clone());
         let (control, reconciler, routes) = Control::new(sagebrush_control::Parts {
             temporary_keys: TemporaryKeys::new(master),
             store: store.clone(),
             fleet: fleet.clone(),
             clock: clock.clone(),
-            watched,
+            watched: watched::open(&ground),
         });
         let transforms = sagebrush_control::transform_job::Reconciler::new(
             &control,
@@ -136,6 +135,7 @@ impl App {
             serving: serving_door(config, memory, invoker, asynchronous, verifier, meters),
             s3: s3_door(config, objects.clone(), keys, clock.clone()),
             metrics: metrics.clone(),
+            measured: ground.measured.clone(),
             store: store.clone(),
             fleet,
             background,
@@ -223,6 +223,11 @@ impl App {
         }
         if tokio::time::timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
             tracing::warn!("the store did not close in time; it recovers at the next start");
+        }
+        let measured = self.measured.clone();
+        let flushed = task::blocking(move || measured.flush());
+        if tokio::time::timeout(CLOSE_TIMEOUT, flushed).await.is_err() {
+            tracing::warn!("the last metrics were not written in time");
         }
     }
 }
