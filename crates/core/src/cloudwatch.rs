@@ -1,14 +1,16 @@
 //! Metrics as CloudWatch has them: what is put, and what is read of them.
 
-use std::fmt;
-use std::str::FromStr;
+mod statistic;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use self::statistic::{Bounds, Statistic, UnknownStatistic};
 use crate::sketch::Sketch;
 use crate::{Region, Timestamp};
 
-/// Keeps metrics. In memory first: neither method waits for a disk.
+/// Keeps metrics. In memory first: `put` never waits for a disk. `read` may read files for what is
+/// older than some minutes; those of the last hours are in the system's cache.
 pub trait Metrics: Send + Sync + 'static {
     /// Takes values. What there is no room for is dropped and counted.
     fn put(&self, region: &Region, data: Vec<MetricDatum>);
@@ -79,72 +81,6 @@ pub struct Datapoint {
     pub value: f64,
 }
 
-/// What is told of a period's values.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Statistic {
-    SampleCount,
-    Average,
-    Sum,
-    Minimum,
-    Maximum,
-    /// `p99.9`: 99.9.
-    Percentile(f64),
-}
-
-impl Statistic {
-    /// Of `values`; `None` if it cannot be told.
-    #[must_use]
-    pub fn of(self, values: &Sketch) -> Option<f64> {
-        match self {
-            Self::SampleCount => (!values.is_empty()).then(|| values.count()),
-            Self::Average => values.average(),
-            Self::Sum => (!values.is_empty()).then(|| values.sum()),
-            Self::Minimum => values.min(),
-            Self::Maximum => values.max(),
-            Self::Percentile(percent) => values.quantile(percent / 100.0),
-        }
-    }
-}
-
-impl FromStr for Statistic {
-    type Err = UnknownStatistic;
-
-    fn from_str(word: &str) -> Result<Self, UnknownStatistic> {
-        let unknown = || UnknownStatistic(word.to_owned());
-        match word {
-            "SampleCount" => Ok(Self::SampleCount),
-            "Average" => Ok(Self::Average),
-            "Sum" => Ok(Self::Sum),
-            "Minimum" => Ok(Self::Minimum),
-            "Maximum" => Ok(Self::Maximum),
-            _ => {
-                let percent = word.strip_prefix('p').ok_or_else(unknown)?;
-                let percent: f64 = percent.parse().map_err(|_| unknown())?;
-                let is_percent = (0.0..=100.0).contains(&percent);
-                is_percent.then_some(Self::Percentile(percent)).ok_or_else(unknown)
-            }
-        }
-    }
-}
-
-impl fmt::Display for Statistic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SampleCount => f.write_str("SampleCount"),
-            Self::Average => f.write_str("Average"),
-            Self::Sum => f.write_str("Sum"),
-            Self::Minimum => f.write_str("Minimum"),
-            Self::Maximum => f.write_str("Maximum"),
-            Self::Percentile(percent) => write!(f, "p{percent}"),
-        }
-    }
-}
-
-/// No statistic is called so.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no statistic {0}")]
-pub struct UnknownStatistic(pub String);
-
 /// Keeps metrics in a list, for tests.
 #[derive(Debug, Default)]
 pub struct MemoryMetrics(Mutex<Vec<(Region, MetricDatum)>>);
@@ -184,23 +120,12 @@ impl Metrics for MemoryMetrics {
 
 #[cfg(test)]
 mod tests {
-    use super::{MetricId, Statistic};
+    use super::MetricId;
 
     #[test]
     fn the_order_of_dimensions_does_not_count() {
         let [a, b] = [("A", "1"), ("B", "2")].map(|(name, value)| (name.into(), value.into()));
         let one = MetricId::new("N", "m", [a.clone(), b.clone()]);
         assert_eq!(one, MetricId::new("N", "m", [b, a]));
-    }
-
-    #[test]
-    fn statistics_are_told_by_their_words() {
-        for word in ["SampleCount", "Average", "Sum", "Minimum", "Maximum", "p50", "p99.9"] {
-            let statistic: Statistic = word.parse().expect(word);
-            assert_eq!(statistic.to_string(), word);
-        }
-        for word in ["", "p", "p101", "p-1", "average", "px"] {
-            assert!(word.parse::<Statistic>().is_err(), "{word}");
-        }
     }
 }

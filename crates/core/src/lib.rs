@@ -8,9 +8,9 @@
 //! - [`instance`]: a worker with its queue, its batches and its breaker; [`route`]: what the data
 //!   plane reads.
 //! - [`demand`]: the calls of a variant that scales with them; [`messages`]: what topics get.
-//! - [`capture`]: what an endpoint keeps of its calls.
-//! - [`cloudwatch`], [`sketch`], [`alarms`], [`events`]: what is measured, watched and told.
-//! - [`access`]: who may do what.
+//! - [`capture`]: what an endpoint keeps of its calls; [`access`]: who may do what.
+//! - [`cloudwatch`], [`sketch`], [`alarms`], [`events`]: what is measured, watched and told;
+//!   [`varint`] for files of it.
 //! - [`clock`], [`task`], [`logs`]: time, tasks and log lines.
 
 pub mod access;
@@ -35,6 +35,7 @@ pub mod route;
 pub mod sketch;
 pub mod store;
 pub mod task;
+pub mod varint;
 pub mod worker;
 
 pub use arn::{AccountId, Arn, Region};

@@ -4,6 +4,7 @@
 //! sketch of millions of latencies has some hundred bins, and two sketches add up to the sketch of
 //! all their values.
 
+mod bytes;
 mod recorder;
 
 use std::collections::BTreeMap;

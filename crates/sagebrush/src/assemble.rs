@@ -36,7 +36,7 @@ use sagebrush_serving::{AsyncInference, Meters, Sessions, Settings, async_infere
 use sagebrush_store::SqliteStore;
 use sagebrush_telemetry::alarms;
 use sagebrush_telemetry::logs::{self, LogStore};
-use sagebrush_telemetry::metrics::{self, CloudWatch};
+use sagebrush_telemetry::metrics::{self, MetricStore};
 use sagebrush_telemetry::sagemaker::SageMakerMetrics;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
@@ -66,6 +66,7 @@ pub struct App {
     serving: sagebrush_serving::Door,
     s3: S3Door,
     metrics: Registry,
+    measured: Arc<MetricStore>,
     store: Arc<SqliteStore>,
     fleet: Arc<LocalFleet>,
     background: Vec<JoinHandle<()>>,
@@ -82,15 +83,13 @@ impl App {
     /// When the data directory cannot be used.
     pub async fn start(config: &Config) -> Result<Arc<Self>, Failure> {
         let ground = Ground::lay(config).await?;
-        let Ground { data, clock, account, store, objects, logs, metrics } = &ground;
+        let Ground { data, clock, account, store, objects, logs, metrics, .. } = &ground;
         let master = master_secret(data).map_err(|error| unusable(data, &error))?;
         let access = access::open(config, &ground, master).await?;
         let launcher = launcher(config, (objects, &access), logs, metrics)?;
         let fleet = Arc::new(LocalFleet::new(launcher));
         let messaging = messaging(config, &ground, &master).await?;
-        let (watched, alarms) = watched::open(&ground, messaging.publisher()).await?;
-        let cloudwatch =
-            Arc::new(CloudWatch { metrics: watched.metrics.clone(), clock: clock.clone() });
+        let (watched, cloudwatch, alarms) = watched::open(&ground, messaging.publisher()).await?;
         let (control, reconciler, routes) = Control::new(sagebrush_control::Parts {
             account: account.clone(),
             store: store.clone(),
@@ -149,6 +148,7 @@ impl App {
             serving,
             s3: s3_door(config, objects.clone(), access, clock.clone()),
             metrics: metrics.clone(),
+            measured: ground.measured.clone(),
             store: store.clone(),
             fleet,
             background,
@@ -236,6 +236,11 @@ impl App {
         self.serving.invoker.beside.flush(CLOSE_TIMEOUT).await; // No call is under way any more.
         if tokio::time::timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
             tracing::warn!("the store did not close in time; it recovers at the next start");
+        }
+        let measured = self.measured.clone();
+        let flushed = task::blocking(move || measured.flush());
+        if tokio::time::timeout(CLOSE_TIMEOUT, flushed).await.is_err() {
+            tracing::warn!("the last metrics were not written in time");
         }
     }
 }

@@ -9,6 +9,7 @@ use sagebrush_core::{AccountId, Clock, SystemClock};
 use sagebrush_objects::Objects;
 use sagebrush_store::SqliteStore;
 use sagebrush_telemetry::logs::{self, LogStore};
+use sagebrush_telemetry::metrics::{self, MetricStore};
 
 use super::unusable;
 use crate::config::Config;
@@ -21,6 +22,8 @@ pub(super) struct Ground {
     pub(super) store: Arc<SqliteStore>,
     pub(super) objects: Objects,
     pub(super) logs: Arc<LogStore>,
+    /// As CloudWatch has them.
+    pub(super) measured: Arc<MetricStore>,
     /// In Prometheus' form.
     pub(super) metrics: Registry,
 }
@@ -38,12 +41,17 @@ impl Ground {
         let store = Arc::new(store.map_err(|error| unusable(&data, &error))?);
         let logs = LogStore::open(&data.join("logs"), clock.clone(), logs::Limits::default());
         let logs = Arc::new(logs.map_err(|error| unusable(&data, &error))?);
+        let metrics = Registry::default();
+        let limits = metrics::Limits::default();
+        let measured = MetricStore::open(&data.join("metrics"), clock.clone(), limits, &metrics);
+        let measured = measured.map_err(|error| unusable(&data, &error))?;
+        measured.start().map_err(|error| unusable(&data, &error))?;
         let index: Arc<dyn ObjectIndex> = store.clone();
         make_default_bucket(&*index, config, &*clock).await?;
         let objects = Objects::open(&data, index, clock.clone());
         let objects = objects.map_err(|error| unusable(&data, &error))?;
         let account = AccountId(config.account_id.as_str().into());
-        Ok(Self { data, clock, account, store, objects, logs, metrics: Registry::default() })
+        Ok(Self { data, clock, account, store, objects, logs, measured, metrics })
     }
 }
 

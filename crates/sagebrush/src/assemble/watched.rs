@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use sagebrush_control::Watched;
-use sagebrush_core::cloudwatch::MemoryMetrics;
 use sagebrush_core::events::MemoryEvents;
 use sagebrush_core::messages::Publisher;
 use sagebrush_telemetry::alarms::{Alarms, Parts};
+use sagebrush_telemetry::metrics::CloudWatch;
 
 use super::ground::Ground;
 use super::unusable;
@@ -19,18 +19,19 @@ use crate::failure::Failure;
 pub(super) async fn open(
     ground: &Ground,
     publisher: Arc<dyn Publisher>,
-) -> Result<(Watched, Arc<Alarms>), Failure> {
-    let metrics = Arc::new(MemoryMetrics::default());
+) -> Result<(Watched, Arc<CloudWatch>, Arc<Alarms>), Failure> {
+    let metrics = ground.measured.clone();
+    let cloudwatch = CloudWatch::new(metrics.clone(), ground.store.clone(), ground.clock.clone());
     let events = Arc::new(MemoryEvents::default());
     let parts = Parts {
         store: ground.store.clone(),
         clock: ground.clock.clone(),
         account: ground.account.clone(),
         metrics: metrics.clone(),
-        math: None,
+        math: Some(cloudwatch.clone()),
         publisher,
         events: events.clone(),
     };
     let alarms = Alarms::open(parts).await.map_err(|error| unusable(&ground.data, &error))?;
-    Ok((Watched { metrics, alarms: alarms.clone(), events }, alarms))
+    Ok((Watched { metrics, alarms: alarms.clone(), events }, cloudwatch, alarms))
 }

@@ -140,7 +140,16 @@ fn is_monotonous(condition: &MetricCondition) -> bool {
     match series.statistic.parse() {
         Ok(Statistic::SampleCount | Statistic::Sum | Statistic::Maximum) => is_above,
         Ok(Statistic::Minimum) => !is_above,
-        Ok(Statistic::Average | Statistic::Percentile(_)) | Err(_) => false,
+        Ok(
+            Statistic::Average
+            | Statistic::Percentile(_)
+            | Statistic::TrimmedMean(_)
+            | Statistic::WinsorizedMean(_)
+            | Statistic::TrimmedCount(_)
+            | Statistic::TrimmedSum(_)
+            | Statistic::PercentileRank(_),
+        )
+        | Err(_) => false,
     }
 }
 

@@ -128,7 +128,7 @@ pub struct Series {
 }
 
 impl Series {
-    pub(super) fn metric(&self) -> MetricId {
+    pub(crate) fn metric(&self) -> MetricId {
         let dimensions = self.dimensions.iter();
         let dimensions =
             dimensions.map(|(name, value)| (name.as_str().into(), Arc::from(&**value)));

@@ -94,6 +94,25 @@ impl crate::Operation for DeleteAlarms {
     }
 }
 
+/// CloudWatch API: `DeleteDashboards`.
+#[derive(Debug)]
+pub struct DeleteDashboards;
+
+impl crate::Operation for DeleteDashboards {
+    const NAME: &'static str = "DeleteDashboards";
+    const SERVICE: crate::Service = CLOUDWATCH;
+    type Input = DeleteDashboardsInput;
+    type Output = DeleteDashboardsOutput;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::DELETE_DASHBOARDS_INPUT
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::DELETE_DASHBOARDS_OUTPUT
+    }
+}
+
 /// CloudWatch API: `DescribeAlarmHistory`.
 #[derive(Debug)]
 pub struct DescribeAlarmHistory;
@@ -189,6 +208,101 @@ impl crate::Operation for EnableAlarmActions {
     }
 }
 
+/// CloudWatch API: `GetDashboard`.
+#[derive(Debug)]
+pub struct GetDashboard;
+
+impl crate::Operation for GetDashboard {
+    const NAME: &'static str = "GetDashboard";
+    const SERVICE: crate::Service = CLOUDWATCH;
+    type Input = GetDashboardInput;
+    type Output = GetDashboardOutput;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::GET_DASHBOARD_INPUT
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::GET_DASHBOARD_OUTPUT
+    }
+}
+
+/// CloudWatch API: `GetMetricData`.
+#[derive(Debug)]
+pub struct GetMetricData;
+
+impl crate::Operation for GetMetricData {
+    const NAME: &'static str = "GetMetricData";
+    const SERVICE: crate::Service = CLOUDWATCH;
+    type Input = GetMetricDataInput;
+    type Output = GetMetricDataOutput;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::GET_METRIC_DATA_INPUT
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::GET_METRIC_DATA_OUTPUT
+    }
+}
+
+/// CloudWatch API: `GetMetricStatistics`.
+#[derive(Debug)]
+pub struct GetMetricStatistics;
+
+impl crate::Operation for GetMetricStatistics {
+    const NAME: &'static str = "GetMetricStatistics";
+    const SERVICE: crate::Service = CLOUDWATCH;
+    type Input = GetMetricStatisticsInput;
+    type Output = GetMetricStatisticsOutput;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::GET_METRIC_STATISTICS_INPUT
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::GET_METRIC_STATISTICS_OUTPUT
+    }
+}
+
+/// CloudWatch API: `ListDashboards`.
+#[derive(Debug)]
+pub struct ListDashboards;
+
+impl crate::Operation for ListDashboards {
+    const NAME: &'static str = "ListDashboards";
+    const SERVICE: crate::Service = CLOUDWATCH;
+    type Input = ListDashboardsInput;
+    type Output = ListDashboardsOutput;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::LIST_DASHBOARDS_INPUT
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::LIST_DASHBOARDS_OUTPUT
+    }
+}
+
+/// CloudWatch API: `ListMetrics`.
+#[derive(Debug)]
+pub struct ListMetrics;
+
+impl crate::Operation for ListMetrics {
+    const NAME: &'static str = "ListMetrics";
+    const SERVICE: crate::Service = CLOUDWATCH;
+    type Input = ListMetricsInput;
+    type Output = ListMetricsOutput;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::LIST_METRICS_INPUT
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::LIST_METRICS_OUTPUT
+    }
+}
+
 /// CloudWatch API: `ListTagsForResource`.
 #[derive(Debug)]
 pub struct ListTagsForResource;
@@ -224,6 +338,25 @@ impl crate::Operation for PutCompositeAlarm {
 
     fn output_shape() -> &'static crate::Shape {
         &crate::Empty::SHAPE
+    }
+}
+
+/// CloudWatch API: `PutDashboard`.
+#[derive(Debug)]
+pub struct PutDashboard;
+
+impl crate::Operation for PutDashboard {
+    const NAME: &'static str = "PutDashboard";
+    const SERVICE: crate::Service = CLOUDWATCH;
+    type Input = PutDashboardInput;
+    type Output = PutDashboardOutput;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::PUT_DASHBOARD_INPUT
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::PUT_DASHBOARD_OUTPUT
     }
 }
 
@@ -504,12 +637,69 @@ pub struct CompositeAlarm {
     pub action_configuration: Option<ActionConfiguration>,
 }
 
+/// CloudWatch API: `DashboardEntry`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DashboardEntry {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dashboard_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dashboard_arn: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<i64>,
+}
+
+/// CloudWatch API: `DashboardValidationMessage`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DashboardValidationMessage {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_path: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// CloudWatch API: `Datapoint`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Datapoint {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_count: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sum: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<StandardUnit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extended_statistics: Option<std::collections::BTreeMap<String, f64>>,
+}
+
 /// CloudWatch API: `DeleteAlarmsInput`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DeleteAlarmsInput {
     pub alarm_names: Vec<String>,
 }
+
+/// CloudWatch API: `DeleteDashboardsInput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeleteDashboardsInput {
+    pub dashboard_names: Vec<String>,
+}
+
+/// CloudWatch API: `DeleteDashboardsOutput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct DeleteDashboardsOutput {}
 
 /// CloudWatch API: `DescribeAlarmHistoryInput`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -617,6 +807,15 @@ pub struct Dimension {
     pub value: String,
 }
 
+/// CloudWatch API: `DimensionFilter`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DimensionFilter {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
 /// CloudWatch API: `DisableAlarmActionsInput`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -697,6 +896,83 @@ pub struct EvaluationWindow {
     pub sliding_window: Option<SlidingWindow>,
 }
 
+/// CloudWatch API: `GetDashboardInput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetDashboardInput {
+    pub dashboard_name: String,
+}
+
+/// CloudWatch API: `GetDashboardOutput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetDashboardOutput {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dashboard_arn: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dashboard_body: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dashboard_name: Option<String>,
+}
+
+/// CloudWatch API: `GetMetricDataInput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetMetricDataInput {
+    pub metric_data_queries: Vec<MetricDataQuery>,
+    pub start_time: crate::Timestamp,
+    pub end_time: crate::Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scan_by: Option<ScanBy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_datapoints: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_options: Option<LabelOptions>,
+}
+
+/// CloudWatch API: `GetMetricDataOutput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetMetricDataOutput {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric_data_results: Option<Vec<MetricDataResult>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Vec<MessageData>>,
+}
+
+/// CloudWatch API: `GetMetricStatisticsInput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetMetricStatisticsInput {
+    pub namespace: String,
+    pub metric_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dimensions: Option<Vec<Dimension>>,
+    pub start_time: crate::Timestamp,
+    pub end_time: crate::Timestamp,
+    pub period: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<Vec<Statistic>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extended_statistics: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<StandardUnit>,
+}
+
+/// CloudWatch API: `GetMetricStatisticsOutput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetMetricStatisticsOutput {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datapoints: Option<Vec<Datapoint>>,
+}
+
 /// CloudWatch API: `HistoryItemType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum HistoryItemType {
@@ -727,6 +1003,66 @@ impl std::fmt::Display for HistoryItemType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// CloudWatch API: `LabelOptions`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct LabelOptions {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+}
+
+/// CloudWatch API: `ListDashboardsInput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListDashboardsInput {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dashboard_name_prefix: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
+/// CloudWatch API: `ListDashboardsOutput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListDashboardsOutput {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dashboard_entries: Option<Vec<DashboardEntry>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
+/// CloudWatch API: `ListMetricsInput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListMetricsInput {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dimensions: Option<Vec<DimensionFilter>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recently_active: Option<RecentlyActive>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include_linked_accounts: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owning_account: Option<String>,
+}
+
+/// CloudWatch API: `ListMetricsOutput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListMetricsOutput {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Vec<Metric>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owning_accounts: Option<Vec<String>>,
 }
 
 /// CloudWatch API: `ListTagsForResourceInput`.
@@ -797,6 +1133,16 @@ pub struct LogAlarm {
     pub warm_up_configuration: Option<WarmUpConfiguration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action_configuration: Option<ActionConfiguration>,
+}
+
+/// CloudWatch API: `MessageData`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MessageData {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
 }
 
 /// CloudWatch API: `Metric`.
@@ -904,6 +1250,24 @@ pub struct MetricDataQuery {
     pub account_id: Option<String>,
 }
 
+/// CloudWatch API: `MetricDataResult`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MetricDataResult {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamps: Option<Vec<crate::Timestamp>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<Vec<f64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_code: Option<StatusCode>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Vec<MessageData>>,
+}
+
 /// CloudWatch API: `MetricDatum`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -964,6 +1328,24 @@ pub struct PutCompositeAlarmInput {
     pub actions_suppressor_extension_period: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action_configuration: Option<ActionConfiguration>,
+}
+
+/// CloudWatch API: `PutDashboardInput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PutDashboardInput {
+    pub dashboard_name: String,
+    pub dashboard_body: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<Tag>>,
+}
+
+/// CloudWatch API: `PutDashboardOutput`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PutDashboardOutput {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dashboard_validation_messages: Option<Vec<DashboardValidationMessage>>,
 }
 
 /// CloudWatch API: `PutMetricAlarmInput`.
@@ -1036,6 +1418,29 @@ pub struct PutMetricDataInput {
     pub entity_metric_data: Option<Vec<EntityMetricData>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strict_entity_validation: Option<bool>,
+}
+
+/// CloudWatch API: `RecentlyActive`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RecentlyActive {
+    #[serde(rename = "PT3H")]
+    Pt3h,
+}
+
+impl RecentlyActive {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &["PT3H"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for RecentlyActive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// CloudWatch API: `ScanBy`.
@@ -1254,6 +1659,32 @@ pub struct StatisticSet {
     pub maximum: f64,
 }
 
+/// CloudWatch API: `StatusCode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum StatusCode {
+    Complete,
+    InternalError,
+    PartialData,
+    Forbidden,
+}
+
+impl StatusCode {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] =
+        &["Complete", "InternalError", "PartialData", "Forbidden"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for StatusCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// CloudWatch API: `Tag`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -1467,12 +1898,75 @@ pub mod shapes {
 
     pub static COUNTS: Shape = Shape::List { member: &DATAPOINT_VALUE, min: None, max: None };
 
+    pub static DASHBOARD_ARN: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: &[] };
+
+    pub static DASHBOARD_BODY: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: &[] };
+
+    pub static DASHBOARD_ENTRIES: Shape =
+        Shape::List { member: &DASHBOARD_ENTRY, min: None, max: None };
+
+    pub static DASHBOARD_ENTRY: Shape = Shape::Structure(&[
+        Member { name: "DashboardName", required: false, shape: &DASHBOARD_NAME },
+        Member { name: "DashboardArn", required: false, shape: &DASHBOARD_ARN },
+        Member { name: "LastModified", required: false, shape: &LAST_MODIFIED },
+        Member { name: "Size", required: false, shape: &SIZE },
+    ]);
+
+    pub static DASHBOARD_NAME: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: &[] };
+
+    pub static DASHBOARD_NAME_PREFIX: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: &[] };
+
+    pub static DASHBOARD_NAMES: Shape =
+        Shape::List { member: &DASHBOARD_NAME, min: None, max: None };
+
+    pub static DASHBOARD_VALIDATION_MESSAGE: Shape = Shape::Structure(&[
+        Member { name: "DataPath", required: false, shape: &DATA_PATH },
+        Member { name: "Message", required: false, shape: &MESSAGE },
+    ]);
+
+    pub static DASHBOARD_VALIDATION_MESSAGES: Shape =
+        Shape::List { member: &DASHBOARD_VALIDATION_MESSAGE, min: None, max: None };
+
+    pub static DATA_PATH: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: &[] };
+
+    pub static DATAPOINT: Shape = Shape::Structure(&[
+        Member { name: "Timestamp", required: false, shape: &TIMESTAMP },
+        Member { name: "SampleCount", required: false, shape: &DATAPOINT_VALUE },
+        Member { name: "Average", required: false, shape: &DATAPOINT_VALUE },
+        Member { name: "Sum", required: false, shape: &DATAPOINT_VALUE },
+        Member { name: "Minimum", required: false, shape: &DATAPOINT_VALUE },
+        Member { name: "Maximum", required: false, shape: &DATAPOINT_VALUE },
+        Member { name: "Unit", required: false, shape: &STANDARD_UNIT },
+        Member { name: "ExtendedStatistics", required: false, shape: &DATAPOINT_VALUE_MAP },
+    ]);
+
     pub static DATAPOINT_VALUE: Shape = Shape::Float { min: None, max: None };
+
+    pub static DATAPOINT_VALUE_MAP: Shape =
+        Shape::Map { key: &EXTENDED_STATISTIC, value: &DATAPOINT_VALUE, min: None, max: None };
+
+    pub static DATAPOINT_VALUES: Shape =
+        Shape::List { member: &DATAPOINT_VALUE, min: None, max: None };
+
+    pub static DATAPOINTS: Shape = Shape::List { member: &DATAPOINT, min: None, max: None };
 
     pub static DATAPOINTS_TO_ALARM: Shape = Shape::Integer { min: Some(1), max: None };
 
     pub static DELETE_ALARMS_INPUT: Shape =
         Shape::Structure(&[Member { name: "AlarmNames", required: true, shape: &ALARM_NAMES }]);
+
+    pub static DELETE_DASHBOARDS_INPUT: Shape = Shape::Structure(&[Member {
+        name: "DashboardNames",
+        required: true,
+        shape: &DASHBOARD_NAMES,
+    }]);
+
+    pub static DELETE_DASHBOARDS_OUTPUT: Shape = Shape::Structure(&[]);
 
     pub static DESCRIBE_ALARM_HISTORY_INPUT: Shape = Shape::Structure(&[
         Member { name: "AlarmName", required: false, shape: &ALARM_NAME },
@@ -1530,6 +2024,14 @@ pub mod shapes {
         Member { name: "Name", required: true, shape: &DIMENSION_NAME },
         Member { name: "Value", required: true, shape: &DIMENSION_VALUE },
     ]);
+
+    pub static DIMENSION_FILTER: Shape = Shape::Structure(&[
+        Member { name: "Name", required: true, shape: &DIMENSION_NAME },
+        Member { name: "Value", required: false, shape: &DIMENSION_VALUE },
+    ]);
+
+    pub static DIMENSION_FILTERS: Shape =
+        Shape::List { member: &DIMENSION_FILTER, min: None, max: Some(10) };
 
     pub static DIMENSION_NAME: Shape =
         Shape::String { min: Some(1), max: Some(255), pattern: None, values: &[] };
@@ -1614,6 +2116,59 @@ pub mod shapes {
     pub static EXTENDED_STATISTIC: Shape =
         Shape::String { min: None, max: None, pattern: None, values: &[] };
 
+    pub static EXTENDED_STATISTICS: Shape =
+        Shape::List { member: &EXTENDED_STATISTIC, min: Some(1), max: Some(10) };
+
+    pub static GET_DASHBOARD_INPUT: Shape = Shape::Structure(&[Member {
+        name: "DashboardName",
+        required: true,
+        shape: &DASHBOARD_NAME,
+    }]);
+
+    pub static GET_DASHBOARD_OUTPUT: Shape = Shape::Structure(&[
+        Member { name: "DashboardArn", required: false, shape: &DASHBOARD_ARN },
+        Member { name: "DashboardBody", required: false, shape: &DASHBOARD_BODY },
+        Member { name: "DashboardName", required: false, shape: &DASHBOARD_NAME },
+    ]);
+
+    pub static GET_METRIC_DATA_INPUT: Shape = Shape::Structure(&[
+        Member { name: "MetricDataQueries", required: true, shape: &METRIC_DATA_QUERIES },
+        Member { name: "StartTime", required: true, shape: &TIMESTAMP },
+        Member { name: "EndTime", required: true, shape: &TIMESTAMP },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN },
+        Member { name: "ScanBy", required: false, shape: &SCAN_BY },
+        Member { name: "MaxDatapoints", required: false, shape: &GET_METRIC_DATA_MAX_DATAPOINTS },
+        Member { name: "LabelOptions", required: false, shape: &LABEL_OPTIONS },
+    ]);
+
+    pub static GET_METRIC_DATA_LABEL_TIMEZONE: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: &[] };
+
+    pub static GET_METRIC_DATA_MAX_DATAPOINTS: Shape = Shape::Integer { min: None, max: None };
+
+    pub static GET_METRIC_DATA_OUTPUT: Shape = Shape::Structure(&[
+        Member { name: "MetricDataResults", required: false, shape: &METRIC_DATA_RESULTS },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN },
+        Member { name: "Messages", required: false, shape: &METRIC_DATA_RESULT_MESSAGES },
+    ]);
+
+    pub static GET_METRIC_STATISTICS_INPUT: Shape = Shape::Structure(&[
+        Member { name: "Namespace", required: true, shape: &NAMESPACE },
+        Member { name: "MetricName", required: true, shape: &METRIC_NAME },
+        Member { name: "Dimensions", required: false, shape: &DIMENSIONS },
+        Member { name: "StartTime", required: true, shape: &TIMESTAMP },
+        Member { name: "EndTime", required: true, shape: &TIMESTAMP },
+        Member { name: "Period", required: true, shape: &PERIOD },
+        Member { name: "Statistics", required: false, shape: &STATISTICS },
+        Member { name: "ExtendedStatistics", required: false, shape: &EXTENDED_STATISTICS },
+        Member { name: "Unit", required: false, shape: &STANDARD_UNIT },
+    ]);
+
+    pub static GET_METRIC_STATISTICS_OUTPUT: Shape = Shape::Structure(&[
+        Member { name: "Label", required: false, shape: &METRIC_LABEL },
+        Member { name: "Datapoints", required: false, shape: &DATAPOINTS },
+    ]);
+
     pub static HISTORY_DATA: Shape =
         Shape::String { min: Some(1), max: Some(4095), pattern: None, values: &[] };
 
@@ -1626,6 +2181,42 @@ pub mod shapes {
 
     pub static HISTORY_SUMMARY: Shape =
         Shape::String { min: Some(1), max: Some(255), pattern: None, values: &[] };
+
+    pub static INCLUDE_LINKED_ACCOUNTS: Shape = Shape::Boolean;
+
+    pub static LABEL_OPTIONS: Shape = Shape::Structure(&[Member {
+        name: "Timezone",
+        required: false,
+        shape: &GET_METRIC_DATA_LABEL_TIMEZONE,
+    }]);
+
+    pub static LAST_MODIFIED: Shape = Shape::Timestamp;
+
+    pub static LIST_DASHBOARDS_INPUT: Shape = Shape::Structure(&[
+        Member { name: "DashboardNamePrefix", required: false, shape: &DASHBOARD_NAME_PREFIX },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN },
+    ]);
+
+    pub static LIST_DASHBOARDS_OUTPUT: Shape = Shape::Structure(&[
+        Member { name: "DashboardEntries", required: false, shape: &DASHBOARD_ENTRIES },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN },
+    ]);
+
+    pub static LIST_METRICS_INPUT: Shape = Shape::Structure(&[
+        Member { name: "Namespace", required: false, shape: &NAMESPACE },
+        Member { name: "MetricName", required: false, shape: &METRIC_NAME },
+        Member { name: "Dimensions", required: false, shape: &DIMENSION_FILTERS },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN },
+        Member { name: "RecentlyActive", required: false, shape: &RECENTLY_ACTIVE },
+        Member { name: "IncludeLinkedAccounts", required: false, shape: &INCLUDE_LINKED_ACCOUNTS },
+        Member { name: "OwningAccount", required: false, shape: &ACCOUNT_ID },
+    ]);
+
+    pub static LIST_METRICS_OUTPUT: Shape = Shape::Structure(&[
+        Member { name: "Metrics", required: false, shape: &METRICS },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN },
+        Member { name: "OwningAccounts", required: false, shape: &OWNING_ACCOUNTS },
+    ]);
 
     pub static LIST_TAGS_FOR_RESOURCE_INPUT: Shape = Shape::Structure(&[Member {
         name: "ResourceARN",
@@ -1677,6 +2268,19 @@ pub mod shapes {
         Shape::List { member: &AMAZON_RESOURCE_NAME, min: Some(1), max: Some(50) };
 
     pub static MAX_RECORDS: Shape = Shape::Integer { min: Some(1), max: Some(100) };
+
+    pub static MESSAGE: Shape = Shape::String { min: None, max: None, pattern: None, values: &[] };
+
+    pub static MESSAGE_DATA: Shape = Shape::Structure(&[
+        Member { name: "Code", required: false, shape: &MESSAGE_DATA_CODE },
+        Member { name: "Value", required: false, shape: &MESSAGE_DATA_VALUE },
+    ]);
+
+    pub static MESSAGE_DATA_CODE: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: &[] };
+
+    pub static MESSAGE_DATA_VALUE: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: &[] };
 
     pub static METRIC: Shape = Shape::Structure(&[
         Member { name: "Namespace", required: false, shape: &NAMESPACE },
@@ -1742,6 +2346,21 @@ pub mod shapes {
         Member { name: "AccountId", required: false, shape: &ACCOUNT_ID },
     ]);
 
+    pub static METRIC_DATA_RESULT: Shape = Shape::Structure(&[
+        Member { name: "Id", required: false, shape: &METRIC_ID },
+        Member { name: "Label", required: false, shape: &METRIC_LABEL },
+        Member { name: "Timestamps", required: false, shape: &TIMESTAMPS },
+        Member { name: "Values", required: false, shape: &DATAPOINT_VALUES },
+        Member { name: "StatusCode", required: false, shape: &STATUS_CODE },
+        Member { name: "Messages", required: false, shape: &METRIC_DATA_RESULT_MESSAGES },
+    ]);
+
+    pub static METRIC_DATA_RESULT_MESSAGES: Shape =
+        Shape::List { member: &MESSAGE_DATA, min: None, max: None };
+
+    pub static METRIC_DATA_RESULTS: Shape =
+        Shape::List { member: &METRIC_DATA_RESULT, min: None, max: None };
+
     pub static METRIC_DATUM: Shape = Shape::Structure(&[
         Member { name: "MetricName", required: true, shape: &METRIC_NAME },
         Member { name: "Dimensions", required: false, shape: &DIMENSIONS },
@@ -1773,6 +2392,8 @@ pub mod shapes {
         Member { name: "Unit", required: false, shape: &STANDARD_UNIT },
     ]);
 
+    pub static METRICS: Shape = Shape::List { member: &METRIC, min: None, max: None };
+
     pub static NAMESPACE: Shape =
         Shape::String { min: Some(1), max: Some(255), pattern: Some("[^:].*"), values: &[] };
 
@@ -1780,6 +2401,8 @@ pub mod shapes {
         Shape::String { min: None, max: None, pattern: None, values: &[] };
 
     pub static ONLY_START_EVALUATING_AFTER_WARM_UP_PERIOD_ENDS: Shape = Shape::Boolean;
+
+    pub static OWNING_ACCOUNTS: Shape = Shape::List { member: &ACCOUNT_ID, min: None, max: None };
 
     pub static PENDING_PERIOD: Shape = Shape::Integer { min: Some(0), max: Some(86400) };
 
@@ -1803,6 +2426,18 @@ pub mod shapes {
         },
         Member { name: "ActionConfiguration", required: false, shape: &ACTION_CONFIGURATION },
     ]);
+
+    pub static PUT_DASHBOARD_INPUT: Shape = Shape::Structure(&[
+        Member { name: "DashboardName", required: true, shape: &DASHBOARD_NAME },
+        Member { name: "DashboardBody", required: true, shape: &DASHBOARD_BODY },
+        Member { name: "Tags", required: false, shape: &TAG_LIST },
+    ]);
+
+    pub static PUT_DASHBOARD_OUTPUT: Shape = Shape::Structure(&[Member {
+        name: "DashboardValidationMessages",
+        required: false,
+        shape: &DASHBOARD_VALIDATION_MESSAGES,
+    }]);
 
     pub static PUT_METRIC_ALARM_INPUT: Shape = Shape::Structure(&[
         Member { name: "AlarmName", required: true, shape: &ALARM_NAME },
@@ -1859,6 +2494,13 @@ pub mod shapes {
     pub static QUERY_STRING: Shape =
         Shape::String { min: Some(0), max: Some(10000), pattern: None, values: &[] };
 
+    pub static RECENTLY_ACTIVE: Shape = Shape::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: super::RecentlyActive::VALUES,
+    };
+
     pub static RECOVERY_PERIOD: Shape = Shape::Integer { min: Some(0), max: Some(86400) };
 
     pub static RESOURCE_LIST: Shape =
@@ -1898,6 +2540,8 @@ pub mod shapes {
         Member { name: "StateReasonData", required: false, shape: &STATE_REASON_DATA },
     ]);
 
+    pub static SIZE: Shape = Shape::Integer { min: None, max: None };
+
     pub static SLIDING_WINDOW: Shape = Shape::Structure(&[]);
 
     pub static STANDARD_UNIT: Shape =
@@ -1925,6 +2569,11 @@ pub mod shapes {
         Member { name: "Minimum", required: true, shape: &DATAPOINT_VALUE },
         Member { name: "Maximum", required: true, shape: &DATAPOINT_VALUE },
     ]);
+
+    pub static STATISTICS: Shape = Shape::List { member: &STATISTIC, min: Some(1), max: Some(5) };
+
+    pub static STATUS_CODE: Shape =
+        Shape::String { min: None, max: None, pattern: None, values: super::StatusCode::VALUES };
 
     pub static STORAGE_RESOLUTION: Shape = Shape::Integer { min: Some(1), max: None };
 
@@ -1957,6 +2606,8 @@ pub mod shapes {
     pub static THRESHOLD: Shape = Shape::Float { min: None, max: None };
 
     pub static TIMESTAMP: Shape = Shape::Timestamp;
+
+    pub static TIMESTAMPS: Shape = Shape::List { member: &TIMESTAMP, min: None, max: None };
 
     pub static TIMEZONE: Shape =
         Shape::String { min: Some(1), max: Some(50), pattern: None, values: &[] };

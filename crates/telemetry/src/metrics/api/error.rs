@@ -32,3 +32,17 @@ fn bad_request(
 ) -> ApiError {
     ApiError::new(code, StatusCode::BAD_REQUEST, message).once_called(query_code)
 }
+
+pub(super) fn invalid_token() -> ApiError {
+    bad_request("InvalidNextToken", "InvalidNextToken", "The next token specified is invalid.")
+}
+
+pub(super) fn invalid_dashboard(message: impl Into<String>) -> ApiError {
+    bad_request("DashboardInvalidInputError", "InvalidParameterInput", message)
+}
+
+pub(super) fn no_dashboard(name: &str) -> ApiError {
+    let message = format!("Dashboard {name} does not exist");
+    ApiError::new("DashboardNotFoundError", StatusCode::NOT_FOUND, message)
+        .once_called("ResourceNotFound")
+}

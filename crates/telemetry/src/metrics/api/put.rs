@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use sagebrush_aws::{ApiError, Context};
 use sagebrush_core::Timestamp;
-use sagebrush_core::cloudwatch::{MetricDatum, MetricId};
+use sagebrush_core::cloudwatch::{MetricDatum, MetricId, Metrics as _};
 use sagebrush_core::sketch::Sketch;
 use sagebrush_wire::Empty;
 use sagebrush_wire::cloudwatch as wire;
 
 use super::super::CloudWatch;
+use super::Dimension;
 use super::error::{invalid, invalid_combination, invalid_value, missing};
 
 /// CloudWatch's own bounds.
@@ -26,7 +27,7 @@ pub(super) async fn put_metric_data(
     input: wire::PutMetricDataInput,
 ) -> Result<Empty, ApiError> {
     let data = read(input, state.clock.now())?;
-    state.metrics.put(&ctx.region, data);
+    state.store.put(&ctx.region, data);
     Ok(Empty {})
 }
 
@@ -79,8 +80,6 @@ fn read_one(
         high_resolution,
     })
 }
-
-type Dimension = (Arc<str>, Arc<str>);
 
 fn dimensions(sent: Vec<wire::Dimension>, path: &str) -> Result<Vec<Dimension>, ApiError> {
     let mut names = BTreeSet::new();
