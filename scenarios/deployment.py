@@ -56,7 +56,8 @@ class Deployment:
         self.configs.append(name)
         return name
 
-    def model(self, files=None, *, suffix="", containers=None, execution=None, **container):
+    def model(self, files=None, *, suffix="", containers=None, execution=None,
+              role=support.ROLE, **container):
         """A model of one container, or of `containers`, each as `container` takes it."""
         name = f"{self.name}{suffix}"
         if containers is None:
@@ -66,7 +67,7 @@ class Deployment:
             parts = {"Containers": [self.container(**one, key=f"{name}-{i}") for i, one in each]}
         if execution is not None:
             parts["InferenceExecutionConfig"] = {"Mode": execution}
-        self.sagemaker.create_model(ModelName=name, ExecutionRoleArn=support.ROLE, **parts)
+        self.sagemaker.create_model(ModelName=name, ExecutionRoleArn=role, **parts)
         self.models.append(name)
         return name
 

@@ -92,7 +92,7 @@ class Users:
 
     def assume(self, clients, role, **more):
         """Clients of a session of the role."""
-        keys = clients("sts").assume_role(RoleArn=role, RoleSessionName="s", **more)["Credentials"]
+        keys = clients("sts").assume_role(RoleArn=role, RoleSessionName="scenario", **more)["Credentials"]
         return self.clients(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
 
     def clean(self):
@@ -216,12 +216,12 @@ def test_an_assumed_role(users, bucket, s3):
     s3.put_object(Bucket=bucket, Key="b", Body=b"b")
     role = users.role(allow("s3:GetObject", f"arn:aws:s3:::{bucket}/*"))
     ann = users.user()
-    assert_denied(ann("sts").assume_role, RoleArn=role, RoleSessionName="s")
+    assert_denied(ann("sts").assume_role, RoleArn=role, RoleSessionName="scenario")
     users.put(allow("sts:AssumeRole"))
     reader = users.assume(ann, role)("s3")
     assert reader.get_object(Bucket=bucket, Key="a")["Body"].read() == b"a"
     message = assert_denied(reader.put_object, Bucket=bucket, Key="a", Body=b"")
-    assert f"assumed-role/{users.name}/s is not authorized" in message
+    assert f"assumed-role/{users.name}/scenario is not authorized" in message
 
     policy = document(allow("s3:*", f"arn:aws:s3:::{bucket}/a"))
     narrow = users.assume(ann, role, Policy=policy)("s3")
@@ -230,7 +230,7 @@ def test_an_assumed_role(users, bucket, s3):
     assert_denied(narrow.put_object, Bucket=bucket, Key="a", Body=b"")
 
     # A role that nobody made may do everything, so a user may not become one.
-    assert_denied(ann("sts").assume_role, RoleArn=support.ROLE, RoleSessionName="s")
+    assert_denied(ann("sts").assume_role, RoleArn=support.ROLE, RoleSessionName="scenario")
     service = {"Statement": {
         "Effect": "Allow",
         "Principal": {"Service": "sagemaker.amazonaws.com"},
@@ -239,7 +239,7 @@ def test_an_assumed_role(users, bucket, s3):
     users.iam.update_assume_role_policy(
         RoleName=users.name, PolicyDocument=json.dumps(service)
     )
-    assert_denied(ann("sts").assume_role, RoleArn=role, RoleSessionName="s")
+    assert_denied(ann("sts").assume_role, RoleArn=role, RoleSessionName="scenario")
 
 
 def test_a_role_must_be_passed(users):
@@ -252,10 +252,95 @@ def test_a_role_must_be_passed(users):
     of_sagemaker = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
     users.put(allow("sagemaker:CreateModel"), allow("iam:PassRole", role, Condition=of_sagemaker))
     assert_denied(ann("sagemaker").create_model, ExecutionRoleArn=support.ROLE, **call)
-    # It may; the model itself is not one.
-    assert code_of(
-        ann("sagemaker").create_model, ExecutionRoleArn=role, **call
-    ) == "ValidationException"
+    assert ann("sagemaker").create_model(ExecutionRoleArn=role, **call)["ModelArn"]
+    users.client("sagemaker").delete_model(ModelName=users.name)
+
+
+READER = """
+import json
+import os
+
+import boto3
+from botocore.exceptions import ClientError
+
+def model_fn(model_dir):
+    return boto3.client("s3")
+
+def predict_fn(data, s3):
+    try:
+        return s3.get_object(**data)["Body"].read().decode()
+    except ClientError as error:
+        return error.response["Error"]["Code"]
+"""
+
+
+def test_a_role_limits_its_endpoint(users, client, name, bucket, s3, deploy):
+    for key in ("open", "closed"):
+        s3.put_object(Bucket=bucket, Key=key, Body=key.encode())
+    role = users.role(allow("s3:GetObject", f"arn:aws:s3:::{bucket}/open"))
+    options = {"image": support.PYTHON, "role": role}
+    files = {"code/inference.py": READER}
+    reason = deploy.failing(files, **options)
+    assert f"s3:GetObject on resource: arn:aws:s3:::{bucket}/{name}/model.tar.gz" in reason
+
+    users.iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=document(
+        allow("s3:GetObject", [f"arn:aws:s3:::{bucket}/open", f"arn:aws:s3:::{bucket}/*.tar.gz"])
+    ))
+    endpoint = deploy(files, suffix="-b", **options)
+
+    def read(key):
+        answer = client("sagemaker-runtime").invoke_endpoint(
+            EndpointName=endpoint, ContentType="application/json",
+            Body=json.dumps({"Bucket": bucket, "Key": key}),
+        )
+        return json.loads(answer["Body"].read())
+
+    assert read("open") == "open"
+    assert read("closed") == "AccessDenied"
+    # A change is seen by the code that runs already.
+    users.iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=document(
+        allow("s3:GetObject", f"arn:aws:s3:::{bucket}/closed")
+    ))
+    assert read("open") == "AccessDenied"
+    assert read("closed") == "closed"
+
+
+def test_a_role_limits_asynchronous_inputs(users, client, name, bucket, s3, deploy):
+    for key in ("in/open", "secret"):
+        s3.put_object(
+            Bucket=bucket, Key=key, Body=models.csv(models.ROWS[:1]), ContentType="text/csv"
+        )
+    of_bucket = f"arn:aws:s3:::{bucket}"
+    role = users.role(
+        allow("s3:GetObject", [f"{of_bucket}/in/*", f"{of_bucket}/*.tar.gz"]),
+        allow("s3:PutObject", f"{of_bucket}/out/*"),
+    )
+    output = {"OutputConfig": {
+        "S3OutputPath": f"s3://{bucket}/out", "S3FailurePath": f"s3://{bucket}/out/failed",
+    }}
+    endpoint = deploy({"model.onnx": models.logistic()}, role=role, asynchronous=output)
+
+    def ended(key):
+        """Whether the call has an output, and what it says."""
+        places = client("sagemaker-runtime").invoke_endpoint_async(
+            EndpointName=endpoint, InputLocation=f"s3://{bucket}/{key}"
+        )
+        kinds = ("OutputLocation", "FailureLocation")
+        keys = {kind: places[kind].removeprefix(f"s3://{bucket}/") for kind in kinds}
+
+        def look():
+            listed = s3.list_objects_v2(Bucket=bucket, Prefix="out/").get("Contents", [])
+            there = {entry["Key"] for entry in listed}
+            return next((kind for kind in kinds if keys[kind] in there), None)
+
+        kind = support.wait_for(look, "the end of the call")
+        body = s3.get_object(Bucket=bucket, Key=keys[kind])["Body"].read().decode()
+        return kind == "OutputLocation", body
+
+    assert ended("in/open")[0]
+    has_output, reason = ended("secret")
+    assert not has_output
+    assert "is not authorized to perform: s3:GetObject" in reason
 
 
 def test_attached_policies_and_simulation(users):
@@ -333,6 +418,7 @@ NEEDED = {
         "Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}],
     }},
     "get_object_attributes": {"ObjectAttributes": ["ETag"]},
+    "complete_multipart_upload": {"MultipartUpload": {"Parts": [{"ETag": "e", "PartNumber": 1}]}},
 }
 INVOKED = {
     "InvokeEndpoint": {"EndpointName": "e", "Body": b""},
