@@ -78,12 +78,12 @@ impl App {
     /// When the data directory cannot be used.
     pub async fn start(config: &Config) -> Result<Arc<Self>, Failure> {
         let ground = Ground::lay(config).await?;
-        let Ground { data, clock, account, store, objects, logs, metrics } = &ground;
+        let Ground { data, clock, account, store, objects, logs, measured, metrics } = &ground;
         let fleet = Arc::new(LocalFleet::new(launcher(config, objects, logs, metrics)?));
         let master = master_secret(data).map_err(|error| unusable(data, &error))?;
         let messaging = messaging(store, clock, account, (&master, metrics)).await;
         let messaging = messaging.map_err(|error| unusable(data, &error))?;
-        let cloudwatch = CloudWatch::new(ground.measured.clone(), store.clone(), clock.clone());
+        let cloudwatch = CloudWatch::new(measured.clone(), store.clone(), clock.clone());
         let (control, reconciler, routes) = Control::new(sagebrush_control::Parts {
             temporary_keys: TemporaryKeys::new(master),
             store: store.clone(),
@@ -135,7 +135,7 @@ impl App {
             serving: serving_door(config, memory, invoker, asynchronous, verifier, meters),
             s3: s3_door(config, objects.clone(), keys, clock.clone()),
             metrics: metrics.clone(),
-            measured: ground.measured.clone(),
+            measured: measured.clone(),
             store: store.clone(),
             fleet,
             background,
