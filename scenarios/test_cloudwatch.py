@@ -184,7 +184,7 @@ def test_dashboards(any_cloudwatch, name):
     entry, = any_cloudwatch.list_dashboards(DashboardNamePrefix=name)["DashboardEntries"]
     assert (entry["DashboardArn"], entry["Size"]) == (found["DashboardArn"], len(body))
     any_cloudwatch.delete_dashboards(DashboardNames=[name])
-    with pytest.raises(any_cloudwatch.exceptions.DashboardNotFoundError):
+    with pytest.raises(any_cloudwatch.exceptions.ResourceNotFound):
         any_cloudwatch.get_dashboard(DashboardName=name)
     with pytest.raises(any_cloudwatch.exceptions.DashboardInvalidInputError):
         any_cloudwatch.put_dashboard(DashboardName=name, DashboardBody="{")

@@ -169,7 +169,9 @@ impl<'a> Results<'a> {
         Some(Series { period: *period, points: points.collect() })
     }
 
+    /// `None` of an expression.
     fn of_metric(&mut self, query: &Query) -> Option<Value> {
+        let Kind::Metric { .. } = &query.kind else { return None };
         if let Some(done) = self.done.get(&query.id) {
             return Some(done.clone());
         }

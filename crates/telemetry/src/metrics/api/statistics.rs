@@ -79,10 +79,10 @@ impl Asked {
         state: &CloudWatch,
         region: &Region,
     ) -> Result<Vec<wire::Datapoint>, ApiError> {
+        let units = state.store.units(region, &self.metric);
         let mut datapoints = Vec::new();
         for unit in wire::StandardUnit::VALUES {
             let is_asked = self.unit.is_none_or(|asked| asked.as_str() == *unit);
-            let units = state.store.units(region, &self.metric);
             if !is_asked || !units.iter().any(|known| **known == **unit) {
                 continue;
             }
@@ -94,13 +94,11 @@ impl Asked {
                 origin: self.times.start,
             };
             for (at, values) in state.store.select(region, &selection) {
-                datapoints.push(self.datapoint(at, unit, &values)?);
+                datapoints.push((at, self.datapoint(at, unit, &values)?));
             }
         }
-        datapoints.sort_by(|one, other| {
-            one.timestamp.partial_cmp(&other.timestamp).unwrap_or(std::cmp::Ordering::Equal)
-        });
-        Ok(datapoints)
+        datapoints.sort_by_key(|(at, _)| *at);
+        Ok(datapoints.into_iter().map(|(_, datapoint)| datapoint).collect())
     }
 
     fn datapoint(&self, at: i64, unit: &str, values: &Sketch) -> Result<wire::Datapoint, ApiError> {

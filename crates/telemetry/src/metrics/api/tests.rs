@@ -148,6 +148,7 @@ async fn metric_math() {
     check("100 * b / a", &[(-120, 40.0)]).await;
     check("half - 1", &[(-120, 4.0), (-60, 14.0)]).await;
     check("SUM(METRICS())", &[(-120, 14.0), (-60, 30.0)]).await;
+    check("0 * half + SUM(METRICS())", &[(-120, 14.0), (-60, 30.0)]).await;
     check("a - FILL(b, REPEAT)", &[(-120, 6.0), (-60, 26.0)]).await;
     let filled = served.data(math("FILL(b, 0)")).await;
     assert_eq!((filled.len(), filled[0], filled[8]), (10, (-600, 0.0), (-120, 4.0)));

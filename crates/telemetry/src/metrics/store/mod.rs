@@ -7,6 +7,7 @@
 //! - [`series`] has the names. Their number, and the bytes of the head, are bounded.
 
 mod block;
+mod counts;
 mod files;
 mod frames;
 mod head;
@@ -23,10 +24,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use sagebrush_core::cloudwatch::{MetricDatum, MetricId};
-use sagebrush_core::metrics::{Counter, Gauge, Registry};
+use sagebrush_core::metrics::Registry;
 use sagebrush_core::{Clock, Region, task, varint};
 
 use self::block::Block;
+use self::counts::Counts;
 use self::files::Files;
 use self::head::Head;
 pub(crate) use self::read::Selection;
@@ -74,35 +76,6 @@ struct State {
     /// What the files do not have yet: names of new series, and values.
     new_names: Vec<u8>,
     new_values: Vec<u8>,
-}
-
-struct Counts {
-    series: Arc<Gauge>,
-    beyond_series: Arc<Counter>,
-    beyond_bytes: Arc<Counter>,
-    failed_writes: Arc<Counter>,
-}
-
-impl Counts {
-    fn new(registry: &Registry) -> Self {
-        let dropped = |reason: &str| {
-            let labels = vec![("reason", reason.to_owned())];
-            let help = "Values of metrics that there was no room for.";
-            registry.counter("sagebrush_metrics_dropped_total", help, labels)
-        };
-        let help = "Metrics that are kept, each of their units counting.";
-        let failures = "Writes of metrics that failed, to be tried again.";
-        Self {
-            series: registry.gauge("sagebrush_metrics_series", help, Vec::new()),
-            beyond_series: dropped("series"),
-            beyond_bytes: dropped("memory"),
-            failed_writes: registry.counter(
-                "sagebrush_metrics_failed_writes_total",
-                failures,
-                Vec::new(),
-            ),
-        }
-    }
 }
 
 impl MetricStore {
@@ -323,12 +296,6 @@ fn write_value(id: SeriesId, slot: Slot, datum: &MetricDatum, to: &mut Vec<u8>) 
     to.push(slot.tier as u8);
     varint::write_signed(slot.start, to);
     datum.values.write_to(to);
-}
-
-impl Counts {
-    fn set_series(&self, n_series: usize) {
-        self.series.set(i64::try_from(n_series).unwrap_or(i64::MAX));
-    }
 }
 
 fn for_ever(store: &Weak<MetricStore>, work: fn(&MetricStore)) {
