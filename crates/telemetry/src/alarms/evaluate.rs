@@ -137,20 +137,10 @@ fn is_monotonous(condition: &MetricCondition) -> bool {
         Comparison::GreaterThanOrEqualToThreshold | Comparison::GreaterThanThreshold => true,
         Comparison::LessThanThreshold | Comparison::LessThanOrEqualToThreshold => false,
     };
-    match series.statistic.parse() {
-        Ok(Statistic::SampleCount | Statistic::Sum | Statistic::Maximum) => is_above,
-        Ok(Statistic::Minimum) => !is_above,
-        Ok(
-            Statistic::Average
-            | Statistic::Percentile(_)
-            | Statistic::TrimmedMean(_)
-            | Statistic::WinsorizedMean(_)
-            | Statistic::TrimmedCount(_)
-            | Statistic::TrimmedSum(_)
-            | Statistic::PercentileRank(_),
-        )
-        | Err(_) => false,
-    }
+    let statistic = series.statistic.parse();
+    let only_grows =
+        matches!(statistic, Ok(Statistic::SampleCount | Statistic::Sum | Statistic::Maximum));
+    if is_above { only_grows } else { matches!(statistic, Ok(Statistic::Minimum)) }
 }
 
 /// In milliseconds.

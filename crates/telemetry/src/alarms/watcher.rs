@@ -5,9 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagebrush_core::Timestamp;
 use sagebrush_core::alarms::AlarmState;
+use sagebrush_core::cloudwatch::Datapoint;
 use sagebrush_core::store::StoreError;
+use sagebrush_core::{Timestamp, task};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender};
 
 use super::actor::{self, Repeat};
@@ -161,8 +162,7 @@ impl Watcher {
         let is_set = status.set_until.is_some_and(|until| now < until);
         let mut value = None;
         if !is_set {
-            let span = evaluate::range(condition, now);
-            let points = self.alarms.sources.read(&id.region, condition, span);
+            let Some(points) = self.read(known, now).await else { return Ok(()) };
             if let Verdict::Is(state, evidence) = evaluate(condition, &points, now) {
                 value = evidence.points.first().map(|point| point.value);
                 if self.enter(id, known, (state, &evidence), now).await? {
@@ -177,6 +177,18 @@ impl Watcher {
             self.repeats.try_send(Repeat { id: id.clone(), value }).ok();
         }
         Ok(())
+    }
+
+    /// Where it may block, for old values are in files.
+    async fn read(&self, known: &Known, now: Timestamp) -> Option<Vec<Datapoint>> {
+        let (alarms, alarm) = (self.alarms.clone(), known.stored.clone());
+        let read = task::blocking(move || {
+            let condition = alarm.spec.metric()?;
+            let span = evaluate::range(condition, now);
+            Some(alarms.sources.read(&alarm.region, condition, span))
+        });
+        // No answer is not the same as no data.
+        read.await.inspect_err(|error| tracing::warn!(%error, "no metric was read")).ok().flatten()
     }
 
     /// Writes the state down if it is a new one, or the first that was looked for.

@@ -57,7 +57,7 @@ async fn what_is_not_served_is_refused_by_name() {
     refuse(json!({"Period": 3600, "EvaluationPeriods": 200}), "604800").await;
     refuse(json!({"EvaluationPeriods": 2, "DatapointsToAlarm": 3}), "DatapointsToAlarm").await;
     refuse(json!({"ExtendedStatistic": "p99"}), "ExtendedStatistic").await;
-    refuse(json!({"Statistic": null, "ExtendedStatistic": "tm90"}), "tm90").await;
+    refuse(json!({"Statistic": null, "ExtendedStatistic": "x90"}), "x90").await;
     refuse(json!({"TreatMissingData": "ok"}), "TreatMissingData").await;
     refuse(json!({"EvaluateLowSampleCountPercentile": "ignore"}), "ignore").await;
     refuse(json!({"EvaluationInterval": 10}), "EvaluationInterval").await;
