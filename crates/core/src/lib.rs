@@ -9,7 +9,7 @@
 //!   plane reads.
 //! - [`demand`]: the calls of a variant that scales with them; [`messages`]: what topics get.
 //! - [`cloudwatch`], [`sketch`], [`alarms`], [`events`]: what is measured, watched and told.
-//! - [`clock`], [`task`], [`logs`]: time, tasks and log lines.
+//! - [`clock`], [`task`], [`logs`], [`trace`]: time, tasks, log lines, and the traces of calls.
 
 pub mod alarms;
 pub mod arn;
@@ -31,6 +31,7 @@ pub mod route;
 pub mod sketch;
 pub mod store;
 pub mod task;
+pub mod trace;
 pub mod worker;
 
 pub use arn::{AccountId, Arn, Region};

@@ -30,6 +30,7 @@ pub mod meter;
 pub mod reply;
 mod server_timing;
 pub mod stream;
+mod trace;
 
 #[cfg(test)]
 mod tests;
