@@ -2,6 +2,7 @@
 //! runtimes, fleet, control, serving, doors.
 
 mod ground;
+mod traces;
 mod watched;
 
 use std::path::Path;
@@ -23,6 +24,7 @@ use sagebrush_core::fleet::Fleet;
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::route::Routes;
 use sagebrush_core::store::StoreError;
+use sagebrush_core::trace::Tracer;
 use sagebrush_core::worker::Runtime;
 use sagebrush_core::{AccountId, Clock, task};
 use sagebrush_messaging::Messaging;
@@ -33,6 +35,7 @@ use sagebrush_serving::{AsyncInference, Meters, Settings, async_inference};
 use sagebrush_store::SqliteStore;
 use sagebrush_telemetry::logs::{self, LogStore};
 use sagebrush_telemetry::sagemaker::SageMakerMetrics;
+use sagebrush_telemetry::traces::Traces;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
@@ -52,6 +55,8 @@ const S3_DOMAINS: &[&str] = &["localhost", "s3.localhost"];
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long their calls may take of it. Less, so that there is time to end what runs too long.
 const INSTANCE_DRAIN: Duration = Duration::from_secs(8);
+/// How long it waits for the last traces to be told.
+pub(crate) const LAST_TRACES: Duration = Duration::from_secs(1);
 /// How long it waits for its store.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -65,6 +70,7 @@ pub struct App {
     fleet: Arc<LocalFleet>,
     background: Vec<JoinHandle<()>>,
     messaging: Messaging,
+    traces: Option<Arc<Traces>>,
     /// Never looked at: it has changed once the first table is made.
     routes: Routes,
     stopping: AtomicBool,
@@ -83,6 +89,7 @@ impl App {
         let messaging = messaging(store, clock, account, (&master, metrics)).await;
         let messaging = messaging.map_err(|error| unusable(data, &error))?;
         let watched = watched::open(&ground);
+        let (tracer, traces) = traces::open(config, &ground);
         let (control, reconciler, routes) = Control::new(sagebrush_control::Parts {
             temporary_keys: TemporaryKeys::new(master),
             store: store.clone(),
@@ -109,7 +116,7 @@ impl App {
             account: account.clone(),
             chance: rand::random::<f32>,
         };
-        let asynchronous = asynchronous(&ground, &messaging, &invoker).await?;
+        let asynchronous = asynchronous(&ground, &messaging, &invoker, &tracer).await?;
         let mut background = vec![
             task::spawn("endpoint-reconciler", reconciler.with_idle_after(config.idle_after).run()),
             task::spawn("transform-reconciler", transforms.run()),
@@ -117,13 +124,19 @@ impl App {
             task::spawn("blob-sweep", sweep(objects.clone())),
         ];
         background.extend(messaging.start());
-        let serving =
-            serving_door(config, memory.clone(), invoker, asynchronous, &verifier, meters);
+        let serving = sagebrush_serving::Door {
+            invoker,
+            asynchronous,
+            verifier: verifier.clone(),
+            meters,
+            settings: serving_settings(config, memory.clone()),
+            tracer: tracer.clone(),
+        };
         let gauges = serving.gauges();
         let told = SageMakerMetrics::new(metrics.clone(), watched.metrics, clock.clone(), gauges);
         background.push(task::spawn("sagemaker-metrics", told.run()));
         Ok(Arc::new(Self {
-            aws: sagebrush_aws::Door::new(api, verifier, account.clone(), memory),
+            aws: sagebrush_aws::Door::new(api, verifier, account.clone(), memory).traced(tracer),
             serving,
             s3: s3_door(config, objects.clone(), keys, clock.clone()),
             metrics: metrics.clone(),
@@ -131,6 +144,7 @@ impl App {
             fleet,
             background,
             messaging,
+            traces,
             routes: first_routes,
             stopping: AtomicBool::new(false),
         }))
@@ -208,6 +222,9 @@ impl App {
         if tokio::time::timeout(STOP_TIMEOUT, gone).await.is_err() {
             tracing::warn!("some instances were cut off");
         }
+        if let Some(traces) = &self.traces {
+            traces.stop(LAST_TRACES).await;
+        }
         if tokio::time::timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
             tracing::warn!("the store did not close in time; it recovers at the next start");
         }
@@ -263,6 +280,7 @@ async fn asynchronous(
     ground: &Ground,
     messaging: &Messaging,
     invoker: &Invoker,
+    tracer: &Tracer,
 ) -> Result<AsyncInference, Failure> {
     let parts = async_inference::Parts {
         store: ground.store.clone(),
@@ -272,6 +290,7 @@ async fn asynchronous(
         clock: ground.clock.clone(),
         log: ground.logs.clone(),
         metrics: ground.metrics.clone(),
+        tracer: tracer.clone(),
         spool: ground.data.join("async-input"),
     };
     AsyncInference::open(parts).await.map_err(|error| unusable(&ground.data, &error))
@@ -288,22 +307,9 @@ fn keys(config: &Config, master: [u8; 32]) -> Arc<Keys> {
     Arc::new(Keys { fixed, temporary: TemporaryKeys::new(master) })
 }
 
-fn serving_door(
-    config: &Config,
-    body_memory: BodyMemory,
-    invoker: Invoker,
-    asynchronous: AsyncInference,
-    verifier: &Arc<Verifier>,
-    meters: Arc<Meters>,
-) -> sagebrush_serving::Door {
+fn serving_settings(config: &Config, body_memory: BodyMemory) -> Settings {
     let max_payload = usize::try_from(config.max_payload_bytes).unwrap_or(usize::MAX);
-    sagebrush_serving::Door {
-        invoker,
-        asynchronous,
-        verifier: verifier.clone(),
-        meters,
-        settings: Settings { max_payload, body_memory },
-    }
+    Settings { max_payload, body_memory }
 }
 
 fn s3_door(config: &Config, objects: Objects, keys: Arc<Keys>, clock: Arc<dyn Clock>) -> S3Door {

@@ -1,5 +1,7 @@
 //! The settings: flags over `SAGEBRUSH_*` over `sagebrush.toml` over defaults.
 
+mod traces;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +15,7 @@ use sagebrush_runtime::environment::Environments;
 use sagebrush_runtime::sandbox::Mode;
 use serde::Deserialize;
 
+pub use self::traces::TraceConfig;
 use crate::images::ImageEntry;
 use crate::server::limits;
 
@@ -92,6 +95,20 @@ pub struct Options {
     /// not need [default: 300].
     #[arg(long, global = true, env = "SAGEBRUSH_MANAGED_IDLE_SECONDS")]
     pub managed_idle_seconds: Option<u64>,
+    /// Where traces go by OTLP over HTTP, like http://127.0.0.1:4318 [default: the one of
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`; without either nothing is traced].
+    #[arg(long, global = true, env = "SAGEBRUSH_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+    /// Headers of these requests: name=value,name=value [default: `OTEL_EXPORTER_OTLP_HEADERS`].
+    #[arg(long, global = true, env = "SAGEBRUSH_OTLP_HEADERS", hide_env_values = true)]
+    pub otlp_headers: Option<String>,
+    /// The part of the calls that is traced where the caller says nothing, from 0 to 1
+    /// [default: `OTEL_TRACES_SAMPLER_ARG`, or 1].
+    #[arg(long, global = true, env = "SAGEBRUSH_TRACE_RATIO")]
+    pub trace_ratio: Option<f64>,
+    /// The name of this server in traces [default: `OTEL_SERVICE_NAME`, or sagebrush].
+    #[arg(long, global = true, env = "SAGEBRUSH_SERVICE_NAME")]
+    pub service_name: Option<String>,
     /// What to log: error, warn, info, debug, or a `tracing` filter [default: info].
     #[arg(long, global = true, env = "SAGEBRUSH_LOG")]
     pub log: Option<String>,
@@ -123,6 +140,8 @@ pub struct Config {
     pub limits: Limits,
     pub max_body_memory: u64,
     pub idle_after: IdleAfter,
+    /// `None`: nothing is traced.
+    pub traces: Option<TraceConfig>,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -160,6 +179,7 @@ impl Options {
         if !listen.ip().is_loopback() && !keys_are_own {
             return Err(ConfigError::NoKeys(listen));
         }
+        let traces = traces::resolve(&options, variable)?;
         let key = |given: Option<String>| given.unwrap_or_else(|| DEFAULT_KEY.to_owned());
         let config = Config {
             listen,
@@ -183,6 +203,7 @@ impl Options {
             },
             max_body_memory: options.max_body_memory.unwrap_or_else(|| limits::memory() / 4),
             idle_after: idle_after(options.serverless_idle_seconds, options.managed_idle_seconds),
+            traces,
             log: options.log.unwrap_or_else(|| "info".to_owned()),
             log_format: parse_format(options.log_format.as_deref())?,
         };
@@ -211,6 +232,10 @@ impl Options {
             max_body_memory: self.max_body_memory.or(file.max_body_memory),
             serverless_idle_seconds: self.serverless_idle_seconds.or(file.serverless_idle_seconds),
             managed_idle_seconds: self.managed_idle_seconds.or(file.managed_idle_seconds),
+            otlp_endpoint: self.otlp_endpoint.or(file.otlp_endpoint),
+            otlp_headers: self.otlp_headers.or(file.otlp_headers),
+            trace_ratio: self.trace_ratio.or(file.trace_ratio),
+            service_name: self.service_name.or(file.service_name),
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         }
@@ -297,6 +322,11 @@ fn parse_format(given: Option<&str>) -> Result<LogFormat, ConfigError> {
             reason: "it is text or json",
         }),
     }
+}
+
+/// A variable of our environment; one that is no text is none.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name)?.into_string().ok()
 }
 
 /// A variable that is no text sets up nothing.

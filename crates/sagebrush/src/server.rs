@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use self::connection::Patience;
 use self::open::Open;
 use self::refuse::Refusals;
-use crate::assemble::{App, CLOSE_TIMEOUT, STOP_TIMEOUT};
+use crate::assemble::{App, CLOSE_TIMEOUT, LAST_TRACES, STOP_TIMEOUT};
 use crate::config::{Config, LogFormat};
 use crate::failure::Failure;
 
@@ -34,7 +34,8 @@ const DRAIN: Duration = Duration::from_secs(26);
 /// Whoever asked the server to end may rely on this, whatever models do.
 const END: Duration = Duration::from_secs(40);
 const _: () = assert!(
-    DRAIN.as_secs() + STOP_TIMEOUT.as_secs() + CLOSE_TIMEOUT.as_secs() < END.as_secs(),
+    DRAIN.as_secs() + STOP_TIMEOUT.as_secs() + LAST_TRACES.as_secs() + CLOSE_TIMEOUT.as_secs()
+        < END.as_secs(),
     "the parts of the end take longer than the whole"
 );
 /// Connections that knocked and are not let in yet; the system may allow less.
