@@ -2,6 +2,7 @@
 //! runtimes, fleet, control, serving, doors.
 
 mod ground;
+mod machine;
 mod traces;
 mod watched;
 
@@ -21,7 +22,7 @@ use sagebrush_aws::{BodyMemory, InvokeKind, Target};
 use sagebrush_control::Control;
 use sagebrush_control::instance::{Launcher, LocalFleet};
 use sagebrush_core::fleet::Fleet;
-use sagebrush_core::metrics::Registry;
+use sagebrush_core::metrics::{Gauge, Registry};
 use sagebrush_core::route::Routes;
 use sagebrush_core::store::StoreError;
 use sagebrush_core::trace::Tracer;
@@ -40,6 +41,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use self::ground::Ground;
+use self::machine::Machine;
 use crate::answer::{Answer, AnswerBody};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -71,6 +73,7 @@ pub struct App {
     background: Vec<JoinHandle<()>>,
     messaging: Messaging,
     traces: Option<Arc<Traces>>,
+    machine: Arc<Machine>,
     /// Never looked at: it has changed once the first table is made.
     routes: Routes,
     stopping: AtomicBool,
@@ -103,6 +106,7 @@ impl App {
             logs.clone(),
             metrics.clone(),
         );
+        let transforms = transforms.traced(tracer.clone());
         let keys = keys(config, master);
         let verifier = Arc::new(Verifier::new(keys.clone(), clock.clone()));
         let memory = usize::try_from(config.max_body_memory).unwrap_or(usize::MAX);
@@ -132,7 +136,8 @@ impl App {
             settings: serving_settings(config, memory.clone()),
             tracer: tracer.clone(),
         };
-        let gauges = serving.gauges();
+        let machine = Arc::new(Machine::new(&ground, memory.clone(), fleet.clone()));
+        let gauges = look(&machine, &serving);
         let told = SageMakerMetrics::new(metrics.clone(), watched.metrics, clock.clone(), gauges);
         background.push(task::spawn("sagemaker-metrics", told.run()));
         Ok(Arc::new(Self {
@@ -145,6 +150,7 @@ impl App {
             background,
             messaging,
             traces,
+            machine,
             routes: first_routes,
             stopping: AtomicBool::new(false),
         }))
@@ -187,7 +193,7 @@ impl App {
             }
             OperationsPage::Ready => (StatusCode::OK, "ready\n".to_owned()),
             OperationsPage::Metrics => {
-                self.serving.gauges()();
+                look(&self.machine, &self.serving)();
                 (StatusCode::OK, self.metrics.render())
             }
         };
@@ -197,6 +203,12 @@ impl App {
         let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         response.headers_mut().insert(CONTENT_TYPE, text);
         response
+    }
+
+    /// Says how many connections are open.
+    pub(crate) fn connections(&self) -> Arc<Gauge> {
+        let help = "Connections of clients that are open.";
+        self.metrics.gauge("sagebrush_open_connections", help, Vec::new())
     }
 
     /// From now on `/readyz` says no.
@@ -228,6 +240,18 @@ impl App {
         if tokio::time::timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
             tracing::warn!("the store did not close in time; it recovers at the next start");
         }
+    }
+}
+
+/// Sets the gauges that say how things are now.
+fn look(
+    machine: &Arc<Machine>,
+    serving: &sagebrush_serving::Door,
+) -> impl Fn() + Send + Sync + 'static {
+    let (machine, serving) = (machine.clone(), serving.gauges());
+    move || {
+        machine.look();
+        serving();
     }
 }
 

@@ -131,7 +131,7 @@ async fn accept_until(
     n_connections: u32,
     stop: impl Future<Output = ()>,
 ) {
-    let (open, refusals) = (Open::new(n_connections), Refusals::new());
+    let (open, refusals) = (Open::new(n_connections, app.connections()), Refusals::new());
     let mut entrance = Entrance { app: app.clone(), open, refusals, last_warning: None };
     let mut stop = pin!(stop);
     loop {

@@ -66,9 +66,7 @@ impl CallTrace {
     /// Has the model's code go on with the trace.
     pub(crate) fn goes_with(&self, headers: &mut Vec<(&'static str, String)>) {
         headers.retain(|(name, _)| !CARRIERS.contains(name));
-        headers.push((TRACEPARENT, self.model.traceparent()));
-        headers.extend(self.open.state().map(|state| (TRACESTATE, state.to_owned())));
-        headers.push((AMAZON_TRACE_ID, self.model.amazon_trace_id()));
+        headers.extend(self.model.headers(self.open.state()));
     }
 
     /// Adds what a worker did with the call.

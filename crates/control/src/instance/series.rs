@@ -1,7 +1,9 @@
 //! An inference pipeline: each container gets what the one before answered.
 
 use async_trait::async_trait;
-use sagebrush_core::worker::{Call, Payload, Reply, StreamedReply, Timings, Worker, WorkerError};
+use sagebrush_core::worker::{
+    Call, Payload, Reply, StreamedReply, Timings, Usage, Worker, WorkerError,
+};
 use tokio::time::Instant;
 
 use super::parts::{Part, Parts, unanswered};
@@ -55,6 +57,10 @@ impl Worker for Series {
 
     fn memory(&self) -> u64 {
         self.0.memory()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.0.usage()
     }
 
     async fn ended(&self) -> String {

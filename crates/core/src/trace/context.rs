@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{AMAZON_TRACE_ID, TRACEPARENT};
+use super::{AMAZON_TRACE_ID, TRACEPARENT, TRACESTATE};
 
 /// Of one trace; not zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,6 +84,14 @@ impl SpanContext {
     #[must_use]
     pub fn traceparent(&self) -> String {
         format!("00-{}-{}-{:02x}", self.trace, self.span, u8::from(self.is_sampled))
+    }
+
+    /// The headers by which the trace goes on; `state` is what vendors keep of it.
+    #[must_use]
+    pub fn headers(&self, state: Option<&str>) -> Vec<(&'static str, String)> {
+        let state = state.map(|state| (TRACESTATE, state.to_owned()));
+        let ours = [(TRACEPARENT, self.traceparent()), (AMAZON_TRACE_ID, self.amazon_trace_id())];
+        ours.into_iter().chain(state).collect()
     }
 
     /// As an `X-Amzn-Trace-Id`.

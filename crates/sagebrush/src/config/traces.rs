@@ -1,5 +1,7 @@
 //! The settings of traces: ours, and where they say nothing those of OpenTelemetry.
 
+use std::time::Duration;
+
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use sagebrush_telemetry::traces::Destination;
@@ -8,6 +10,8 @@ use super::{ConfigError, Options};
 
 /// Where OTLP's traces go below an endpoint.
 const PATH: &str = "/v1/traces";
+/// How long spans wait for others, unless told otherwise; as OpenTelemetry has it.
+const DELAY: Duration = Duration::from_secs(5);
 
 /// Where traces are told, and of how many calls.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,12 +43,14 @@ pub(super) fn resolve(
     let ratio = options.trace_ratio.map(|ratio| ratio.to_string());
     let ratio = ratio.or_else(|| variable("OTEL_TRACES_SAMPLER_ARG"));
     let service = options.service_name.clone().or_else(|| variable("OTEL_SERVICE_NAME"));
+    let delay = variable("OTEL_BSP_SCHEDULE_DELAY");
     Ok(Some(TraceConfig {
         destination: Destination {
             url: parse_url(&url)?,
             headers: headers.map_or(Ok(HeaderMap::new()), |headers| parse_headers(&headers))?,
             service: service.unwrap_or_else(|| "sagebrush".to_owned()),
             version: env!("CARGO_PKG_VERSION"),
+            delay: delay.map_or(Ok(DELAY), |delay| parse_delay(&delay))?,
         },
         ratio: ratio.map_or(Ok(1.0), |ratio| parse_ratio(&ratio))?,
     }))
@@ -81,6 +87,14 @@ fn parse_headers(given: &str) -> Result<HeaderMap, ConfigError> {
         name: "otlp-headers",
         value: "...".to_owned(), // It may hold a key.
         reason: "headers are like name=value,name=value",
+    })
+}
+
+fn parse_delay(given: &str) -> Result<Duration, ConfigError> {
+    given.parse().map(Duration::from_millis).map_err(|_| ConfigError::Value {
+        name: "OTEL_BSP_SCHEDULE_DELAY",
+        value: given.to_owned(),
+        reason: "it is a number of milliseconds",
     })
 }
 

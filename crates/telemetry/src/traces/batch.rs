@@ -14,8 +14,6 @@ use super::{Destination, dropped, otlp};
 
 /// A request has no more calls' spans than fit into so many spans, but one call's at least.
 const MOST: usize = 512;
-/// How long a span waits for others at most.
-const LONGEST: Duration = Duration::from_secs(5);
 
 /// How long is waited before each further attempt, unless the collector names a time.
 const WAITS: [Duration; 3] =
@@ -55,7 +53,7 @@ impl Sending {
     /// Takes spans until nobody sends any more, and tells them all.
     pub(super) async fn run(mut self, mut spans: Receiver<Vec<Span>>) {
         while let Some(first) = spans.recv().await {
-            let until = Instant::now() + LONGEST;
+            let until = Instant::now() + self.destination.delay;
             let mut batch = first;
             while batch.len() < MOST {
                 match timeout_at(until, spans.recv()).await {

@@ -39,6 +39,8 @@ pub struct Destination {
     pub service: String,
     /// `service.version`.
     pub version: &'static str,
+    /// How long a span waits for others at most.
+    pub delay: Duration,
 }
 
 /// Tells spans to a collector.

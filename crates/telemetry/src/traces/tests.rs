@@ -46,6 +46,7 @@ fn world(answers: Vec<Untold>) -> World {
         headers: HeaderMap::new(),
         service: "mine".to_owned(),
         version: "1",
+        delay: Duration::from_secs(5),
     };
     let registry = Registry::default();
     let traces = Traces::to(collector.clone(), destination, &registry);
