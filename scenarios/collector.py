@@ -51,6 +51,10 @@ class Collector:
         found = support.wait_for(look, f"{names} in {self.spans}", 30)
         return sorted(found, key=lambda span: names.index(span.name))
 
+    def named(self, trace, name):
+        """The spans of a trace with that name, so far."""
+        return [span for span in list(self.spans) if (span.trace, span.name) == (trace, name)]
+
     def _handler(collector):
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"

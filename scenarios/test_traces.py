@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import threading
 
 import pytest
 
@@ -33,6 +32,17 @@ def predict_fn(data, model, context):
         raise ValueError("this call was to fail")
     return {name: context.get_request_header(0, name) for name in %r}
 """ % (SEEN,)
+# A run costs the same whatever its size: batches pay. It says how many calls it was asked.
+TOGETHER = """
+import time
+
+def model_fn(model_dir):
+    return None
+
+def predict_batch_fn(inputs, model):
+    time.sleep(0.03)
+    return [len(inputs)] * len(inputs)
+"""
 STREAM = """
 def model_fn(model_dir):
     return None
@@ -56,6 +66,7 @@ def traced(server, collector):
     server.environment |= {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_SERVICE_NAME": "mine",
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
         "SAGEBRUSH_TRACE_RATIO": "0",
     }
     return server.start()
@@ -166,32 +177,26 @@ def test_a_call_goes_on_with_the_trace_of_its_client(traced, own, collector):
 
 
 def test_calls_that_are_answered_together_know_of_each_other(own, collector):
-    model = MODEL.replace("def predict_fn(data, model, context)", "def one(data, context)") + """
-def predict_batch_fn(inputs, model, contexts):
-    return [one(data, context) for data, context in zip(inputs, contexts)]
-"""
     endpoint = own.deploy(
-        support.inference_py(model),
-        environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1", "SAGEBRUSH_MAX_BATCH_SIZE": "8"},
+        support.inference_py(TOGETHER), environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
     )
     trace, _, traceparent = parent()
     own.headers = {"traceparent": traceparent}
-    together = [
-        threading.Thread(target=calls.invoke, args=(own.runtime, endpoint, {"seconds": 0.4}))
-        for _ in range(4)
-    ]
-    for thread in together:
-        thread.start()
-    for thread in together:
-        thread.join()
-    names = [f"InvokeEndpoint {endpoint}", "queue", "batch", "pre", "model", "post"] * 4
-    spans = collector.of(trace, *names)
-    models = {span.id for span in spans if span.name == "model"}
-    linked = [span for span in spans if span.links]
-    assert linked, "no two calls were answered together"
+
+    def caller(_):
+        return [calls.ask(own.runtime, endpoint, 7) for _ in range(20)]
+
+    outcomes = support.in_threads(6, caller)
+    assert all(isinstance(outcome, list) for outcome in outcomes), outcomes
+    n_linked = sum(together > 1 for outcome in outcomes for together in outcome)
+    assert n_linked > 0
+    support.wait_for(lambda: len(collector.named(trace, "model")) == 120, "all are told")
+    told = {span.id: span for span in collector.named(trace, "model")}
+    linked = [span for span in told.values() if span.links]
+    assert len(linked) == n_linked
     for span in linked:
-        assert span.name == "model"
-        assert set(span.links) <= models - {span.id}
+        for other in span.links:
+            assert span.id in told[other].links and other != span.id
 
 
 def test_a_reply_in_parts_is_traced_to_its_last_part(own, collector):

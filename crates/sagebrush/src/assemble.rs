@@ -109,20 +109,18 @@ impl App {
         let transforms = transforms.traced(tracer.clone());
         let keys = keys(config, master);
         let verifier = Arc::new(Verifier::new(keys.clone(), clock.clone()));
-        let memory = usize::try_from(config.max_body_memory).unwrap_or(usize::MAX);
-        let memory = BodyMemory::new(memory);
+        let memory = body_memory(config);
         let api = sagebrush_control::operations().serve(control);
         let api = api.and(logs::operations().serve(logs.clone())).and(messaging.api());
         let meters = Arc::new(Meters::new(metrics.clone()));
         let first_routes = routes.clone();
-        let invoker = Invoker {
-            routes: routes.clone(),
-            account: account.clone(),
-            chance: rand::random::<f32>,
-        };
+        let invoker = invoker(&routes, account);
         let asynchronous = asynchronous(&ground, &messaging, &invoker, &tracer).await?;
         let mut background = vec![
-            task::spawn("endpoint-reconciler", reconciler.with_idle_after(config.idle_after).run()),
+            task::spawn(
+                "endpoint-reconciler",
+                reconciler.with_idle_after(config.idle_after).traced(tracer.clone()).run(),
+            ),
             task::spawn("transform-reconciler", transforms.run()),
             task::spawn("meter-cleaner", forget_deleted(routes.clone(), meters.clone())),
             task::spawn("blob-sweep", sweep(objects.clone())),
@@ -318,6 +316,14 @@ async fn asynchronous(
         spool: ground.data.join("async-input"),
     };
     AsyncInference::open(parts).await.map_err(|error| unusable(&ground.data, &error))
+}
+
+fn body_memory(config: &Config) -> BodyMemory {
+    BodyMemory::new(usize::try_from(config.max_body_memory).unwrap_or(usize::MAX))
+}
+
+fn invoker(routes: &Routes, account: &AccountId) -> Invoker {
+    Invoker { routes: routes.clone(), account: account.clone(), chance: rand::random::<f32> }
 }
 
 fn onnx(config: &Config) -> std::io::Result<Arc<OnnxRuntime>> {

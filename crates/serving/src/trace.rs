@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use sagebrush_core::instance::Instance;
 use sagebrush_core::route::VariantId;
 use sagebrush_core::trace::{
@@ -15,7 +15,11 @@ use crate::error::InvokeError;
 use crate::invoke::{Invoked, Streamed};
 
 /// The headers by which a trace goes on in a model's code.
-const CARRIERS: [&str; 3] = [TRACEPARENT, TRACESTATE, AMAZON_TRACE_ID];
+static CARRIERS: [HeaderName; 3] = [
+    HeaderName::from_static(TRACEPARENT),
+    HeaderName::from_static(TRACESTATE),
+    HeaderName::from_static(AMAZON_TRACE_ID),
+];
 
 /// The trace of one call that is traced. It is told when this is dropped: a call whose client has
 /// left has no status.
@@ -36,8 +40,11 @@ impl CallTrace {
         operation: &'static str,
         headers: &HeaderMap,
     ) -> Option<Box<Self>> {
-        let open =
-            tracer.begin(Kind::Server, operation, |name| headers.get(name)?.to_str().ok())?;
+        let header = |wanted: &str| {
+            let name = CARRIERS.iter().find(|name| name.as_str() == wanted)?;
+            headers.get(name)?.to_str().ok()
+        };
+        let open = tracer.begin(Kind::Server, operation, header)?;
         let mut trace = Self::of(open, operation);
         trace.open.set("http.request.method", "POST");
         trace.open.set("rpc.system", "aws-api");
@@ -65,7 +72,7 @@ impl CallTrace {
 
     /// Has the model's code go on with the trace.
     pub(crate) fn goes_with(&self, headers: &mut Vec<(&'static str, String)>) {
-        headers.retain(|(name, _)| !CARRIERS.contains(name));
+        headers.retain(|(name, _)| !CARRIERS.iter().any(|carrier| carrier == name));
         headers.extend(self.model.headers(self.open.state()));
     }
 
@@ -202,8 +209,8 @@ pub(crate) enum StreamEnd {
 
 /// What a call that is not traced came with, for the model's code to go by.
 pub(crate) fn pass_on(headers: &HeaderMap, to: &mut Vec<(&'static str, String)>) {
-    for name in CARRIERS {
-        if let Some(Ok(value)) = headers.get(name).map(http::HeaderValue::to_str) {
+    for (carrier, name) in CARRIERS.iter().zip([TRACEPARENT, TRACESTATE, AMAZON_TRACE_ID]) {
+        if let Some(Ok(value)) = headers.get(carrier).map(HeaderValue::to_str) {
             to.push((name, value.to_owned()));
         }
     }

@@ -28,6 +28,7 @@ mod reconcile;
 mod routes;
 mod scaler;
 mod scaling;
+mod trace;
 
 #[cfg(test)]
 mod tests;

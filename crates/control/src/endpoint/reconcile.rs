@@ -8,12 +8,14 @@ use sagebrush_core::fleet::{Fleet, FleetError, FleetView, GroupKey, Owner};
 use sagebrush_core::resource::{Stored, Table};
 use sagebrush_core::route::RouteTable;
 use sagebrush_core::store::StoreError;
+use sagebrush_core::trace::Tracer;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::plan::{Step, Wanted, plan};
 use super::routes::route_table;
 use super::scaler::{IdleAfter, Scaled, Scaler};
+use super::trace::Deployments;
 use super::{Endpoint, EndpointState};
 
 /// How long the instances of an old fleet may take over the calls that they have.
@@ -31,6 +33,7 @@ pub struct Reconciler {
     /// Counts the states written; `DescribeEndpoint` waits on it.
     pub(crate) settled: watch::Sender<u64>,
     scaler: Scaler,
+    deployments: Deployments,
 }
 
 impl Reconciler {
@@ -42,13 +45,21 @@ impl Reconciler {
         settled: watch::Sender<u64>,
     ) -> Self {
         let scaler = Scaler::new(wake.clone());
-        Self { endpoints, fleet, routes, wake, settled, scaler }
+        let deployments = Deployments::default();
+        Self { endpoints, fleet, routes, wake, settled, scaler, deployments }
     }
 
     /// With other times after which instances go that no call needs.
     #[must_use]
     pub fn with_idle_after(mut self, idle_after: IdleAfter) -> Self {
         self.scaler.idle_after = idle_after;
+        self
+    }
+
+    /// Has deployments traced.
+    #[must_use]
+    pub fn traced(mut self, tracer: Tracer) -> Self {
+        self.deployments.tracer = tracer;
         self
     }
 
@@ -82,6 +93,7 @@ impl Reconciler {
             let step = plan(&Wanted::of(&endpoint), seen);
             endpoints.extend(self.take_step(endpoint, step).await?);
         }
+        self.deployments.look(&endpoints);
         let scaled = self.scaler.look(&endpoints, seen, Instant::now());
         // The routes name the new fleet before the old one is drained: no call is lost.
         self.routes.send_replace(Arc::new(route_table(&endpoints, seen, &self.scaler)));
