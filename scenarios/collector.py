@@ -51,6 +51,15 @@ class Collector:
         found = support.wait_for(look, f"{names} in {self.spans}", 30)
         return sorted(found, key=lambda span: names.index(span.name))
 
+    def whole(self, root, *names):
+        """The spans of the only trace whose root has that name."""
+
+        def look():
+            return [span.trace for span in list(self.spans) if span.name == root]
+
+        (trace,) = support.wait_for(look, root)
+        return self.of(trace, root, *names)
+
     def named(self, trace, name):
         """The spans of a trace with that name, so far."""
         return [span for span in list(self.spans) if (span.trace, span.name) == (trace, name)]

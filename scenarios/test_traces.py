@@ -3,6 +3,7 @@
 import json
 import secrets
 import time
+import urllib.parse
 
 import pytest
 
@@ -13,6 +14,7 @@ import metrics
 import support
 from collector import Collector
 from deployment import Deployment
+from transforms import LENGTHS, Transforms
 
 boto3 = pytest.importorskip("boto3")
 
@@ -86,9 +88,9 @@ class Traced:
         for name, value in self.headers.items():
             request.headers[name] = value
 
-    def deploy(self, files, **options):
+    def deploy(self, files=None, image=support.PYTHON, **options):
         deployment = Deployment(self.client, f"t-{secrets.token_hex(4)}", "traces")
-        return deployment(files, image=support.PYTHON, **options)
+        return deployment(files, image=image, **options)
 
 
 @pytest.fixture
@@ -174,6 +176,17 @@ def test_a_call_goes_on_with_the_trace_of_its_client(traced, own, collector):
     assert root.attributes["rpc.service"] == "sagemaker"
 
 
+def test_a_program_finds_the_trace_in_its_headers(own, collector):
+    serve = urllib.parse.quote(str(support.ROOT / "scenarios/byo/serve.py"))
+    endpoint = own.deploy(image=f"process://{support.python()}?arg={serve}")
+    trace, _, traceparent = parent()
+    own.headers = {"traceparent": traceparent}
+    headers = calls.ask(own.runtime, endpoint, b"about")["headers"]
+    _, *_, model = collector.of(trace, f"InvokeEndpoint {endpoint}", "queue", "batch", "model")
+    assert headers["traceparent"] == f"00-{trace}-{model.id}-01"
+    assert headers["x-amzn-trace-id"].endswith(f"Parent={model.id};Sampled=1")
+
+
 def test_calls_that_are_answered_together_know_of_each_other(own, collector):
     endpoint = own.deploy(
         support.inference_py(TOGETHER), environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
@@ -235,3 +248,23 @@ def test_an_asynchronous_call_is_traced_across_a_restart(traced, own, collector)
     assert (root.parent, root.kind) == (door.id, CONSUMER)
     model = rest[parts.index("model")]
     assert json.load(found["Body"])["traceparent"] == f"00-{trace}-{model.id}-01"
+
+
+def test_deployments_and_jobs_are_traced_as_chance_decides(traced, own, collector):
+    own.deploy(support.inference_py(MODEL))
+    assert collector.spans == []
+    traced.stop()
+    traced.environment["SAGEBRUSH_TRACE_RATIO"] = "1"
+    traced.start()
+    endpoint = own.deploy({"code/inference.py": LENGTHS})
+    (deployment,) = collector.whole(f"Deployment {endpoint}")
+    told = {"sagebrush.config": endpoint, "sagebrush.endpoint.status": "InService"}
+    assert deployment.attributes.items() >= told.items()
+
+    transforms = Transforms(own.client, "traces")
+    transforms.put("in/a.csv", "one\nthree\n")
+    transforms.create("job", endpoint, BatchStrategy="SingleRecord")
+    job, *payloads = collector.whole("TransformJob job", "payload", "payload")
+    check_tree(job, payloads)
+    for payload in payloads:
+        assert payload.attributes["sagebrush.input"] == "s3://traces/in/a.csv"

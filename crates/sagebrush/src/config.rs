@@ -95,7 +95,7 @@ pub struct Options {
     /// not need [default: 300].
     #[arg(long, global = true, env = "SAGEBRUSH_MANAGED_IDLE_SECONDS")]
     pub managed_idle_seconds: Option<u64>,
-    /// Where traces go by OTLP over HTTP, like http://127.0.0.1:4318 [default: the one of
+    /// Where traces go by OTLP over HTTP, like `http://127.0.0.1:4318` [default: that of
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`; without either nothing is traced].
     #[arg(long, global = true, env = "SAGEBRUSH_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
