@@ -8,10 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{HOST, USER_AGENT};
 use http::request::Parts;
-use http::{HeaderName, Request, Response};
+use http::{HeaderName, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Body;
 use sagebrush_core::access::Authorizer;
+use sagebrush_core::trace::{Kind, Open, Tracer};
 use sagebrush_core::{AccountId, Region, task};
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -36,6 +37,7 @@ pub struct Door {
     authorizer: Arc<dyn Authorizer>,
     account: AccountId,
     memory: BodyMemory,
+    tracer: Tracer,
 }
 
 /// Which operation a request names, and for which service it must be signed.
@@ -56,7 +58,14 @@ impl Door {
         account: AccountId,
         memory: BodyMemory,
     ) -> Self {
-        Self { api: Arc::new(api), verifier, authorizer, account, memory }
+        let tracer = Tracer::default();
+        Self { api: Arc::new(api), verifier, authorizer, account, memory, tracer }
+    }
+
+    /// Has its calls traced.
+    #[must_use]
+    pub fn traced(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Answers a request whose [`Target`] is `Json`, `Cbor`, `Query` or `Unknown`.
@@ -68,7 +77,14 @@ impl Door {
         let id = request_id();
         let answer = AnswerTo::new(target.dialect(), request.headers(), id.clone());
         let span = tracing::info_span!("call", request_id = &*id);
-        let outcome = self.handle(target, request, id).instrument(span.clone()).await;
+        let mut trace = self
+            .tracer
+            .begin(Kind::Server, "AwsApi", |name| request.headers().get(name)?.to_str().ok());
+        let outcome = self.handle(target, request, id.clone(), trace.as_deref_mut());
+        let outcome = outcome.instrument(span.clone()).await;
+        if let Some(trace) = &mut trace {
+            tell(trace, &id, outcome.as_ref().err());
+        }
         if let Err(error) = &outcome {
             span.in_scope(|| log(error));
         }
@@ -81,6 +97,7 @@ impl Door {
         target: Target,
         request: Request<B>,
         request_id: Arc<str>,
+        trace: Option<&mut Open>,
     ) -> Result<Vec<u8>, ApiError>
     where
         B: Body<Data = Bytes>,
@@ -100,6 +117,12 @@ impl Door {
             let verified = self.verifier.verify_read(&parts, &body, &call.service);
             verified.map_err(|error| error.into_api_error(dialect))?
         };
+        if let Some(trace) = trace {
+            trace.rename(call.operation.clone());
+            trace.set("rpc.service", call.service.as_str());
+            trace.set("rpc.method", call.operation.as_str());
+            trace.set("cloud.region", caller.region.as_str());
+        }
         let mut context = self.context(&parts, caller, request_id);
         let (_here, caller) = Presence::new();
         context.caller = caller;
@@ -180,6 +203,19 @@ impl Door {
 /// Who calls an open operation without a signature. The region is for the input to tell.
 fn nobody() -> Caller {
     Caller { region: Region::new(""), access_key: "".into(), session: None }
+}
+
+fn tell(trace: &mut Open, request_id: &str, error: Option<&ApiError>) {
+    let status = error.map_or(StatusCode::OK, |error| error.status);
+    trace.set("rpc.system", "aws-api");
+    trace.set("http.request.method", "POST");
+    trace.set("http.response.status_code", status.as_u16());
+    trace.set("aws.request_id", request_id);
+    match error {
+        Some(error) if status.is_server_error() => trace.fail(&*error.code),
+        Some(error) => trace.set("error.type", &*error.code),
+        None => {}
+    }
 }
 
 fn log(error: &ApiError) {

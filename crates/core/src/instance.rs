@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::trace::SpanContext;
 use crate::worker::{Call, Reply, Worker, WorkerError};
 
 pub mod breaker;
@@ -94,6 +95,8 @@ pub struct Answered {
     /// How long the worker took.
     pub took: Duration,
     pub batch: Batch,
+    /// The spans of its batch, its own included, where several are traced.
+    pub traced: Option<Arc<[SpanContext]>>,
 }
 
 /// The calls that a worker was asked together.

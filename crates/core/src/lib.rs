@@ -11,7 +11,7 @@
 //! - [`capture`]: what an endpoint keeps of its calls; [`access`]: who may do what.
 //! - [`cloudwatch`], [`sketch`], [`alarms`], [`events`]: what is measured, watched and told;
 //!   [`varint`] for files of it.
-//! - [`clock`], [`task`], [`logs`]: time, tasks and log lines.
+//! - [`clock`], [`task`], [`logs`], [`trace`]: time, tasks, log lines, and the traces of calls.
 
 pub mod access;
 pub mod alarms;
@@ -35,6 +35,7 @@ pub mod route;
 pub mod sketch;
 pub mod store;
 pub mod task;
+pub mod trace;
 pub mod varint;
 pub mod worker;
 

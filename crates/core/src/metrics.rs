@@ -67,6 +67,8 @@ struct Family {
 
 enum Series {
     Counter(Arc<Counter>),
+    /// Of nanoseconds, told as seconds.
+    Seconds(Arc<Counter>),
     Gauge(Arc<Gauge>),
     Histogram(Arc<Histogram>),
 }
@@ -115,6 +117,7 @@ pub struct Histogram {
 /// How a series stands, for those who write it elsewhere.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reading {
+    /// Of a counter of time, nanoseconds.
     Counter(u64),
     Gauge(i64),
     /// The times since the last reading.
@@ -154,7 +157,17 @@ impl Registry {
         let new = || Series::Counter(Arc::default());
         self.resolve((name, help, "counter"), labels, new, |series| match series {
             Series::Counter(counter) => Some(counter.clone()),
-            Series::Gauge(_) | Series::Histogram(_) => None,
+            Series::Seconds(_) | Series::Gauge(_) | Series::Histogram(_) => None,
+        })
+    }
+
+    /// A counter of time: it counts nanoseconds, and is told in seconds.
+    #[must_use]
+    pub fn seconds(&self, name: &'static str, help: &'static str, labels: Labels) -> Arc<Counter> {
+        let new = || Series::Seconds(Arc::default());
+        self.resolve((name, help, "counter"), labels, new, |series| match series {
+            Series::Seconds(counter) => Some(counter.clone()),
+            Series::Counter(_) | Series::Gauge(_) | Series::Histogram(_) => None,
         })
     }
 
@@ -163,7 +176,7 @@ impl Registry {
         let new = || Series::Gauge(Arc::default());
         self.resolve((name, help, "gauge"), labels, new, |series| match series {
             Series::Gauge(gauge) => Some(gauge.clone()),
-            Series::Counter(_) | Series::Histogram(_) => None,
+            Series::Counter(_) | Series::Seconds(_) | Series::Histogram(_) => None,
         })
     }
 
@@ -206,7 +219,7 @@ impl Registry {
         let new = || Series::Histogram(Arc::new(new()));
         self.resolve((name, help, "histogram"), labels, new, |series| match series {
             Series::Histogram(histogram) => Some(histogram.clone()),
-            Series::Counter(_) | Series::Gauge(_) => None,
+            Series::Counter(_) | Series::Seconds(_) | Series::Gauge(_) => None,
         })
     }
 
@@ -239,7 +252,9 @@ impl Registry {
         let series = families.get(name).into_iter().flat_map(|family| &family.series);
         let reading = |(labels, series): (&Labels, &Series)| {
             let reading = match series {
-                Series::Counter(counter) => Reading::Counter(counter.get()),
+                Series::Counter(counter) | Series::Seconds(counter) => {
+                    Reading::Counter(counter.get())
+                }
                 Series::Gauge(gauge) => Reading::Gauge(gauge.0.load(Ordering::Relaxed)),
                 Series::Histogram(histogram) => {
                     Reading::Times(histogram.recorder.as_ref()?.drain())
@@ -296,6 +311,10 @@ fn render_series(text: &mut String, name: &str, labels: &Labels, series: &Series
     match series {
         Series::Counter(counter) => {
             line(text, &format!("{name}{} {}", braced(labels, None), counter.get()));
+        }
+        Series::Seconds(counter) => {
+            let seconds = Duration::from_nanos(counter.get()).as_secs_f64();
+            line(text, &format!("{name}{} {seconds}", braced(labels, None)));
         }
         Series::Gauge(gauge) => {
             let value = gauge.0.load(Ordering::Relaxed);
@@ -361,6 +380,13 @@ mod tests {
         );
         registry.retain(|labels| labels.is_empty());
         assert_eq!(registry.render(), "# HELP a As.\n# TYPE a gauge\na -4\n");
+    }
+
+    #[test]
+    fn time_is_counted_in_nanoseconds_and_told_in_seconds() {
+        let registry = Registry::default();
+        registry.seconds("cpu_seconds_total", "CPU.", Vec::new()).add(1_250_000_000);
+        assert!(registry.render().ends_with("counter\ncpu_seconds_total 1.25\n"));
     }
 
     #[test]

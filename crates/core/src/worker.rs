@@ -110,6 +110,11 @@ pub trait Worker: Send + Sync + 'static {
         0
     }
 
+    /// What it takes of the machine; `None` where that cannot be told. Costs little.
+    fn usage(&self) -> Option<Usage> {
+        None
+    }
+
     /// Returns once the worker can answer no call any more, though nobody stopped it; says why.
     /// A worker that mends itself (by replacing a dead process of its) has not ended.
     async fn ended(&self) -> String {
@@ -135,6 +140,14 @@ pub trait Worker: Send + Sync + 'static {
     async fn rest(&self, deadline: Instant) {
         self.stop(deadline).await;
     }
+}
+
+/// What a worker takes of the machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// So far, of all cores together.
+    pub cpu: Duration,
+    pub memory_bytes: u64,
 }
 
 /// SageMaker: what a container answers to `GET /execution-parameters`.

@@ -2,12 +2,12 @@
 //! computed where they are.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
-use sagebrush_core::worker::{Call, Worker, WorkerError};
+use sagebrush_core::worker::{Call, Usage, Worker, WorkerError};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -36,6 +36,8 @@ pub(crate) struct OnnxWorker {
     /// How often it was asked for the size of a batch.
     n_batches: AtomicUsize,
     under_way: Arc<UnderWay>,
+    /// What it has computed so far, in nanoseconds.
+    computed: Arc<AtomicU64>,
 }
 
 impl OnnxWorker {
@@ -43,7 +45,8 @@ impl OnnxWorker {
         let served = ArcSwapOption::from_pointee(served);
         let (pace, under_way) = (Arc::default(), Arc::default());
         let (is_short, n_batches) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Self { served, pool, pace, is_short, n_batches, under_way }
+        let computed = Arc::default();
+        Self { served, pool, pace, is_short, n_batches, under_way, computed }
     }
 
     /// Queues calls that are answered together. They are not computed if the receiver is dropped
@@ -55,10 +58,12 @@ impl OnnxWorker {
         place: Place,
     ) -> oneshot::Receiver<Vec<Answer>> {
         let (sender, receiver) = oneshot::channel();
-        let pace = Arc::clone(&self.pace);
+        let (pace, computed) = (Arc::clone(&self.pace), Arc::clone(&self.computed));
         self.pool.submit(move || {
             if !sender.is_closed() {
-                let _unheard = sender.send(timed(&pace, &served, &calls));
+                let answers = timed(&pace, &served, &calls);
+                note(&computed, &answers);
+                let _unheard = sender.send(answers);
             }
             drop(served); // Before the worker counts as idle: then its memory is free.
             drop(place);
@@ -80,7 +85,9 @@ impl Worker for OnnxWorker {
                 self.is_short.store(is_short, Ordering::Relaxed);
             }
             if is_short {
-                return timed(&self.pace, &served, &calls);
+                let answers = timed(&self.pace, &served, &calls);
+                note(&self.computed, &answers);
+                return answers;
             }
         }
         let n = calls.len();
@@ -117,6 +124,11 @@ impl Worker for OnnxWorker {
         file_bytes.saturating_mul(MEMORY_PER_FILE_BYTE)
     }
 
+    fn usage(&self) -> Option<Usage> {
+        let cpu = Duration::from_nanos(self.computed.load(Ordering::Relaxed));
+        Some(Usage { cpu, memory_bytes: self.memory() })
+    }
+
     async fn stop(&self, deadline: Instant) {
         drop(self.served.swap(None));
         if timeout_at(deadline, self.under_way.end()).await.is_err() {
@@ -131,6 +143,15 @@ fn timed(pace: &Pace, served: &Served, calls: &[Call]) -> Vec<Answer> {
         [call] => pace.time(call.payload.body.len(), || batch::answer(served, calls)),
         _ => batch::answer(served, calls),
     }
+}
+
+/// Adds what was measured of these answers: one run of the model, and what is each call's own.
+fn note(computed: &AtomicU64, answers: &[Answer]) {
+    let timings = || answers.iter().flatten().map(|reply| reply.timings);
+    let run = timings().map(|timings| timings.model).max().unwrap_or_default();
+    let each: Duration = timings().map(|timings| timings.pre + timings.post).sum();
+    let nanos = u64::try_from((run + each).as_nanos()).unwrap_or(u64::MAX);
+    computed.fetch_add(nanos, Ordering::Relaxed);
 }
 
 fn gone() -> WorkerError {

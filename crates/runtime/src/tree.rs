@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use sagebrush_core::logs::{LogSink, LogStream};
 use sagebrush_core::task;
@@ -47,6 +48,14 @@ pub struct Usage {
     pub threads: usize,
     /// Their resident sets together. What they share is counted for each of them.
     pub resident_bytes: u64,
+    /// What they have computed so far, with those of theirs that have ended.
+    pub cpu: Duration,
+}
+
+impl From<Usage> for sagebrush_core::worker::Usage {
+    fn from(usage: Usage) -> Self {
+        Self { cpu: usage.cpu, memory_bytes: usage.resident_bytes }
+    }
 }
 
 impl Tree {

@@ -4,6 +4,8 @@
 mod access;
 mod beside;
 mod ground;
+mod machine;
+mod traces;
 mod watched;
 
 use std::path::Path;
@@ -20,12 +22,13 @@ use sagebrush_artifacts::ArtifactCache;
 use sagebrush_aws::demux::OperationsPage;
 use sagebrush_aws::sigv4::{Credentials as _, Verifier};
 use sagebrush_aws::{BodyMemory, InvokeKind, Target};
-use sagebrush_control::Control;
 use sagebrush_control::autoscaling::Autoscaler;
 use sagebrush_control::instance::{Launcher, LocalFleet};
+use sagebrush_control::{Control, Watched};
 use sagebrush_core::fleet::Fleet;
-use sagebrush_core::metrics::Registry;
+use sagebrush_core::metrics::{Gauge, Registry};
 use sagebrush_core::route::Routes;
+use sagebrush_core::trace::Tracer;
 use sagebrush_core::worker::Runtime;
 use sagebrush_core::{Clock, task};
 use sagebrush_messaging::Messaging;
@@ -38,10 +41,12 @@ use sagebrush_telemetry::alarms;
 use sagebrush_telemetry::logs::{self, LogStore};
 use sagebrush_telemetry::metrics::{self, MetricStore};
 use sagebrush_telemetry::sagemaker::SageMakerMetrics;
+use sagebrush_telemetry::traces::Traces;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use self::ground::Ground;
+use self::machine::Machine;
 use crate::answer::{Answer, AnswerBody};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -57,6 +62,8 @@ const S3_DOMAINS: &[&str] = &["localhost", "s3.localhost"];
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long their calls may take of it. Less, so that there is time to end what runs too long.
 const INSTANCE_DRAIN: Duration = Duration::from_secs(8);
+/// How long it waits for the last traces to be told.
+pub(crate) const LAST_TRACES: Duration = Duration::from_secs(1);
 /// How long it waits for its store.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -71,6 +78,8 @@ pub struct App {
     fleet: Arc<LocalFleet>,
     background: Vec<JoinHandle<()>>,
     messaging: Messaging,
+    traces: Option<Arc<Traces>>,
+    machine: Arc<Machine>,
     /// Never looked at: it has changed once the first table is made.
     routes: Routes,
     stopping: AtomicBool,
@@ -90,6 +99,7 @@ impl App {
         let fleet = Arc::new(LocalFleet::new(launcher));
         let messaging = messaging(config, &ground, &master).await?;
         let (watched, cloudwatch, alarms) = watched::open(&ground, messaging.publisher()).await?;
+        let (tracer, traces) = traces::open(config, &ground);
         let (control, reconciler, routes) = Control::new(sagebrush_control::Parts {
             account: account.clone(),
             store: store.clone(),
@@ -104,10 +114,10 @@ impl App {
             logs.clone(),
             metrics.clone(),
         );
+        let transforms = transforms.traced(tracer.clone());
         let autoscaler = Autoscaler::new(control.clone());
         let verifier = Arc::new(Verifier::new(access.clone(), clock.clone()));
-        let memory = usize::try_from(config.max_body_memory).unwrap_or(usize::MAX);
-        let memory = BodyMemory::new(memory);
+        let memory = body_memory(config);
         let api = sagebrush_control::operations().serve(control);
         let api = api.and(logs::operations().serve(logs.clone())).and(messaging.api());
         let api = api.and(metrics::operations().serve(cloudwatch));
@@ -115,36 +125,35 @@ impl App {
         let api = api.and(sagebrush_access::operations().serve(access.clone()));
         let meters = Arc::new(Meters::new(metrics.clone()));
         let first_routes = routes.clone();
-        let invoker = Invoker {
-            routes: routes.clone(),
-            account: account.clone(),
-            chance: rand::random::<f32>,
-            turns: Arc::default(),
-            sessions: Sessions::new(clock.clone()),
-            beside: beside::open(&ground, &watched),
-        };
-        let asynchronous = asynchronous(&ground, &access, &messaging, &invoker).await?;
+        let invoker = invoker(&ground, &routes, &watched);
+        let asynchronous = asynchronous(&ground, &access, &messaging, &invoker, &tracer).await?;
         let mut background = vec![
-            task::spawn("endpoint-reconciler", reconciler.with_idle_after(config.idle_after).run()),
+            task::spawn(
+                "endpoint-reconciler",
+                reconciler.with_idle_after(config.idle_after).traced(tracer.clone()).run(),
+            ),
             task::spawn("transform-reconciler", transforms.run()),
             task::spawn("autoscaler", autoscaler.clone().run()),
             task::spawn("meter-cleaner", forget_deleted(routes.clone(), meters.clone())),
             task::spawn("blob-sweep", sweep(objects.clone())),
         ];
         background.extend(messaging.start().into_iter().chain(alarms.run(Some(autoscaler))));
-        let serving = serving_door(
-            config,
-            memory.clone(),
+        let serving = sagebrush_serving::Door {
             invoker,
             asynchronous,
-            (&verifier, &access),
+            verifier: verifier.clone(),
+            authorizer: access.clone(),
             meters,
-        );
-        let gauges = serving.gauges();
+            settings: serving_settings(config, memory.clone()),
+            tracer: tracer.clone(),
+        };
+        let machine = Arc::new(Machine::new(&ground, memory.clone(), fleet.clone()));
+        let gauges = look(&machine, &serving);
         let told = SageMakerMetrics::new(metrics.clone(), watched.metrics, clock.clone(), gauges);
         background.push(task::spawn("sagemaker-metrics", told.run()));
+        let aws = sagebrush_aws::Door::new(api, verifier, access.clone(), account.clone(), memory);
         Ok(Arc::new(Self {
-            aws: sagebrush_aws::Door::new(api, verifier, access.clone(), account.clone(), memory),
+            aws: aws.traced(tracer),
             serving,
             s3: s3_door(config, objects.clone(), access, clock.clone()),
             metrics: metrics.clone(),
@@ -153,6 +162,8 @@ impl App {
             fleet,
             background,
             messaging,
+            traces,
+            machine,
             routes: first_routes,
             stopping: AtomicBool::new(false),
         }))
@@ -198,7 +209,7 @@ impl App {
             }
             OperationsPage::Ready => (StatusCode::OK, "ready\n".to_owned()),
             OperationsPage::Metrics => {
-                self.serving.gauges()();
+                look(&self.machine, &self.serving)();
                 (StatusCode::OK, self.metrics.render())
             }
         };
@@ -208,6 +219,12 @@ impl App {
         let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         response.headers_mut().insert(CONTENT_TYPE, text);
         response
+    }
+
+    /// Says how many connections are open.
+    pub(crate) fn connections(&self) -> Arc<Gauge> {
+        let help = "Connections of clients that are open.";
+        self.metrics.gauge("sagebrush_open_connections", help, Vec::new())
     }
 
     /// From now on `/readyz` says no.
@@ -234,6 +251,9 @@ impl App {
             tracing::warn!("some instances were cut off");
         }
         self.serving.invoker.beside.flush(CLOSE_TIMEOUT).await; // No call is under way any more.
+        if let Some(traces) = &self.traces {
+            traces.stop(LAST_TRACES).await;
+        }
         if tokio::time::timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
             tracing::warn!("the store did not close in time; it recovers at the next start");
         }
@@ -242,6 +262,18 @@ impl App {
         if tokio::time::timeout(CLOSE_TIMEOUT, flushed).await.is_err() {
             tracing::warn!("the last metrics were not written in time");
         }
+    }
+}
+
+/// Sets the gauges that say how things are now.
+fn look(
+    machine: &Arc<Machine>,
+    serving: &sagebrush_serving::Door,
+) -> impl Fn() + Send + Sync + 'static {
+    let (machine, serving) = (machine.clone(), serving.gauges());
+    move || {
+        machine.look();
+        serving();
     }
 }
 
@@ -296,6 +328,7 @@ async fn asynchronous(
     access: &Arc<Access>,
     messaging: &Messaging,
     invoker: &Invoker,
+    tracer: &Tracer,
 ) -> Result<AsyncInference, Failure> {
     let parts = async_inference::Parts {
         store: ground.store.clone(),
@@ -306,9 +339,25 @@ async fn asynchronous(
         clock: ground.clock.clone(),
         log: ground.logs.clone(),
         metrics: ground.metrics.clone(),
+        tracer: tracer.clone(),
         spool: ground.data.join("async-input"),
     };
     AsyncInference::open(parts).await.map_err(|error| unusable(&ground.data, &error))
+}
+
+fn body_memory(config: &Config) -> BodyMemory {
+    BodyMemory::new(usize::try_from(config.max_body_memory).unwrap_or(usize::MAX))
+}
+
+fn invoker(ground: &Ground, routes: &Routes, watched: &Watched) -> Invoker {
+    Invoker {
+        routes: routes.clone(),
+        account: ground.account.clone(),
+        chance: rand::random::<f32>,
+        turns: Arc::default(),
+        sessions: Sessions::new(ground.clock.clone()),
+        beside: beside::open(ground, watched),
+    }
 }
 
 fn onnx(config: &Config) -> std::io::Result<Arc<OnnxRuntime>> {
@@ -317,23 +366,9 @@ fn onnx(config: &Config) -> std::io::Result<Arc<OnnxRuntime>> {
     OnnxRuntime::keeping_graphs(config.onnxruntime.clone(), settings, graphs).map(Arc::new)
 }
 
-fn serving_door(
-    config: &Config,
-    body_memory: BodyMemory,
-    invoker: Invoker,
-    asynchronous: AsyncInference,
-    (verifier, access): (&Arc<Verifier>, &Arc<Access>),
-    meters: Arc<Meters>,
-) -> sagebrush_serving::Door {
+fn serving_settings(config: &Config, body_memory: BodyMemory) -> Settings {
     let max_payload = usize::try_from(config.max_payload_bytes).unwrap_or(usize::MAX);
-    sagebrush_serving::Door {
-        invoker,
-        asynchronous,
-        verifier: verifier.clone(),
-        authorizer: access.clone(),
-        meters,
-        settings: Settings { max_payload, body_memory },
-    }
+    Settings { max_payload, body_memory }
 }
 
 fn s3_door(

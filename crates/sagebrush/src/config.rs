@@ -1,6 +1,7 @@
 //! The settings: flags over `SAGEBRUSH_*` over `sagebrush.toml` over defaults.
 
 mod smtp;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use sagebrush_runtime::environment::Environments;
 use sagebrush_runtime::sandbox::Mode;
 use serde::Deserialize;
 
+pub use self::traces::TraceConfig;
 use crate::images::ImageEntry;
 use crate::server::limits;
 
@@ -113,6 +115,20 @@ pub struct Options {
     /// TLS to the mail server: `required` or `off` [default: required, but on loopback].
     #[arg(long, global = true, env = "SAGEBRUSH_SMTP_TLS")]
     pub smtp_tls: Option<String>,
+    /// Where traces go by OTLP over HTTP, like `http://127.0.0.1:4318` [default: that of
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`; without either nothing is traced].
+    #[arg(long, global = true, env = "SAGEBRUSH_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+    /// Headers of these requests: name=value,name=value [default: `OTEL_EXPORTER_OTLP_HEADERS`].
+    #[arg(long, global = true, env = "SAGEBRUSH_OTLP_HEADERS", hide_env_values = true)]
+    pub otlp_headers: Option<String>,
+    /// The part of the calls that is traced where the caller says nothing, from 0 to 1
+    /// [default: `OTEL_TRACES_SAMPLER_ARG`, or 1].
+    #[arg(long, global = true, env = "SAGEBRUSH_TRACE_RATIO")]
+    pub trace_ratio: Option<f64>,
+    /// The name of this server in traces [default: `OTEL_SERVICE_NAME`, or sagebrush].
+    #[arg(long, global = true, env = "SAGEBRUSH_SERVICE_NAME")]
+    pub service_name: Option<String>,
     /// What to log: error, warn, info, debug, or a `tracing` filter [default: info].
     #[arg(long, global = true, env = "SAGEBRUSH_LOG")]
     pub log: Option<String>,
@@ -146,6 +162,8 @@ pub struct Config {
     pub idle_after: IdleAfter,
     /// `None`: no mail is sent.
     pub smtp: Option<SmtpSettings>,
+    /// `None`: nothing is traced.
+    pub traces: Option<TraceConfig>,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -184,6 +202,7 @@ impl Options {
             return Err(ConfigError::NoKeys(listen));
         }
         let smtp = smtp::settings(&options)?;
+        let traces = traces::resolve(&options, variable)?;
         let key = |given: Option<String>| given.unwrap_or_else(|| DEFAULT_KEY.to_owned());
         let config = Config {
             listen,
@@ -208,6 +227,7 @@ impl Options {
             max_body_memory: options.max_body_memory.unwrap_or_else(|| limits::memory() / 4),
             idle_after: idle_after(options.serverless_idle_seconds, options.managed_idle_seconds),
             smtp,
+            traces,
             log: options.log.unwrap_or_else(|| "info".to_owned()),
             log_format: parse_format(options.log_format.as_deref())?,
         };
@@ -242,6 +262,10 @@ impl Options {
             smtp_password: self.smtp_password.or(file.smtp_password),
             smtp_from: self.smtp_from.or(file.smtp_from),
             smtp_tls: self.smtp_tls.or(file.smtp_tls),
+            otlp_endpoint: self.otlp_endpoint.or(file.otlp_endpoint),
+            otlp_headers: self.otlp_headers.or(file.otlp_headers),
+            trace_ratio: self.trace_ratio.or(file.trace_ratio),
+            service_name: self.service_name.or(file.service_name),
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         }
@@ -328,6 +352,11 @@ fn parse_format(given: Option<&str>) -> Result<LogFormat, ConfigError> {
             reason: "it is text or json",
         }),
     }
+}
+
+/// A variable of our environment; one that is no text is none.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name)?.into_string().ok()
 }
 
 /// A variable that is no text sets up nothing.

@@ -28,7 +28,7 @@ use self::asked::Asked;
 use self::connection::Patience;
 use self::open::Open;
 use self::refuse::Refusals;
-use crate::assemble::{App, CLOSE_TIMEOUT, STOP_TIMEOUT};
+use crate::assemble::{App, CLOSE_TIMEOUT, LAST_TRACES, STOP_TIMEOUT};
 use crate::config::{Config, LogFormat};
 use crate::failure::Failure;
 
@@ -37,7 +37,8 @@ const DRAIN: Duration = Duration::from_secs(26);
 /// Whoever asked the server to end may rely on this, whatever models do.
 const END: Duration = Duration::from_secs(40);
 const _: () = assert!(
-    DRAIN.as_secs() + STOP_TIMEOUT.as_secs() + CLOSE_TIMEOUT.as_secs() < END.as_secs(),
+    DRAIN.as_secs() + STOP_TIMEOUT.as_secs() + LAST_TRACES.as_secs() + CLOSE_TIMEOUT.as_secs()
+        < END.as_secs(),
     "the parts of the end take longer than the whole"
 );
 /// Connections that knocked and are not let in yet; the system may allow less.
@@ -133,7 +134,7 @@ async fn accept_until(
     n_connections: u32,
     stop: impl Future<Output = ()>,
 ) {
-    let (open, refusals) = (Open::new(n_connections), Refusals::new());
+    let (open, refusals) = (Open::new(n_connections, app.connections()), Refusals::new());
     let mut entrance = Entrance { app: app.clone(), open, refusals, last_warning: None };
     let mut stop = pin!(stop);
     loop {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -15,15 +16,17 @@ use sagebrush_aws::{
 };
 use sagebrush_core::ResourceName;
 use sagebrush_core::access::Authorizer;
+use sagebrush_core::trace::Tracer;
 use sagebrush_core::worker::{Call, Payload};
 use tokio::time::Instant;
 
-use crate::async_inference::{self, AsyncInference, LONGEST_BODY};
+use crate::async_inference::{self, AsyncInference, Carried, LONGEST_BODY};
 use crate::error::InvokeError;
 use crate::headers;
 use crate::invoke::{Invoked, Invoker, Target, too_long};
 use crate::meter::Meters;
 use crate::reply::{self, Spent};
+use crate::trace::{self, CallTrace};
 
 /// How long a call may take, from the door to the reply.
 ///
@@ -47,10 +50,17 @@ pub struct Door {
     pub authorizer: Arc<dyn Authorizer>,
     pub meters: Arc<Meters>,
     pub settings: Settings,
+    pub tracer: Tracer,
 }
 
 /// What came of a call that was let in.
 type Answered = Result<Response<Full<Bytes>>, Refusal>;
+
+/// A call that came, and its trace if it is traced.
+pub(crate) struct Arrived {
+    pub(crate) at: Instant,
+    pub(crate) trace: Option<Box<CallTrace>>,
+}
 
 /// A call that was let in.
 pub(crate) struct LetIn {
@@ -88,12 +98,21 @@ impl Door {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let arrived_at = Instant::now();
         let id = request_id();
-        match self.handle(endpoint, kind, request, &id, arrived_at).await {
-            Ok(response) => response,
-            Err(refusal) => refusal.into_response(&id, arrived_at),
+        let operation =
+            if kind == InvokeKind::Async { "InvokeEndpointAsync" } else { "InvokeEndpoint" };
+        let mut arrived = self.arrived(operation, request.headers());
+        let answered = self.handle(endpoint, kind, request, &id, &mut arrived).await;
+        let response = answered.unwrap_or_else(|refusal| refusal.into_response(&id, &mut arrived));
+        if let Some(trace) = &mut arrived.trace {
+            trace.answered(response.status(), &id);
         }
+        response
+    }
+
+    pub(crate) fn arrived(&self, operation: &'static str, headers: &HeaderMap) -> Arrived {
+        let trace = CallTrace::begin(&self.tracer, operation, headers);
+        Arrived { at: Instant::now(), trace }
     }
 
     /// The way of a call: body, signature, headers, model, reply, meter.
@@ -103,7 +122,7 @@ impl Door {
         kind: InvokeKind,
         request: Request<B>,
         id: &Arc<str>,
-        arrived_at: Instant,
+        arrived: &mut Arrived,
     ) -> Answered
     where
         B: Body<Data = Bytes>,
@@ -111,20 +130,24 @@ impl Door {
     {
         if kind == InvokeKind::Async {
             // Boxed, so that other calls do not carry the room that these need.
-            return Box::pin(self.accept(endpoint, request, id, arrived_at)).await;
+            return Box::pin(self.accept(endpoint, request, id, arrived)).await;
         }
-        let deadline = arrived_at + CALL_TIMEOUT;
+        let deadline = arrived.at + CALL_TIMEOUT;
         let let_in = self.let_in(endpoint, kind, request, id, deadline).await?;
-        let LetIn { target, call, held: _held } = let_in;
+        let LetIn { target, mut call, held: _held } = let_in;
+        arrived.let_in(&target, &mut call);
         let invoked = self.invoker.invoke(&target, call).await.inspect_err(|error| {
             self.meters.refused(&target, error);
         })?;
-        let total = arrived_at.elapsed();
+        let total = arrived.at.elapsed();
         let timings = invoked.outcome.as_ref().map(|reply| reply.timings).unwrap_or_default();
         let Invoked { queued, gathered, model_latency, .. } = invoked;
         let batch_size = invoked.batch.size;
         let spent = Spent { total, queued, gathered, batch_size, model_latency, timings };
         self.meters.invoked(&target, &invoked, &spent);
+        if let Some(trace) = &mut arrived.trace {
+            trace.invoked(&invoked);
+        }
         Ok(match invoked.outcome {
             Ok(model_reply) => reply::success(model_reply, &invoked.variant.name, id, &spent),
             Err(error) => reply::failure(&error, id, &spent),
@@ -148,10 +171,13 @@ impl Door {
         let read_by = deadline.min(Instant::now() + CALL_TIMEOUT);
         let limit = self.settings.max_payload;
         let (body, caller) = self.read(&parts, body, limit, read_by).await?;
-        let headers = match kind {
+        let mut headers = match kind {
             InvokeKind::Stream => headers::read_for_stream(&parts.headers)?,
             InvokeKind::RealTime | InvokeKind::Async => headers::read(&parts.headers)?,
         };
+        if self.tracer.is_on() {
+            trace::pass_on(&parts.headers, &mut headers.forwarded);
+        }
         let target = Target {
             region: caller.region.clone(),
             endpoint: name(endpoint)?,
@@ -177,14 +203,14 @@ impl Door {
         endpoint: &str,
         request: Request<B>,
         id: &Arc<str>,
-        arrived_at: Instant,
+        arrived: &mut Arrived,
     ) -> Answered
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let (parts, body) = request.into_parts();
-        let deadline = arrived_at + CALL_TIMEOUT;
+        let deadline = arrived.at + CALL_TIMEOUT;
         let (body, caller) = self.read(&parts, body, LONGEST_BODY, deadline).await?;
         let target = Target {
             region: caller.region.clone(),
@@ -193,7 +219,12 @@ impl Door {
             is_asynchronous: true,
         };
         self.allow(&caller, &parts, &target, InvokeKind::Async)?;
-        let accepted = self.asynchronous.accept(&target, &parts.headers, body.bytes.clone()).await;
+        if let Some(trace) = &mut arrived.trace {
+            trace.aims(&target.region, &target.endpoint);
+        }
+        let carried = arrived.carried(&self.tracer, &parts.headers);
+        let body = body.bytes.clone();
+        let accepted = self.asynchronous.accept(&target, &parts.headers, body, carried).await;
         Ok(reply::accepted(&accepted?, id))
     }
 
@@ -223,9 +254,35 @@ impl Door {
     }
 }
 
+impl Arrived {
+    /// Has the trace, if there is one, go on with the call.
+    pub(crate) fn let_in(&mut self, target: &Target, call: &mut Call) {
+        if let Some(trace) = &mut self.trace {
+            trace.aims(&target.region, &target.endpoint);
+            trace.goes_with(&mut call.headers);
+        }
+    }
+
+    /// The trace of a call that is answered later.
+    fn carried(&self, tracer: &Tracer, headers: &HeaderMap) -> Option<Carried> {
+        match &self.trace {
+            Some(trace) => Some(Carried::of(trace)),
+            None if tracer.is_on() => Carried::passing(headers),
+            None => None,
+        }
+    }
+}
+
 impl Refusal {
-    pub(crate) fn into_response(self, id: &Arc<str>, arrived_at: Instant) -> Response<Full<Bytes>> {
-        let spent = Spent { total: arrived_at.elapsed(), ..Spent::default() };
+    pub(crate) fn into_response(
+        self,
+        id: &Arc<str>,
+        arrived: &mut Arrived,
+    ) -> Response<Full<Bytes>> {
+        if let (Some(trace), Self::Invoke(error)) = (&mut arrived.trace, &self) {
+            trace.failed(error);
+        }
+        let spent = Spent { total: arrived.at.elapsed(), ..Spent::default() };
         match self {
             Self::Door(error) => reply::refusal(&error, id, &spent),
             Self::Invoke(error) => reply::failure(&error, id, &spent),

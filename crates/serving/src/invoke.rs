@@ -9,6 +9,7 @@ use futures::stream::BoxStream;
 use sagebrush_core::demand::Wanted;
 use sagebrush_core::instance::{self, Admitted, Answered, Batch, Instance, NoTurn, Refused};
 use sagebrush_core::route::{AsyncConfig, EndpointRoute, Routes, VariantId, VariantRoute};
+use sagebrush_core::trace::SpanContext;
 use sagebrush_core::worker::{Call, Reply, StreamedReply, WorkerError};
 use sagebrush_core::{AccountId, Region, ResourceName};
 use tokio::time::Instant;
@@ -59,11 +60,15 @@ pub struct Invoked {
     pub batch: Batch,
     /// How long the worker took; SageMaker's `ModelLatency`.
     pub model_latency: Duration,
+    /// The spans of its batch, where several are traced.
+    pub traced: Option<Arc<[SpanContext]>>,
 }
 
 /// A reply in parts, as [`Invoked`].
 pub struct Streamed {
     pub variant: VariantId,
+    /// Of the instance.
+    pub instance: Arc<Instance>,
     pub outcome: Result<PartedReply, InvokeError>,
     /// From the admission to the worker's free slot.
     pub queued: Duration,
@@ -115,7 +120,7 @@ impl Invoker {
             let place = self.place(&mut routes, target, &call, &mut counted).await?;
             let Place { admitted, variant, max_payload, chosen } = place;
             let answered = admitted.answer(call.clone()).await;
-            let Answered { outcome, queued, gathered, took, batch } = answered
+            let Answered { outcome, queued, gathered, took, batch, traced } = answered
                 .map_err(|NoTurn { retry_after }| overloaded(target, &variant, retry_after))?;
             let instance = admitted.instance().clone();
             drop(admitted);
@@ -144,6 +149,7 @@ impl Invoker {
                 gathered,
                 batch,
                 model_latency: took,
+                traced,
             });
         }
     }
@@ -186,7 +192,7 @@ impl Invoker {
                 }
                 Err(error) => Err(explain(error)),
             };
-            return Ok(Streamed { variant, outcome, queued, model_latency: took });
+            return Ok(Streamed { variant, instance, outcome, queued, model_latency: took });
         }
     }
 

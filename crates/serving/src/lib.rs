@@ -39,6 +39,7 @@ mod server_timing;
 pub mod sessions;
 pub mod shadow;
 pub mod stream;
+mod trace;
 
 #[cfg(test)]
 mod tests;

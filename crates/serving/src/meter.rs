@@ -3,6 +3,7 @@
 //! The handles of a variant are resolved once; a call costs some atomic adds then.
 
 mod stream;
+mod usage;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -19,6 +20,7 @@ use crate::invoke::{Invoked, Target};
 use crate::reply::Spent;
 pub(crate) use stream::StreamMeter;
 use stream::StreamMetrics;
+use usage::Usages;
 
 /// By region and endpoint, then for each variant; there is one without a name for calls that
 /// reached none. Nested, so that a look-up needs no key of its own.
@@ -49,6 +51,7 @@ const GAUGES: [Summed; 4] = [
 pub struct Meters {
     registry: Registry,
     tree: ArcSwap<Tree>,
+    usage: Usages,
 }
 
 /// The metrics of one variant.
@@ -73,7 +76,7 @@ struct Meter {
 impl Meters {
     #[must_use]
     pub fn new(registry: Registry) -> Self {
-        Self { registry, tree: ArcSwap::default() }
+        Self { registry, tree: ArcSwap::default(), usage: Usages::default() }
     }
 
     /// Counts a call that a worker answered, well or not.
@@ -153,6 +156,7 @@ impl Meters {
             };
             self.registry.set_gauges(name, help, variants.map(level));
         }
+        self.usage.look(&self.registry, table);
     }
 
     /// Forgets the endpoints that are not in `table` any more, and the variants of those that are,

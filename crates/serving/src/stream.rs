@@ -13,10 +13,9 @@ use http::{Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Body;
 use sagebrush_aws::{InvokeKind, request_id};
-use tokio::time::Instant;
 
 use self::frames::Frames;
-use crate::door::{Door, LetIn, Refusal};
+use crate::door::{Arrived, Door, LetIn, Refusal};
 use crate::invoke::Streamed;
 use crate::reply::{self, Spent};
 
@@ -35,10 +34,15 @@ impl Door {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let arrived_at = Instant::now();
         let id = request_id();
-        let response = self.begin(endpoint, request, &id, arrived_at).await;
-        response.unwrap_or_else(|refusal| refusal.into_response(&id, arrived_at).map(Either::Left))
+        let mut arrived = self.arrived("InvokeEndpointWithResponseStream", request.headers());
+        let begun = self.begin(endpoint, request, &id, &mut arrived).await;
+        let response = begun
+            .unwrap_or_else(|refusal| refusal.into_response(&id, &mut arrived).map(Either::Left));
+        if let Some(trace) = &mut arrived.trace {
+            trace.answered(response.status(), &id);
+        }
+        response
     }
 
     /// The way of a call up to the first part of its reply.
@@ -47,27 +51,35 @@ impl Door {
         endpoint: &str,
         request: Request<B>,
         id: &Arc<str>,
-        arrived_at: Instant,
+        arrived: &mut Arrived,
     ) -> Result<Response<StreamBody>, Refusal>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let deadline = arrived_at + STREAM_TIMEOUT;
+        let deadline = arrived.at + STREAM_TIMEOUT;
         let let_in = self.let_in(endpoint, InvokeKind::Stream, request, id, deadline).await?;
         // The body is with the model when the first part is there, and its room is free then.
-        let LetIn { target, call, held: _held } = let_in;
+        let LetIn { target, mut call, held: _held } = let_in;
+        arrived.let_in(&target, &mut call);
         let streamed = self.invoker.stream(&target, call).await.inspect_err(|error| {
             self.meters.refused(&target, error);
         })?;
-        let Streamed { variant, outcome, queued, model_latency } = streamed;
-        let total = arrived_at.elapsed();
+        if let Some(trace) = &mut arrived.trace {
+            trace.streamed(&streamed);
+        }
+        let Streamed { variant, outcome, queued, model_latency, .. } = streamed;
+        let total = arrived.at.elapsed();
         let spent = Spent { total, queued, model_latency, batch_size: 1, ..Spent::default() };
         Ok(match outcome {
             Ok(reply) => {
                 let meter = self.meters.streamed(&target, &variant, &spent);
                 let head = reply::parted((), &reply, &variant.name, id, &spent);
-                let frames = Frames::new(reply.parts, meter);
+                let mut trace = arrived.trace.take(); // It ends with the parts.
+                if let Some(trace) = &mut trace {
+                    trace.answered(head.status(), id);
+                }
+                let frames = Frames::new(reply.parts, meter, trace);
                 head.map(|()| Either::Right(frames))
             }
             Err(error) => {

@@ -13,10 +13,11 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use sagebrush_core::metrics::Registry;
 use sqlx::SqlitePool;
 
 pub use error::OpenError;
-use writer::Writer;
+use writer::{Meters, Writer};
 
 /// Keeps everything in a SQLite file, which belongs to one process at a time.
 #[derive(Debug)]
@@ -26,6 +27,18 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
+    /// Counts writes, and measures what their commits take.
+    pub fn measure(&self, registry: &Registry) {
+        let took = registry.histogram(
+            "sagebrush_store_commit_seconds",
+            "How long the store took over writes that were committed together.",
+            Vec::new(),
+        );
+        let help = "Writes that the store was asked for.";
+        let writes = registry.counter("sagebrush_store_writes_total", help, Vec::new());
+        self.writer.measure(Meters { took, writes });
+    }
+
     /// Carries out what is queued, moves everything into the one file and lets go of it.
     ///
     /// Later calls fail.

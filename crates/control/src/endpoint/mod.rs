@@ -37,6 +37,7 @@ mod routes;
 mod scaler;
 mod scaling;
 mod shadow;
+mod trace;
 
 #[cfg(test)]
 mod tests;

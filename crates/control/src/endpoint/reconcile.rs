@@ -9,6 +9,7 @@ use sagebrush_core::fleet::{Fleet, FleetError, FleetView, GroupKey, Owner};
 use sagebrush_core::resource::{Stored, Table};
 use sagebrush_core::route::RouteTable;
 use sagebrush_core::store::StoreError;
+use sagebrush_core::trace::Tracer;
 use sagebrush_core::{Clock, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -19,6 +20,7 @@ use super::plan::{Sight, Step, Wanted, plan};
 use super::probe::Prober;
 use super::routes::{Ground, route_table};
 use super::scaler::{IdleAfter, Scaled, Scaler};
+use super::trace::Deployments;
 use crate::Control;
 
 /// How long the instances of an old fleet may take over the calls that they have.
@@ -42,6 +44,7 @@ pub struct Reconciler {
     scaler: Scaler,
     prober: Prober,
     herald: Herald,
+    deployments: Deployments,
 }
 
 impl Reconciler {
@@ -62,6 +65,7 @@ impl Reconciler {
             scaler: Scaler::new(wake.clone()),
             prober: Prober::new(wake.clone()),
             herald: Herald::new(events, control.account.clone(), clock.clone()),
+            deployments: Deployments::default(),
             wake,
             clock,
         }
@@ -71,6 +75,13 @@ impl Reconciler {
     #[must_use]
     pub fn with_idle_after(mut self, idle_after: IdleAfter) -> Self {
         self.scaler.idle_after = idle_after;
+        self
+    }
+
+    /// Has deployments traced.
+    #[must_use]
+    pub fn traced(mut self, tracer: Tracer) -> Self {
+        self.deployments.tracer = tracer;
         self
     }
 
@@ -117,6 +128,7 @@ impl Reconciler {
             }
             endpoints.extend(self.take_step(endpoint, step, seen).await?);
         }
+        self.deployments.look(&endpoints);
         let scaled = self.scaler.look(&endpoints, seen, Instant::now());
         // The routes name the new fleet before the old one is drained: no call is lost.
         let ground = Ground { seen, probed: &probed, scaler: &self.scaler };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use sagebrush_core::worker::{Call, Reply, StreamedReply, Worker, WorkerError};
+use sagebrush_core::worker::{Call, Reply, StreamedReply, Usage, Worker, WorkerError};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
@@ -73,6 +73,10 @@ impl Worker for Direct {
 
     fn memory(&self) -> u64 {
         self.parts.memory()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.parts.usage()
     }
 
     async fn ended(&self) -> String {

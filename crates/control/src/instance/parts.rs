@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use futures::future::{join_all, select_all};
 use sagebrush_core::task;
-use sagebrush_core::worker::{Call, Reply, StreamedReply, Worker, WorkerError};
+use sagebrush_core::worker::{Call, Reply, StreamedReply, Usage, Worker, WorkerError};
 use tokio::time::{Duration, Instant};
 
 /// One container under its name.
@@ -51,6 +51,15 @@ impl Parts {
 
     pub(super) fn memory(&self) -> u64 {
         self.0.iter().fold(0, |sum, part| sum.saturating_add(part.worker.memory()))
+    }
+
+    /// Of all of them; `None` if none can tell it.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        let told = self.0.iter().filter_map(|part| part.worker.usage());
+        told.reduce(|sum, usage| Usage {
+            cpu: sum.cpu + usage.cpu,
+            memory_bytes: sum.memory_bytes.saturating_add(usage.memory_bytes),
+        })
     }
 
     /// Returns when the first of them has ended: without it, the others are of no use.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use sagebrush_core::worker::{
-    Call, Payload, Reply, Session, StreamedReply, Timings, Worker, WorkerError,
+    Call, Payload, Reply, Session, StreamedReply, Timings, Usage, Worker, WorkerError,
 };
 use tokio::time::Instant;
 
@@ -59,6 +59,10 @@ impl Worker for Series {
 
     fn memory(&self) -> u64 {
         self.0.memory()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.0.usage()
     }
 
     async fn ended(&self) -> String {

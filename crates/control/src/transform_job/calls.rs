@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sagebrush_core::fleet::{FleetView, GroupKey, InstanceState};
 use sagebrush_core::instance::{Admitted, Instance};
+use sagebrush_core::trace::{Kind, Open, SpanContext, Tracer};
 use sagebrush_core::worker::{
     BatchStrategy, Call, ExecutionParameters, Payload, Reply, WorkerError,
 };
@@ -85,6 +86,8 @@ pub(super) struct Calls {
     pub(super) places: Arc<Semaphore>,
     /// Held while an instance is chosen, so that two calls do not take one place.
     pub(super) choice: Mutex<()>,
+    /// Of the job, if it is traced.
+    pub(super) trace: Option<(Tracer, SpanContext)>,
 }
 
 impl Calls {
@@ -96,14 +99,25 @@ impl Calls {
         progress: &Progress,
     ) -> Result<Reply, WorkerError> {
         let _place = self.places.acquire().await; // Never closed.
+        let mut trace = self
+            .trace
+            .as_ref()
+            .and_then(|(tracer, job)| tracer.go_on(Kind::Internal, "payload", *job, None));
+        if let Some(trace) = &mut trace {
+            trace.set("sagebrush.input", input);
+            trace.set("sagebrush.records", i64::try_from(batch.n_records).unwrap_or(i64::MAX));
+        }
         let mut wait = FIRST_WAIT;
         let mut retries = 0;
         loop {
-            let error = match self.answer_once(batch).await {
+            let error = match self.answer_once(batch, trace.as_deref()).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
             if retries >= self.max_retries || !may_pass(&error) {
+                if let Some(trace) = &mut trace {
+                    trace.fail("ModelError");
+                }
                 return Err(error);
             }
             retries += 1;
@@ -113,7 +127,7 @@ impl Calls {
         }
     }
 
-    async fn answer_once(&self, batch: &Batch) -> Result<Reply, WorkerError> {
+    async fn answer_once(&self, batch: &Batch, trace: Option<&Open>) -> Result<Reply, WorkerError> {
         let admitted = self.admitted(batch.payload.len()).await;
         let call = Call {
             payload: Payload {
@@ -121,7 +135,7 @@ impl Calls {
                 body: batch.payload.clone(),
             },
             accept: self.accept.clone(),
-            headers: Vec::new(),
+            headers: trace.map(|trace| trace.context().headers(None)).unwrap_or_default(),
             target_model: None,
             target_container: None,
             request_id: Uuid::new_v4().to_string().into(),

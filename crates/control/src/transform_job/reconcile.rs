@@ -11,6 +11,7 @@ use sagebrush_core::metrics::Registry;
 use sagebrush_core::objects::ObjectStore;
 use sagebrush_core::resource::{Stored, Table};
 use sagebrush_core::store::{Query, StoreError};
+use sagebrush_core::trace::Tracer;
 use sagebrush_core::{Clock, task};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -58,12 +59,28 @@ impl Reconciler {
         let (clock, authorizer) = (control.clock.clone(), control.authorizer.clone());
         Self {
             jobs: control.transform_jobs.clone(),
-            means: Means { objects, authorizer, fleet, log, metrics, clock, done },
+            means: Means {
+                objects,
+                authorizer,
+                fleet,
+                log,
+                metrics,
+                clock,
+                done,
+                tracer: Tracer::default(),
+            },
             clock: control.clock.clone(),
             wake: control.transform_wake.clone(),
             settled: control.transform_settled.clone(),
             runs: BTreeMap::new(),
         }
+    }
+
+    /// Has jobs traced.
+    #[must_use]
+    pub fn traced(mut self, tracer: Tracer) -> Self {
+        self.means.tracer = tracer;
+        self
     }
 
     /// Reconciles until the task is dropped, and all runs with it.

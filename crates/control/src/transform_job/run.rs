@@ -11,6 +11,7 @@ use sagebrush_core::metrics::Registry;
 use sagebrush_core::objects::ObjectStore;
 use sagebrush_core::resource::Stored;
 use sagebrush_core::store::StoreError;
+use sagebrush_core::trace::{Kind, SpanContext, Tracer};
 use sagebrush_core::{Clock, Region};
 use sagebrush_records::{Format, Path, Processing, Shape};
 use tokio::sync::Semaphore;
@@ -41,6 +42,7 @@ pub(super) struct Means {
     pub(super) metrics: Registry,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) done: Done,
+    pub(super) tracer: Tracer,
 }
 
 /// A job whose instances are ready.
@@ -70,12 +72,29 @@ impl Means {
 
 /// Runs a job to its end. It may be cut off at any time, and is begun again then.
 pub(super) async fn run(means: Means, job: Stored<TransformJob>) -> Outcome {
-    let limited = means.limited(&job);
-    let inputs = prepared(&means, &limited, &job).await.map_err(|error| error.to_string())?;
+    let mut trace = means.tracer.begin(Kind::Internal, "TransformJob", |_| None);
+    if let Some(trace) = &mut trace {
+        trace.rename(format!("TransformJob {}", job.name));
+        trace.set("sagebrush.transform_job", &*job.name);
+        trace.set("cloud.region", job.region.as_str());
+    }
+    let context = trace.as_ref().map(|trace| trace.context());
+    let outcome = run_all(means, &job, context).await;
+    if let (Some(trace), Err(_)) = (&mut trace, &outcome) {
+        trace.fail("TransformFailed");
+    }
+    outcome
+}
+
+async fn run_all(means: Means, job: &Stored<TransformJob>, trace: Option<SpanContext>) -> Outcome {
+    let limited = means.limited(job);
+    let inputs = prepared(&means, &limited, job).await.map_err(|error| error.to_string())?;
     let means = Means { objects: limited, ..means };
-    let instances = ready(&means, &job).await;
+    let instances = ready(&means, job).await;
     let first = instances.first().ok_or("The job has no instance.")?;
-    let running = Arc::new(Running::new(&means, &job, first, instances.len()).await?);
+    let mut running = Running::new(&means, job, first, instances.len()).await?;
+    running.calls.trace = trace.map(|trace| (means.tracer.clone(), trace));
+    let running = Arc::new(running);
     let at_once = running.look_ahead.min(MOST_OBJECTS);
     let outcomes = inputs.stream().map(|input| {
         let running = running.clone();
@@ -174,6 +193,7 @@ impl Running {
                 max_concurrent,
                 places: Arc::new(Semaphore::new(at_once)),
                 choice: Mutex::default(),
+                trace: None,
             },
             progress,
             shape: shape(work, &parameters)?,

@@ -9,8 +9,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::queue::{Fill, Next, Waiting};
 use super::{Answered, Batch, Instance, Left, NoTurn, retry_after};
-use crate::task;
 use crate::worker::{Call, Reply, WorkerError};
+use crate::{task, trace};
 
 /// What a timer may be late. A wait for more calls that is no longer is not begun.
 const TIMER_GRAIN: Duration = Duration::from_millis(1);
@@ -183,7 +183,7 @@ async fn alone(
         Err(_) => Err(WorkerError::TimedOut),
     };
     instance.note([&outcome], took);
-    Answered { outcome, queued, gathered, took, batch }
+    Answered { outcome, queued, gathered, took, batch, traced: None }
 }
 
 /// Asks the worker several calls at once, and gives each caller its own answer.
@@ -196,6 +196,7 @@ async fn together(slot: Slot, waiting: Vec<Waiting>, left: Left, gathered: Durat
         calls.push(call);
         callers.push((since, grant));
     }
+    let traced = trace::traced_together(&calls);
     let answer = timeout_at(deadline, instance.worker.invoke(calls)).await;
     let took = began.elapsed();
     let outcomes = match answer {
@@ -210,7 +211,8 @@ async fn together(slot: Slot, waiting: Vec<Waiting>, left: Left, gathered: Durat
         let gathered = gathered.min(waited); // It may have come while the batch waited.
         let batch = Batch { size, left, is_first: index == 0 };
         let queued = waited - gathered;
-        let answered = Answered { outcome, queued, gathered, took, batch };
+        let traced = traced.clone();
+        let answered = Answered { outcome, queued, gathered, took, batch, traced };
         drop(grant.send(Grant::Answer(answered))); // Its caller may have left.
     }
 }
@@ -260,6 +262,7 @@ fn lost(since: Instant, error: WorkerError) -> Answered {
         gathered: Duration::ZERO,
         took: since.elapsed(),
         batch: Batch { size: 1, left: Left::Freed, is_first: false },
+        traced: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sagebrush_core::artifact::ArtifactLease;
 use sagebrush_core::task;
-use sagebrush_core::worker::{LaunchSpec, WorkerError};
+use sagebrush_core::worker::{LaunchSpec, Usage, WorkerError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -88,6 +88,10 @@ impl Running {
 
     pub(super) fn memory(&self) -> u64 {
         self.tree.usage().resident_bytes
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        self.tree.usage().into()
     }
 
     /// SIGTERM now; SIGKILL when both its grace and the time for work under way are over.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use sagebrush_core::worker::{
-    Call, ExecutionParameters, Reply, StreamedReply, Worker, WorkerError,
+    Call, ExecutionParameters, Reply, StreamedReply, Usage, Worker, WorkerError,
 };
 use tokio::time::Instant;
 
@@ -35,6 +35,10 @@ impl Worker for ProcessWorker {
 
     fn memory(&self) -> u64 {
         self.0.memory()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        Some(self.0.usage())
     }
 
     async fn execution_parameters(&self) -> Option<ExecutionParameters> {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use sagebrush_core::logs::{LogSink, LogStream};
 use sagebrush_core::task;
-use sagebrush_core::worker::LaunchError;
+use sagebrush_core::worker::{LaunchError, Usage};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -189,6 +189,10 @@ impl Template {
     }
 
     /// The bytes that a process has for itself which the template knows as `pid`. Blocks.
+    pub(super) fn usage(&self) -> Usage {
+        self.tree.usage().into()
+    }
+
     pub(super) fn memory_of(&self, pid: i32) -> Option<u64> {
         self.tree.memory_of(pid)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sagebrush_core::worker::{
-    Call, LaunchError, LaunchSpec, Reply, StreamedReply, Worker, WorkerError,
+    Call, LaunchError, LaunchSpec, Reply, StreamedReply, Usage, Worker, WorkerError,
 };
 use tokio::time::Instant;
 
@@ -105,6 +105,10 @@ impl Worker for PythonWorker {
 
     fn max_batch_delay(&self) -> Duration {
         self.crew.max_batch_delay()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        Some(self.kept.template.usage())
     }
 
     async fn ended(&self) -> String {

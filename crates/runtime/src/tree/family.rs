@@ -212,8 +212,13 @@ impl Family {
             usage.processes += 1;
             usage.threads += process.threads;
             usage.resident_bytes += process.resident_bytes;
+            usage.cpu += process.cpu;
         }
-        self.lock().usage = Some(usage);
+        let mut seen = self.lock();
+        // What nobody waited for is not counted any more once it has ended.
+        usage.cpu = usage.cpu.max(seen.usage.unwrap_or_default().cpu);
+        seen.usage = Some(usage);
+        drop(seen);
         (members, usage)
     }
 

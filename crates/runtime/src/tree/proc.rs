@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
 
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, getpid, getuid, kill_process, kill_process_group,
@@ -22,6 +23,8 @@ pub(crate) struct Process {
     /// In ticks since the machine's start: with the id, this names a process for good.
     pub(crate) started: u64,
     pub(crate) resident_bytes: u64,
+    /// What it has computed, and its children that have ended.
+    pub(crate) cpu: Duration,
 }
 
 /// All processes of this machine that could be seen at one moment.
@@ -78,6 +81,7 @@ impl Process {
             threads: 0,
             started: u64::MAX,
             resident_bytes: 0,
+            cpu: Duration::ZERO,
         }
     }
 
@@ -171,6 +175,7 @@ fn parse(stat: &[u8]) -> Option<Process> {
     let number = |place: usize| fields.get(place)?.parse::<i64>().ok();
     let signed = |place: usize| i32::try_from(number(place)?).ok();
     let pages = u64::try_from(number(21)?).ok()?;
+    let ticks = (11..=14).map_while(number).sum::<i64>();
     Some(Process {
         id,
         parent: signed(1)?,
@@ -180,7 +185,13 @@ fn parse(stat: &[u8]) -> Option<Process> {
         threads: usize::try_from(number(17)?).ok()?,
         started: u64::try_from(number(19)?).ok()?,
         resident_bytes: pages * rustix::param::page_size() as u64,
+        cpu: of_ticks(u64::try_from(ticks).ok()?),
     })
+}
+
+fn of_ticks(ticks: u64) -> Duration {
+    let each = rustix::param::clock_ticks_per_second().max(1);
+    Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / each))
 }
 
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
@@ -204,6 +215,7 @@ mod tests {
             assert_eq!((found.id, found.parent, found.group, found.session), (42, 7, 40, 41));
             assert_eq!((found.threads, found.started, found.zombie), (3, 12345, false));
             assert_eq!(found.resident_bytes, 10 * rustix::param::page_size() as u64);
+            assert_eq!(found.cpu, super::of_ticks(6 + 7 + 8 + 20));
         }
         assert_eq!(parse(b"42 (cat"), None);
     }

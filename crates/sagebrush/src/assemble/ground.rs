@@ -50,6 +50,8 @@ impl Ground {
         make_default_bucket(&*index, config, &*clock).await?;
         let objects = Objects::open(&data, index, clock.clone());
         let objects = objects.map_err(|error| unusable(&data, &error))?;
+        let metrics = Registry::default();
+        store.measure(&metrics);
         let account = AccountId(config.account_id.as_str().into());
         Ok(Self { data, clock, account, store, objects, logs, measured, metrics })
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sagebrush_core::metrics::Gauge;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -16,6 +17,7 @@ pub(super) struct Open {
     n_max: u32,
     places: Arc<Semaphore>,
     all: Mutex<All>,
+    gauge: Arc<Gauge>,
 }
 
 #[derive(Default)]
@@ -42,9 +44,10 @@ pub(super) struct Rest<'a> {
 }
 
 impl Open {
-    pub(super) fn new(n_max: u32) -> Arc<Self> {
+    /// `gauge` says how many there are.
+    pub(super) fn new(n_max: u32, gauge: Arc<Gauge>) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(n_max as usize));
-        Arc::new(Self { n_max, places, all: Mutex::default() })
+        Arc::new(Self { n_max, places, all: Mutex::default(), gauge })
     }
 
     /// A place, be it that of the connection that has rested longest. None if all are at work.
@@ -65,6 +68,7 @@ impl Open {
         if all.is_stopping {
             leave.notify_one();
         }
+        self.gauge.add(1);
         Some(Seat { open: self.clone(), id, leave, _place: place })
     }
 
@@ -116,6 +120,7 @@ impl Drop for Rest<'_> {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.open.gauge.add(-1);
         let mut all = self.open.all();
         all.seats.remove(&self.id);
         all.resting.remove(&self.id);
@@ -128,7 +133,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_rested_longest_makes_room() {
-        let open = Open::new(2);
+        let open = Open::new(2, Arc::default());
         let (one, two) = (open.seat().await.unwrap(), open.seat().await.unwrap());
         drop((one.rest(), two.rest()));
         assert!(open.seat().await.is_none(), "both are at work");
@@ -147,7 +152,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_are_told_to_stop() {
-        let open = Open::new(2);
+        let open = Open::new(2, Arc::default());
         let seat = open.seat().await.unwrap();
         let stop = open.stop();
         let leave = async {

@@ -70,7 +70,7 @@ async fn connect(seen: &Arc<Seen>) -> (TcpStream, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let seat = Open::new(4).seat().await.unwrap();
+    let seat = Open::new(4, Arc::default()).seat().await.unwrap();
     let seen = seen.clone();
     let answer = move |request| answer(seen.clone(), request);
     let serving = task::spawn("connection", connection::serve(stream, seat, HASTY, answer));
@@ -195,7 +195,7 @@ async fn a_caller_who_goes_away_drops_its_call() {
 async fn those_at_rest_end_at_once_and_calls_are_finished() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (open, seen) = (Open::new(4), Arc::<Seen>::default());
+    let (open, seen) = (Open::new(4, Arc::default()), Arc::<Seen>::default());
     let mut clients = Vec::new();
     for request in ["", "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n"] {
         let mut client = TcpStream::connect(address).await.unwrap();

@@ -13,7 +13,7 @@ use sagebrush_core::task;
 use uuid::Uuid;
 
 use super::backlog::Ticket;
-use super::call::{AsyncCall, CallSpec, Input, Location, Topic};
+use super::call::{AsyncCall, CallSpec, Carried, Input, Location, Topic};
 use super::headers::{self, AsyncHeaders};
 use super::{AsyncInference, Core};
 use crate::error::InvokeError;
@@ -47,10 +47,11 @@ impl AsyncInference {
         target: &Target,
         headers: &HeaderMap,
         body: Bytes,
+        trace: Option<Carried>,
     ) -> Result<Accepted, Refused> {
         let headers = headers::read(headers)?;
         let config = self.0.invoker.asynchronous(target)?;
-        let spec = spec(target, headers, &body, &config)?;
+        let spec = CallSpec { trace, ..spec(target, headers, &body, &config)? };
         let accepted = Accepted {
             inference_id: spec.inference_id.clone(),
             output_location: spec.output.0.to_string(),
@@ -114,6 +115,7 @@ fn spec(
         success: topic(&config.success_topic, config.success_has_response),
         error: topic(&config.error_topic, config.error_has_response),
         role_arn: config.role_arn.clone(),
+        trace: None,
     })
 }
 

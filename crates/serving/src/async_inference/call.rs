@@ -5,10 +5,14 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http::HeaderMap;
 use sagebrush_core::objects::ObjectRef;
 use sagebrush_core::resource::{Resource, Stored};
+use sagebrush_core::trace::{Kind, SpanContext, TRACEPARENT, TRACESTATE, Tracer};
 use sagebrush_core::{ResourceName, Timestamp};
 use serde::{Deserialize, Serialize};
+
+use crate::trace::CallTrace;
 
 /// SageMaker Runtime API: `InvokeEndpointAsync`.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +52,9 @@ pub(super) struct CallSpec {
     /// The role that reads the input and writes the result.
     #[serde(default)]
     pub(super) role_arn: Option<String>,
+    /// The trace that it goes on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<Carried>,
 }
 
 /// Where the payload is.
@@ -70,6 +77,13 @@ pub(super) struct Topic {
     pub(super) arn: String,
     /// `IncludeInferenceResponseIn`.
     pub(super) has_response: bool,
+}
+
+/// A trace, as its headers name it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Carried {
+    parent: String,
+    state: Option<String>,
 }
 
 /// How far the call is.
@@ -127,6 +141,33 @@ impl CallSpec {
             CallResult::Completed { .. } => &self.output.0,
             CallResult::Failed { .. } | CallResult::Expired { .. } => &self.failure.0,
         }
+    }
+}
+
+impl Carried {
+    /// The trace of a call at the door.
+    pub(crate) fn of(trace: &CallTrace) -> Self {
+        let (parent, state) = trace.context();
+        Self { parent: parent.traceparent(), state: state.map(str::to_owned) }
+    }
+
+    /// What a call that is not traced came with.
+    pub(crate) fn passing(headers: &HeaderMap) -> Option<Self> {
+        let header = |name| headers.get(name)?.to_str().ok().map(str::to_owned);
+        Some(Self { parent: header(TRACEPARENT)?, state: header(TRACESTATE) })
+    }
+
+    /// Begins the span of the call's turn, if it is traced.
+    pub(super) fn go_on(&self, tracer: &Tracer, operation: &'static str) -> Option<Box<CallTrace>> {
+        let parent = SpanContext::parse(&self.parent)?;
+        let open = tracer.go_on(Kind::Consumer, operation, parent, self.state.as_deref())?;
+        Some(CallTrace::of(open, operation))
+    }
+
+    /// The headers that the model's code sees if it is not.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&'static str, String)> + use<> {
+        let state = self.state.clone().map(|state| (TRACESTATE, state));
+        [(TRACEPARENT, self.parent.clone())].into_iter().chain(state)
     }
 }
 

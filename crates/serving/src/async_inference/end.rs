@@ -43,6 +43,9 @@ impl Core {
         spent.total = now.since(call.created_at);
         self.meters.ended(&call.region, &call.spec.endpoint, &spent, cause);
         self.log_end(&call, &result, &spent);
+        if let Some(trace) = &mut spent.trace {
+            trace.stored(began.elapsed(), cause.map(Cause::word));
+        }
         self.close(call, Done { at: now, result }).await;
     }
 

@@ -11,13 +11,14 @@ use sagebrush_core::{Region, ResourceName, Timestamp};
 use super::backlog::Backlog;
 use super::turn::Cause;
 use super::work::Stand;
+use crate::trace::CallTrace;
 
 /// The units that SageMaker tells these times in.
 const MICRO: Duration = Duration::from_micros(1);
 const MILLI: Duration = Duration::from_millis(1);
 
 /// Where the time of a call went, and where it was.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub(super) struct Spent {
     /// Empty if it had no turn.
     pub(super) variant: String,
@@ -28,6 +29,8 @@ pub(super) struct Spent {
     pub(super) model: Option<Duration>,
     pub(super) upload: Option<Duration>,
     pub(super) total: Duration,
+    /// If it is traced.
+    pub(super) trace: Option<Box<CallTrace>>,
 }
 
 pub(super) struct AsyncMeters(Registry);

@@ -52,11 +52,13 @@ use sagebrush_core::metrics::Registry;
 use sagebrush_core::objects::ObjectStore;
 use sagebrush_core::resource::Table;
 use sagebrush_core::store::{MetaStore, StoreError};
+use sagebrush_core::trace::Tracer;
 use sagebrush_core::{Clock, task};
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use accept::{Accepted, LONGEST_BODY, Refused};
 use backlog::{Backlog, Found};
+pub(crate) use call::Carried;
 use meter::AsyncMeters;
 
 use crate::invoke::Invoker;
@@ -75,6 +77,7 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub log: Arc<dyn LogSink>,
     pub metrics: Registry,
+    pub tracer: Tracer,
     /// Where large inputs are kept while they are computed; made if it is not there.
     pub spool: PathBuf,
 }
@@ -92,6 +95,7 @@ struct Core {
     clock: Arc<dyn Clock>,
     log: Arc<dyn LogSink>,
     meters: AsyncMeters,
+    tracer: Tracer,
     spool: PathBuf,
     /// A result that is to be written takes one, so that few are held in memory.
     writers: Arc<Semaphore>,
@@ -124,8 +128,8 @@ impl AsyncInference {
     /// # Errors
     /// When the store cannot be read, or the folder for inputs cannot be made.
     pub async fn open(parts: Parts) -> Result<Self, OpenError> {
-        let Parts { store, objects, authorizer, publisher, invoker, clock, log, metrics, spool } =
-            parts;
+        let Parts { store, objects, authorizer, publisher, invoker, clock, .. } = parts;
+        let (log, metrics, tracer, spool) = (parts.log, parts.metrics, parts.tracer, parts.spool);
         std::fs::create_dir_all(&spool)?;
         let core = Arc::new(Core {
             backlog: Backlog::new(Table::new(store, clock.clone())),
@@ -136,6 +140,7 @@ impl AsyncInference {
             clock,
             log,
             meters: AsyncMeters::new(metrics),
+            tracer,
             spool,
             writers: Arc::new(Semaphore::new(WRITERS)),
             stopping: watch::Sender::new(false),

@@ -142,6 +142,7 @@ mod tests {
                 timeout_s: 60,
                 success: None,
                 error: None,
+                trace: None,
             },
             status: CallState::Waiting,
             tags: BTreeMap::new(),

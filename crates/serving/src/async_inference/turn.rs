@@ -11,12 +11,13 @@ use tokio::time::{Instant, sleep};
 
 use super::Core;
 use super::backlog::{Queue, Ticket, Turn};
-use super::call::{AsyncCall, CallState};
+use super::call::{AsyncCall, CallState, Carried};
 use super::input::{self, InputError};
 use super::meter::Spent;
 use crate::error::InvokeError;
 use crate::headers::{CUSTOM_ATTRIBUTES, INFERENCE_ID};
 use crate::invoke::{Invoked, Target};
+use crate::trace::CallTrace;
 
 /// How often a call is begun whose worker ends with it, or whose input cannot be read.
 const MOST_TRIES: u32 = 3;
@@ -80,11 +81,17 @@ impl Core {
             backlog: self.clock.now().since(ticket.accepted_at),
             stream: format!("{}/data-log", turn.variant.name),
             variant: turn.variant.name.to_string(),
+            trace: self.trace(&call, &ticket),
             ..Spent::default()
         };
         let end = match self.try_once(&call, &mut turn, &mut spent).await {
             Tried::End(end) => end,
-            Tried::Again(rest) => return turn.queue.again(ticket, rest),
+            Tried::Again(rest) => {
+                if let Some(trace) = spent.trace {
+                    trace.forget(); // Calls may be tried very often before there is room.
+                }
+                return turn.queue.again(ticket, rest);
+            }
             Tried::Lost(_) if ticket.tries + 1 < MOST_TRIES => {
                 ticket.tries += 1;
                 return turn.queue.again(ticket, REST);
@@ -111,7 +118,8 @@ impl Core {
             }
         };
         let backlog = self.clock.now().since(ticket.accepted_at);
-        let spent = Spent { backlog, stream: "data-log".to_owned(), ..Spent::default() };
+        let trace = self.trace(&call, &ticket);
+        let spent = Spent { backlog, stream: "data-log".to_owned(), trace, ..Spent::default() };
         self.end(call, End::Failed(why), spent).await;
     }
 
@@ -162,7 +170,13 @@ impl Core {
             Ok(payload) => payload,
             Err(error) => return self.no_input(call, &turn.variant.name, &error),
         };
-        spent.download = Some(began.elapsed());
+        let took = began.elapsed();
+        spent.download = Some(took);
+        let mut asked = asked(call, payload);
+        if let Some(trace) = &mut spent.trace {
+            trace.part("input", trace.elapsed().saturating_sub(took), took);
+            trace.goes_with(&mut asked.headers);
+        }
         let target = Target {
             region: call.region.clone(),
             endpoint: call.spec.endpoint.clone(),
@@ -170,10 +184,19 @@ impl Core {
             is_asynchronous: true,
         };
         turn.wanted = None;
-        match self.invoker.invoke(&target, asked(call, payload)).await {
+        match self.invoker.invoke(&target, asked).await {
             Ok(invoked) => answered(invoked, spent),
             Err(error) => refused(error),
         }
+    }
+
+    /// The trace of the call's turn, if it is traced.
+    fn trace(&self, call: &Stored<AsyncCall>, ticket: &Ticket) -> Option<Box<CallTrace>> {
+        let mut trace = call.spec.trace.as_ref()?.go_on(&self.tracer, "AsyncInference")?;
+        let backlog = self.clock.now().since(ticket.accepted_at);
+        trace.waited_in_backlog(backlog);
+        trace.aims(&call.region, &call.spec.endpoint);
+        Some(trace)
     }
 
     fn no_input(&self, call: &Stored<AsyncCall>, variant: &str, error: &InputError) -> Tried {
@@ -190,10 +213,11 @@ fn asked(call: &Stored<AsyncCall>, payload: Payload) -> Call {
     let attributes = call.spec.custom_attributes.clone();
     let attributes = attributes.map(|attributes| (CUSTOM_ATTRIBUTES, attributes));
     let id = (INFERENCE_ID, call.spec.inference_id.clone());
+    let carried = call.spec.trace.iter().flat_map(Carried::headers);
     Call {
         payload,
         accept: call.spec.accept.clone(),
-        headers: attributes.into_iter().chain([id]).collect(),
+        headers: attributes.into_iter().chain([id]).chain(carried).collect(),
         target_model: None,
         target_container: None,
         request_id: call.name.as_str().into(),
@@ -204,6 +228,9 @@ fn asked(call: &Stored<AsyncCall>, payload: Payload) -> Call {
 fn answered(invoked: Invoked, spent: &mut Spent) -> Tried {
     spent.model = Some(invoked.model_latency);
     spent.stream = format!("{}/{}/data-log", invoked.variant.name, invoked.instance.id);
+    if let Some(trace) = &mut spent.trace {
+        trace.invoked(&invoked);
+    }
     match invoked.outcome {
         Ok(reply) => Tried::End(End::Reply(reply.payload)),
         Err(InvokeError::NotReady(_)) => Tried::Again(LONG_REST),
@@ -235,6 +262,17 @@ fn refused(error: InvokeError) -> Tried {
         | InvokeError::Internal) => Tried::End(End::Failed(Failure::of_model(error))),
         // No instance comes up, and the error says why: until the TTL that may be mended.
         InvokeError::Model { .. } => Tried::Again(LONG_REST),
+    }
+}
+
+impl Cause {
+    /// For traces.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Failed => "Failed",
+            Self::TookTooLong => "TimedOut",
+            Self::WaitedTooLong => "Expired",
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use hyper::body::{Body, Frame};
 use crate::error::StreamError;
 use crate::eventstream;
 use crate::meter::StreamMeter;
+use crate::trace::{CallTrace, StreamEnd};
 
 /// Parts that are ready together are written together, up to so many bytes.
 const TOGETHER: usize = 16 << 10;
@@ -31,15 +32,17 @@ struct Running {
 /// Counts the end of a reply, whichever it is.
 struct Counted {
     meter: StreamMeter,
-    is_over: bool,
+    end: StreamEnd,
+    trace: Option<Box<CallTrace>>,
 }
 
 impl Frames {
     pub(super) fn new(
         parts: BoxStream<'static, Result<Bytes, StreamError>>,
         meter: StreamMeter,
+        trace: Option<Box<CallTrace>>,
     ) -> Self {
-        let counted = Counted { meter, is_over: false };
+        let counted = Counted { meter, end: StreamEnd::Abandoned, trace };
         Self { running: Some(Running { parts, counted }) }
     }
 }
@@ -55,13 +58,13 @@ impl Running {
                     eventstream::put_part(out, &part);
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    counted.is_over = true;
+                    counted.end = StreamEnd::Broken;
                     counted.meter.broken();
                     eventstream::put_error(out, &error);
                     return true;
                 }
                 Poll::Ready(None) => {
-                    counted.is_over = true;
+                    counted.end = StreamEnd::Whole;
                     return true;
                 }
                 Poll::Pending => return false,
@@ -97,6 +100,9 @@ impl Body for Frames {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.meter.ended(self.is_over);
+        self.meter.ended(self.end != StreamEnd::Abandoned);
+        if let Some(trace) = &mut self.trace {
+            trace.stream_ended(self.end);
+        }
     }
 }

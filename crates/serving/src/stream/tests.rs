@@ -137,7 +137,7 @@ impl Bench {
             &VariantId { name: "v".into(), config: "c".into() },
             &Spent::default(),
         );
-        Frames::new(streamed.outcome.unwrap().parts, meter)
+        Frames::new(streamed.outcome.unwrap().parts, meter, None)
     }
 
     fn counts(&self, name: &str) -> bool {

@@ -9,13 +9,16 @@ mod job;
 
 use std::fs::File;
 use std::io;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use sagebrush_core::metrics::{Counter, Histogram};
 use sagebrush_core::store::StoreError;
 use sagebrush_core::task;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use batch::Batches;
 use job::{Job, Queued};
@@ -41,6 +44,14 @@ pub(super) trait Write: Send + Sync + 'static {
 #[derive(Debug)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
+    meters: Arc<OnceLock<Meters>>,
+}
+
+/// What is measured of commits.
+#[derive(Debug)]
+pub(super) struct Meters {
+    pub(super) took: Arc<Histogram>,
+    pub(super) writes: Arc<Counter>,
 }
 
 enum Message {
@@ -52,8 +63,15 @@ impl Writer {
     /// Starts the task, which holds `lock` until the connection is closed.
     pub(super) fn start(db: SqliteConnection, options: SqliteConnectOptions, lock: File) -> Self {
         let (queue, messages) = mpsc::channel(QUEUE);
-        task::spawn("sqlite-writer", run(Batches::new(db, options), messages, lock));
-        Self { queue }
+        let meters = Arc::default();
+        let batches = Batches::new(db, options);
+        task::spawn("sqlite-writer", run(batches, messages, lock, Arc::clone(&meters)));
+        Self { queue, meters }
+    }
+
+    /// Measures commits from now on.
+    pub(super) fn measure(&self, meters: Meters) {
+        let _first_one_stays = self.meters.set(meters);
     }
 
     /// Carries out `write`, and returns once it is durable.
@@ -76,7 +94,12 @@ fn closed() -> StoreError {
     StoreError::Io(io::Error::new(io::ErrorKind::BrokenPipe, "the store is closed"))
 }
 
-async fn run(mut batches: Batches, mut messages: mpsc::Receiver<Message>, lock: File) {
+async fn run(
+    mut batches: Batches,
+    mut messages: mpsc::Receiver<Message>,
+    lock: File,
+    meters: Arc<OnceLock<Meters>>,
+) {
     let mut closers = Vec::new();
     let mut queued = Vec::with_capacity(BATCH);
     while messages.recv_many(&mut queued, BATCH).await > 0 {
@@ -90,7 +113,12 @@ async fn run(mut batches: Batches, mut messages: mpsc::Receiver<Message>, lock: 
                 }
             }
         }
+        let (began, n_writes) = (Instant::now(), jobs.len());
         batches.carry_out(jobs).await;
+        if let Some(meters) = meters.get() {
+            meters.took.observe(began.elapsed());
+            meters.writes.add(u64::try_from(n_writes).unwrap_or(u64::MAX));
+        }
     }
     if let Some(db) = batches.into_connection() {
         finish(db).await;

@@ -19,6 +19,8 @@ use sagebrush_core::metrics::{Labels, Reading, Registry};
 use sagebrush_core::sketch::Sketch;
 use sagebrush_core::{Clock, Region, Timestamp};
 
+use tokio::time::Instant;
+
 use dimensions::dimension_sets;
 use table::{ROWS, Row, Source};
 
@@ -34,6 +36,7 @@ pub struct SageMakerMetrics {
     look: Box<dyn Fn() + Send + Sync>,
     /// Counts at the last look.
     before: HashMap<Series, u64>,
+    looked_at: Option<Instant>,
 }
 
 /// The name of a metric in the registry, and the labels of one of its series.
@@ -50,7 +53,8 @@ impl SageMakerMetrics {
         clock: Arc<dyn Clock>,
         look: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        Self { registry, metrics, clock, look: Box::new(look), before: HashMap::new() }
+        let (look, before, looked_at) = (Box::new(look), HashMap::new(), None);
+        Self { registry, metrics, clock, look, before, looked_at }
     }
 
     /// Puts what is new, again and again, until the task is dropped.
@@ -78,7 +82,9 @@ impl SageMakerMetrics {
     }
 
     fn values(&mut self) -> Values {
-        let mut counted = Counted::read(&self.registry, &mut self.before);
+        let now = Instant::now();
+        let passed = self.looked_at.replace(now).map(|at| now - at).unwrap_or_default();
+        let mut counted = Counted::read(&self.registry, &mut self.before, passed);
         let mut values = Values::new();
         for row in ROWS {
             for (labels, sketch) in counted.of(row) {
@@ -102,12 +108,14 @@ struct Counted {
     counts: BTreeMap<Series, u64>,
     levels: BTreeMap<Series, i64>,
     times: BTreeMap<Series, Sketch>,
+    /// Since the last look; zero at the first.
+    passed: Duration,
 }
 
 impl Counted {
-    fn read(registry: &Registry, before: &mut HashMap<Series, u64>) -> Self {
-        let mut read =
-            Self { counts: BTreeMap::new(), levels: BTreeMap::new(), times: BTreeMap::new() };
+    fn read(registry: &Registry, before: &mut HashMap<Series, u64>, passed: Duration) -> Self {
+        let (counts, levels, times) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut read = Self { counts, levels, times, passed };
         let mut now = HashMap::new();
         for name in table::names() {
             for (labels, reading) in registry.readings(name) {
@@ -146,31 +154,71 @@ impl Counted {
             }
             Source::Times(name) => self.times_of(name),
             Source::Level(name) => self.levels_of(name, |level, _| level),
-            Source::LevelByInstance(name) => {
-                let instances = self.by_variant(table::INSTANCES);
-                let levels = self.by_variant(name);
-                let by_instance = |(labels, level): (Labels, f64)| {
-                    let n = instances.get(&labels).copied().filter(|n| *n > 0.0)?;
-                    Some((labels, Sketch::of(level / n)))
-                };
-                levels.into_iter().filter_map(by_instance).collect()
+            Source::LevelByInstance(name) => self.by_instance(self.by_variant(name), 1.0),
+            Source::CpuByInstance(name) => {
+                let mut computed = BTreeMap::new();
+                for ((_, labels), nanos) in self.counts.iter().filter(|((of, _), _)| *of == name) {
+                    *computed.entry(variant_of(labels)).or_default() += float(*nanos);
+                }
+                let passed = self.passed.as_nanos();
+                let passed = float(u64::try_from(passed).unwrap_or(u64::MAX));
+                if passed > 0.0 { self.by_instance(computed, 100.0 / passed) } else { Vec::new() }
+            }
+            Source::PartByInstance { of, whole } => match self.of_machine(whole) {
+                Some(whole) => self.by_instance(self.by_variant(of), 100.0 / whole),
+                None => Vec::new(),
+            },
+            Source::PartOfMachine { of, whole } => {
+                let part = self.of_machine(of).zip(self.of_machine(whole));
+                let part = part.map(|(of, whole)| Sketch::of(of / whole * 100.0));
+                let variants = self.by_variant(table::INSTANCES).into_keys();
+                part.map(|part| variants.map(|labels| (labels, part.clone())).collect())
+                    .unwrap_or_default()
             }
             Source::CountByInstance(name) => {
-                let instances = self.by_variant(table::INSTANCES);
-                self.each(name, |count, labels| {
-                    let n = instances.get(&variant_of(labels)).copied().unwrap_or(1.0).max(1.0);
-                    let mut values = Sketch::default();
-                    values.add(1.0 / n, float(count));
-                    values
-                })
+                let instances = self.by_variant(table::INSTANCES).into_iter();
+                instances.map(|(labels, n)| self.count_by_instance(name, labels, n)).collect()
             }
         };
         found.into_iter().filter(|(_, values)| !values.is_empty()).collect()
     }
 
+    /// One by the number of instances for each that is counted; zero where nothing is, for who
+    /// takes instances away that nobody calls.
+    fn count_by_instance(&self, name: &str, variant: Labels, n_instances: f64) -> (Labels, Sketch) {
+        let of_variant = self
+            .counts
+            .iter()
+            .filter(|((of, labels), _)| *of == name && variant_of(labels) == variant);
+        let count: u64 = of_variant.map(|(_, count)| count).sum();
+        let mut values = Sketch::default();
+        if count == 0 {
+            values.add(0.0, 1.0);
+        } else {
+            values.add(1.0 / n_instances.max(1.0), float(count));
+        }
+        (variant, values)
+    }
+
     fn each(&self, name: &str, values: impl Fn(u64, &Labels) -> Sketch) -> Vec<(Labels, Sketch)> {
         let series = self.counts.iter().filter(|((of, _), _)| *of == name);
         series.map(|((_, labels), count)| (labels.clone(), values(*count, labels))).collect()
+    }
+
+    /// These values of variants, each by the number of its instances and times `factor`.
+    fn by_instance(&self, values: BTreeMap<Labels, f64>, factor: f64) -> Vec<(Labels, Sketch)> {
+        let instances = self.by_variant(table::INSTANCES);
+        let by_instance = |(labels, value): (Labels, f64)| {
+            let n = instances.get(&labels).copied().filter(|n| *n > 0.0)?;
+            Some((labels, Sketch::of(value / n * factor)))
+        };
+        values.into_iter().filter_map(by_instance).collect()
+    }
+
+    /// A level of the whole machine, if it is known and not zero.
+    fn of_machine(&self, name: &'static str) -> Option<f64> {
+        let level = self.levels.get(&(name, Labels::new())).copied().filter(|level| *level > 0);
+        level.map(level_of)
     }
 
     fn count(&self, name: &'static str, labels: &Labels) -> u64 {

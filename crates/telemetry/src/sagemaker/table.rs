@@ -36,6 +36,18 @@ pub(super) enum Source {
     LevelByInstance(&'static str),
     /// For each, one by the number of the variant's instances.
     CountByInstance(&'static str),
+    /// What an instance of the variant computes, in percent of one core.
+    CpuByInstance(&'static str),
+    /// What an instance of the variant has, in percent of what the machine has.
+    PartByInstance {
+        of: &'static str,
+        whole: &'static str,
+    },
+    /// The same for each variant: in percent, `of` the machine's `whole`.
+    PartOfMachine {
+        of: &'static str,
+        whole: &'static str,
+    },
 }
 
 pub(super) const INSTANCES: &str = "sagebrush_instances";
@@ -48,7 +60,12 @@ pub(super) fn names() -> Vec<&'static str> {
         Source::Count(name) | Source::Times(name) | Source::Level(name) => vec![name],
         Source::Share { of, among } => vec![of, among],
         Source::Hits { hits, misses } => vec![hits, misses],
-        Source::LevelByInstance(name) | Source::CountByInstance(name) => vec![name, INSTANCES],
+        Source::LevelByInstance(name)
+        | Source::CountByInstance(name)
+        | Source::CpuByInstance(name) => vec![name, INSTANCES],
+        Source::PartByInstance { of, whole } | Source::PartOfMachine { of, whole } => {
+            vec![of, whole, INSTANCES]
+        }
     };
     let mut names: Vec<_> = ROWS.iter().flat_map(of).collect();
     names.sort_unstable();
@@ -139,6 +156,27 @@ pub(super) const ROWS: &[Row] = &[
     millis("TimeInBacklog", "sagebrush_async_time_in_backlog_seconds"),
     millis("TotalProcessingTime", "sagebrush_async_total_processing_time_seconds"),
     // Instances.
+    of_instances(
+        "CPUUtilization",
+        "Percent",
+        Source::CpuByInstance("sagebrush_instance_cpu_seconds_total"),
+    ),
+    of_instances(
+        "MemoryUtilization",
+        "Percent",
+        Source::PartByInstance {
+            of: "sagebrush_instance_memory_bytes",
+            whole: "sagebrush_memory_limit_bytes",
+        },
+    ),
+    of_instances(
+        "DiskUtilization",
+        "Percent",
+        Source::PartOfMachine {
+            of: "sagebrush_disk_used_bytes",
+            whole: "sagebrush_disk_size_bytes",
+        },
+    ),
     of_instances("LoadedModelCount", "None", Source::Level("sagebrush_loaded_models")),
 ];
 

@@ -39,9 +39,19 @@ impl World {
 
     /// A statistic of a metric of `AWS/SageMaker`.
     fn read(&self, name: &str, dimensions: &[(&str, &str)], statistic: Statistic) -> Option<f64> {
+        self.read_of("AWS/SageMaker", name, dimensions, statistic)
+    }
+
+    fn read_of(
+        &self,
+        namespace: &str,
+        name: &str,
+        dimensions: &[(&str, &str)],
+        statistic: Statistic,
+    ) -> Option<f64> {
         let dimensions = dimensions.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         let query = MetricQuery {
-            metric: MetricId::new("AWS/SageMaker", name, dimensions),
+            metric: MetricId::new(namespace, name, dimensions),
             unit: None,
             from: Timestamp(0),
             to: Timestamp(i64::MAX),
@@ -127,6 +137,34 @@ fn what_is_told_by_instance() {
     world.sagemaker.put();
     let calls = |statistic| world.read("InvocationsPerInstance", &V, statistic);
     assert_eq!((calls(Statistic::Sum), calls(Statistic::SampleCount)), (Some(5.0), Some(20.0)));
+    world.sagemaker.put();
+    assert_eq!(calls(Statistic::Sum), Some(5.0));
+    assert_eq!(calls(Statistic::SampleCount), Some(21.0), "nobody called, and that is told");
     let concurrent = world.read("ConcurrentRequestsPerModel", &V, Statistic::Average);
     assert_eq!(concurrent, Some(1.5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_instances_take_is_told_in_percent() {
+    let mut world = world();
+    let name = "sagebrush_instance_cpu_seconds_total";
+    let cpu = world.registry.seconds(name, "", labels("v", "c"));
+    let gauge = |name, labels, level| world.registry.gauge(name, "", labels).set(level);
+    gauge("sagebrush_instances", labels("v", "c"), 2);
+    gauge("sagebrush_instance_memory_bytes", labels("v", "c"), 100);
+    gauge("sagebrush_memory_limit_bytes", Vec::new(), 1000);
+    gauge("sagebrush_disk_used_bytes", Vec::new(), 250);
+    gauge("sagebrush_disk_size_bytes", Vec::new(), 1000);
+    cpu.add(7_000_000_000);
+    world.sagemaker.put();
+    let told = |world: &World, name| {
+        world.read_of("/aws/sagemaker/Endpoints", name, &V, Statistic::Maximum)
+    };
+    assert_eq!(told(&world, "CPUUtilization"), None, "nothing is known of the time before");
+    assert_eq!(told(&world, "MemoryUtilization"), Some(5.0));
+    assert_eq!(told(&world, "DiskUtilization"), Some(25.0));
+    cpu.add(30_000_000_000);
+    tokio::time::advance(Duration::from_secs(10)).await;
+    world.sagemaker.put();
+    assert_eq!(told(&world, "CPUUtilization"), Some(150.0));
 }

@@ -232,3 +232,26 @@ async fn an_instance_has_so_many_calls_at_once() {
         assert_eq!(worker.at_once.lock().unwrap().1, want, "{given:?}, {concurrency}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_trace_goes_on_after_a_restart() {
+    let world = World::new();
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let session = world.start(&Power::on(), &[]).await.unwrap();
+    session.accept(&[("traceparent", parent), ("tracestate", "v=1")]).await.unwrap();
+    session.accept(&[("traceparent", &parent.replace("-01", "-00"))]).await.unwrap();
+    sleep(Duration::from_secs(5)).await;
+    session.asynchronous.stop();
+    drop(session);
+    let session = world.serve(Does::Fail).await;
+    world.is_quiet().await;
+    session.asynchronous.stop();
+    let spans = world.spans.spans();
+    let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
+    let wanted = ["backlog", "input", "queue", "batch", "model", "output", "AsyncInference e"];
+    assert_eq!(names, wanted);
+    let [backlog, .., root] = &spans[..] else { panic!("spans") };
+    assert_eq!(root.parent.unwrap().to_string(), "00f067aa0ba902b7");
+    assert_eq!((root.state.as_deref(), root.is_failed), (Some("v=1"), true));
+    assert!(backlog.took >= Duration::from_secs(5) && root.took >= backlog.took);
+}

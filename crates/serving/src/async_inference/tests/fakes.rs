@@ -19,6 +19,7 @@ use sagebrush_core::metrics::Registry;
 use sagebrush_core::objects::{ByteStream, ObjectError, ObjectMeta, ObjectRef, ObjectStore};
 use sagebrush_core::route::{AsyncConfig, EndpointRoute, RouteTable, VariantRoute};
 use sagebrush_core::store::{MetaStore, Page, Query, Record, RecordId, StoreError};
+use sagebrush_core::trace::{MemorySpans, Tracer};
 use sagebrush_core::worker::{Call, Reply, Timings, Worker, WorkerError};
 use sagebrush_core::{AccountId, Clock, Region, Timestamp};
 use sagebrush_store::{Flaky, MemoryStore};
@@ -28,7 +29,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::Sessions;
 use crate::async_inference::accept::{Accepted, Refused};
-use crate::async_inference::{AsyncInference, Parts};
+use crate::async_inference::{AsyncInference, Carried, Parts};
 use crate::beside::Beside;
 use crate::invoke::{Invoker, Target};
 
@@ -288,6 +289,9 @@ pub(super) struct World {
     pub(super) store: Arc<dyn MetaStore>,
     pub(super) objects: Arc<Objects>,
     pub(super) topics: Arc<Topics>,
+    /// What is told of calls that come with a trace.
+    pub(super) spans: Arc<MemorySpans>,
+    tracer: Tracer,
     clock: Arc<dyn Clock>,
     folder: TempDir,
     pub(super) config: AsyncConfig,
@@ -313,6 +317,7 @@ impl World {
 
     fn over(store: Arc<dyn MetaStore>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(TestClock(Instant::now()));
+        let spans = Arc::new(MemorySpans::default());
         Self {
             store,
             objects: Arc::new(Objects { clock: clock.clone(), by_uri: Mutex::default() }),
@@ -320,6 +325,8 @@ impl World {
                 known: BTreeSet::from([TOPIC, ERROR_TOPIC]),
                 ..Topics::default()
             }),
+            tracer: Tracer::new(0.0, || 7, clock.clone(), spans.clone()),
+            spans,
             clock,
             folder: tempfile::tempdir().unwrap(),
             config: AsyncConfig {
@@ -361,6 +368,7 @@ impl World {
             clock: self.clock.clone(),
             log: log.clone(),
             metrics: metrics.clone(),
+            tracer: self.tracer.clone(),
             spool: self.folder.path().to_owned(),
         };
         let opened = timeout(Duration::from_secs(1), AsyncInference::open(parts)).await;
@@ -443,6 +451,7 @@ impl Session {
             variant: None,
             is_asynchronous: true,
         };
-        self.asynchronous.accept(&target, &headers, body).await
+        let carried = Carried::passing(&headers);
+        self.asynchronous.accept(&target, &headers, body, carried).await
     }
 }
