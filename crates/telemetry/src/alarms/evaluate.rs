@@ -55,17 +55,21 @@ pub(super) fn evaluate(
     now: Timestamp,
 ) -> Verdict {
     let period = period(condition);
-    let settled = settled(period, now);
     let open = slot(period, now.0);
-    let breaches = |point: &Datapoint| breaches(condition, point);
-    let is_lost = |point: &&Datapoint| slot(period, point.at.0) == open && breaches(point);
-    if is_monotonous(condition) && points.iter().any(|point| is_lost(&point)) {
-        let verdict = judge(condition, points, open + period);
-        if matches!(verdict, Verdict::Is(AlarmState::Alarm, _)) {
-            return verdict;
+    let is_lost = |newest: i64| {
+        let in_newest = |point: &&Datapoint| slot(period, point.at.0) == newest;
+        points.iter().filter(in_newest).any(|point| breaches(condition, point))
+    };
+    // The period that is open, and the one before, which may not have settled.
+    for newest in [open, open - period] {
+        if is_monotonous(condition) && is_lost(newest) {
+            let verdict = judge(condition, points, newest + period);
+            if matches!(verdict, Verdict::Is(AlarmState::Alarm, _)) {
+                return verdict;
+            }
         }
     }
-    judge(condition, points, settled)
+    judge(condition, points, settled(period, now))
 }
 
 /// When to look again.

@@ -140,6 +140,13 @@ fn an_open_period_counts_when_nothing_can_mend_it() {
         let over = 2 * MINUTE + 2_000;
         assert_eq!(state_at(&by(plain(), statistic, greater), "0 X", over), Some(Alarm));
     }
+    // It goes on to count until the one after it has settled.
+    let sum = by(plain(), "Sum", greater);
+    for after in (MINUTE..3 * MINUTE + 2_000).step_by(500) {
+        assert_eq!(state_at(&sum, "0 X 0", after), Some(Alarm), "after {after} ms");
+    }
+    assert_eq!(state_at(&sum, "0 X 0", 3 * MINUTE + 2_000), Some(Ok));
+    assert_eq!(state_at(&by(plain(), "Average", greater), "0 X 0", 2 * MINUTE + 1_000), Some(Ok));
     // It takes part in the count like any other.
     let two = by(alarm(2, 3, TreatMissing::Missing), "Sum", greater);
     assert_eq!(state_at(&two, "X 0 X", 2 * MINUTE + 3_000), Some(Alarm));
