@@ -5,12 +5,17 @@ import datetime
 import os
 import re
 
+import pytest
+
 import asynchronous
 import calls
 import capturing
+import conftest
 import metrics
-import pytest
 import support
+from deployment import Deployment
+
+boto3 = pytest.importorskip("boto3")
 
 # Answers with what it is asked, in parts if that is a list.
 ECHO = """
@@ -136,12 +141,8 @@ def test_asynchronous_calls_are_captured(deploy, bucket, runtime, s3):
     assert captured["eventMetadata"]["inferenceId"] == accepted["InferenceId"]
 
 
-def test_what_a_server_that_stops_has_captured_is_there(server, tmp_path, name):
-    boto3 = pytest.importorskip("boto3")
-    from conftest import make_clients
-    from deployment import Deployment
-
-    client = make_clients(boto3, server.url)
+def test_what_a_server_that_stops_has_captured_is_there(server, name):
+    client = conftest.make_clients(boto3, server.url)
     client("s3").create_bucket(Bucket=name)
     endpoint = echo(Deployment(client, name, name), capture=capturing.config(name))
     calls.invoke(client("sagemaker-runtime"), endpoint, "1", "text/csv", "text/csv")

@@ -2,13 +2,14 @@
 
 import time
 
+import pytest
+from botocore.exceptions import ClientError
+
 import calls
 import capturing
 import metrics
-import pytest
 import support
 import variants
-from botocore.exceptions import ClientError
 from load import Load
 
 # Below a limit it says something else; it may be slow, and may fail one call.

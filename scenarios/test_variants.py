@@ -5,6 +5,7 @@ import http.client
 import os
 
 import pytest
+
 import raw
 import support
 import variants

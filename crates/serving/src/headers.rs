@@ -94,6 +94,9 @@ fn read_rare(headers: &HeaderMap, common: CallHeaders) -> Result<CallHeaders, In
             forwarded.push((*name, value));
         }
     }
+    if let Some((_, session)) = forwarded.iter().find(|(name, _)| *name == SESSION_ID) {
+        matching(session.clone(), "sessionId", is_session, SESSION)?;
+    }
     Ok(CallHeaders {
         target_variant: text(headers, TARGET_VARIANT, "targetVariant", 63)?,
         target_model: text(headers, TARGET_MODEL, "targetModel", 1024)?
@@ -108,9 +111,14 @@ fn read_rare(headers: &HeaderMap, common: CallHeaders) -> Result<CallHeaders, In
 }
 
 const HOSTNAME: &str = "^[a-zA-Z0-9](-*[a-zA-Z0-9])*";
+const SESSION: &str = "^(NEW_SESSION)$|^[a-zA-Z0-9](-*[a-zA-Z0-9])*$";
 
 fn is_model(value: &str) -> bool {
     value.starts_with(|c: char| !c.is_whitespace())
+}
+
+fn is_session(value: &str) -> bool {
+    value == "NEW_SESSION" || is_hostname(value)
 }
 
 fn is_hostname(value: &str) -> bool {
@@ -167,7 +175,9 @@ pub(crate) fn text(
 mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{CallHeaders, InvokeError, TARGET_CONTAINER, TARGET_MODEL, read, read_for_stream};
+    use super::{
+        CallHeaders, InvokeError, SESSION_ID, TARGET_CONTAINER, TARGET_MODEL, read, read_for_stream,
+    };
 
     fn of(name: &'static str, value: &str) -> Result<CallHeaders, InvokeError> {
         let value = HeaderValue::from_str(value).unwrap();
@@ -190,6 +200,17 @@ mod tests {
         for name in ["", "-a", "a-", "a_b", "a b", &"a".repeat(64)] {
             let refusal = of(TARGET_CONTAINER, name).unwrap_err().to_string();
             assert!(refusal.contains("at 'targetContainerHostname' failed"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn sessions_within_their_constraint() {
+        for id in ["NEW_SESSION", "s-1", "0f8fad5b-d9cb-469f-a165-70867728950e"] {
+            assert_eq!(of(SESSION_ID, id).unwrap().forwarded, [(SESSION_ID, id.to_owned())]);
+        }
+        for id in ["", "new_session", "-a", "a b", &"a".repeat(257)] {
+            let refusal = of(SESSION_ID, id).unwrap_err().to_string();
+            assert!(refusal.contains("at 'sessionId' failed"), "{refusal}");
         }
     }
 
