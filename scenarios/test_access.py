@@ -252,6 +252,7 @@ def test_a_role_must_be_passed(users):
     of_sagemaker = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
     users.put(allow("sagemaker:CreateModel"), allow("iam:PassRole", role, Condition=of_sagemaker))
     assert_denied(ann("sagemaker").create_model, ExecutionRoleArn=support.ROLE, **call)
+    assert_denied(ann("sagemaker").create_model, **call)
     assert ann("sagemaker").create_model(ExecutionRoleArn=role, **call)["ModelArn"]
     users.client("sagemaker").delete_model(ModelName=users.name)
 

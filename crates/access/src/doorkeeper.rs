@@ -50,10 +50,7 @@ impl Authorizer for Access {
         check_role(&book, &who, asked)?;
         let resource = canonical(&book, &who, asked.resource);
         let asked = &Asked { resource, ..*asked };
-        match self.decide(&who, asked) {
-            Verdict::Allowed => Ok(()),
-            verdict => Err(denied(&who.shown, asked, verdict)),
-        }
+        self.decide(&who, asked).map_err(|why| denied(&who.shown, asked, why))
     }
 }
 
@@ -105,8 +102,7 @@ struct Who {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Allowed,
+enum WhyNot {
     /// No policy of this kind allows it.
     NotBy(&'static str),
     /// One of this kind denies it.
@@ -140,7 +136,7 @@ impl Access {
         }
     }
 
-    fn decide(&self, who: &Who, asked: &Asked<'_>) -> Verdict {
+    fn decide(&self, who: &Who, asked: &Asked<'_>) -> Result<(), WhyNot> {
         let arn = who.bearer.as_ref().map_or(who.shown.as_str(), |bearer| &bearer.arn);
         let user = who.bearer.as_ref().filter(|_| who.is_user);
         let facts = Facts {
@@ -148,14 +144,14 @@ impl Access {
             user_name: user.map(|user| user.name.as_str()),
             ..Facts::new(asked, &self.account.0, arn, self.clock.now())
         };
-        let by_identity = match &who.bearer {
-            Some(bearer) if bearer.is_broken => Verdict::DeniedBy(IDENTITY),
-            Some(bearer) => verdict(decide(bearer.all(), &facts), IDENTITY),
-            None => Verdict::Allowed,
-        };
-        match (by_identity, &who.session_policy) {
-            (Verdict::Allowed, Some(policy)) => verdict(decide([policy], &facts), SESSION),
-            (by_identity, _) => by_identity,
+        match &who.bearer {
+            Some(bearer) if bearer.is_broken => return Err(WhyNot::DeniedBy(IDENTITY)),
+            Some(bearer) => allowed(decide(bearer.all(), &facts), IDENTITY)?,
+            None => {}
+        }
+        match &who.session_policy {
+            Some(policy) => allowed(decide([policy], &facts), SESSION),
+            None => Ok(()),
         }
     }
 }
@@ -177,20 +173,19 @@ pub(crate) fn role_name(arn: &str) -> Option<&str> {
     path.rsplit('/').next().filter(|name| !name.is_empty())
 }
 
-fn verdict(decision: Decision, kind: &'static str) -> Verdict {
+fn allowed(decision: Decision, kind: &'static str) -> Result<(), WhyNot> {
     match decision {
-        Decision::Allowed => Verdict::Allowed,
-        Decision::ImplicitDeny => Verdict::NotBy(kind),
-        Decision::ExplicitDeny { .. } => Verdict::DeniedBy(kind),
+        Decision::Allowed => Ok(()),
+        Decision::ImplicitDeny => Err(WhyNot::NotBy(kind)),
+        Decision::ExplicitDeny { .. } => Err(WhyNot::DeniedBy(kind)),
     }
 }
 
-fn denied(who: &str, asked: &Asked<'_>, verdict: Verdict) -> Denied {
+fn denied(who: &str, asked: &Asked<'_>, why: WhyNot) -> Denied {
     let Asked { action, resource, .. } = asked;
-    let why = match verdict {
-        Verdict::Allowed => return unknown(asked),
-        Verdict::NotBy(kind) => format!("because no {kind} policy allows the {action} action"),
-        Verdict::DeniedBy(kind) => {
+    let why = match why {
+        WhyNot::NotBy(kind) => format!("because no {kind} policy allows the {action} action"),
+        WhyNot::DeniedBy(kind) => {
             let article = if kind == IDENTITY { "an" } else { "a" };
             format!("with an explicit deny in {article} {kind} policy")
         }

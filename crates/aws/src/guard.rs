@@ -16,7 +16,7 @@ const LONGEST: usize = 2048;
 impl Context {
     /// The caller, as policies know it.
     #[must_use]
-    pub fn caller(&self) -> Caller<'_> {
+    pub fn principal(&self) -> Caller<'_> {
         caller(&self.access_key, self.session.as_deref())
     }
 }
@@ -38,7 +38,7 @@ pub(crate) fn check(
     context: &Context,
     input: &Value,
 ) -> Result<(), Denied> {
-    let caller = context.caller();
+    let caller = context.principal();
     let needs_nothing = (service, operation) == ("sts", "GetCallerIdentity");
     if needs_nothing || authorizer.is_unlimited(&caller) {
         return Ok(());
@@ -53,7 +53,7 @@ pub(crate) fn check(
     for resource in &resources {
         ask(authorizer, context, Asked { more: &more, ..Asked::new(&action, resource) })?;
     }
-    for role in resources::passed_roles(input).filter(|_| service != "sts") {
+    for role in resources::passed_roles(service, operation, input) {
         let to = format!("{service}.amazonaws.com");
         let more = [("iam:PassedToService", to.as_str())];
         ask(authorizer, context, Asked { more: &more, ..Asked::new("iam:PassRole", role) })?;
@@ -67,7 +67,7 @@ fn ask(authorizer: &dyn Authorizer, context: &Context, asked: Asked<'_>) -> Resu
     }
     let region = context.region.as_str();
     let asked = Asked { region, source_ip: context.source_ip, ..asked };
-    authorizer.check(&context.caller(), &asked)
+    authorizer.check(&context.principal(), &asked)
 }
 
 /// What actions of a service begin with; `None` for a service whose actions nobody has named.

@@ -14,7 +14,7 @@ use crate::Access;
 use crate::change::{no_such, too_many};
 use crate::records::{AccessKey, User};
 
-/// IAM: "Cannot exceed quota for AccessKeysPerUser: 2".
+/// IAM's quota `AccessKeysPerUser`.
 const MAX_KEYS: usize = 2;
 
 pub(super) fn operations(to: Dispatch<Access>) -> Dispatch<Access> {

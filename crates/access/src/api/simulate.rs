@@ -101,7 +101,7 @@ impl Simulated<'_> {
         let is_allowed = |(_, (decision, _)): &&(_, Decided)| {
             *decision == wire::PolicyEvaluationDecisionType::Allowed
         };
-        let told = decided.iter().find(|one| !is_allowed(one)).or(decided.first());
+        let told = decided.iter().find(|one| !is_allowed(one)).or_else(|| decided.first());
         let (resource, (decision, statements)) = match told {
             Some((arn, decided)) => (arn.as_str(), decided.clone()),
             None => ("*", self.decided(action, "*")),

@@ -103,7 +103,7 @@ fn check_trust(
     role: &str,
     input: &wire::AssumeRoleRequest,
 ) -> Result<(), ApiError> {
-    let caller = ctx.caller();
+    let caller = ctx.principal();
     let mut more = vec![("sts:RoleSessionName", input.role_session_name.as_str())];
     more.extend(input.external_id.as_deref().map(|id| ("sts:ExternalId", id)));
     more.extend(input.source_identity.as_deref().map(|id| ("sts:SourceIdentity", id)));

@@ -41,7 +41,9 @@ impl<'a> Facts<'a> {
         }
         match key {
             "aws:sourceip" => self.asked.source_ip.map(|ip| ip.to_canonical().to_string().into()),
-            "aws:requestedregion" => Some(self.asked.region.into()).filter(|region| region != ""),
+            "aws:requestedregion" => {
+                Some(self.asked.region).filter(|region| !region.is_empty()).map(Cow::Borrowed)
+            }
             "aws:principalarn" => Some(self.principal_arn.into()),
             "aws:principalaccount" => Some(self.account.into()),
             "aws:principaltype" => Some(self.principal_type().into()),

@@ -26,9 +26,9 @@ fn naive_fits(pattern: &Value, text: &str, lower: bool) -> bool {
 }
 
 fn naive_element(statement: &Value, name: &str, text: &str, lower: bool) -> bool {
-    let any = |all: &Value| match all {
-        Value::Array(all) => all.iter().any(|one| naive_fits(one, text, lower)),
-        one => naive_fits(one, text, lower),
+    let any = |all: &Value| {
+        let all = all.as_array().map_or_else(|| std::slice::from_ref(all), Vec::as_slice);
+        all.iter().any(|one| naive_fits(one, text, lower))
     };
     match statement.get(name) {
         Some(all) => any(all),

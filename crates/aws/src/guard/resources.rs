@@ -28,9 +28,15 @@ fn usual(arn: String) -> String {
     }
 }
 
-/// The roles that a service is to act in.
-pub(super) fn passed_roles(input: &Value) -> impl Iterator<Item = &str> {
-    texts(input, &["ExecutionRoleArn", "RoleArn", "RoleARN"])
+/// The roles that a service is to act in. A model without one would be limited by none, so it
+/// asks for any.
+pub(super) fn passed_roles<'v>(service: &str, operation: &str, input: &'v Value) -> Vec<&'v str> {
+    if service == "sts" {
+        return Vec::new();
+    }
+    let found: Vec<&str> = texts(input, &["ExecutionRoleArn", "RoleArn", "RoleARN"]).collect();
+    let is_model = (service, operation) == ("sagemaker", "CreateModel");
+    if found.is_empty() && is_model { vec!["*"] } else { found }
 }
 
 /// `DescribeTransformJob` is about `TransformJobName`, a `transform-job`. An endpoint is made by

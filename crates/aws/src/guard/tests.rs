@@ -59,7 +59,11 @@ fn resources_of_sagemaker() {
     );
     check(("sagemaker", "ListModels"), &json!({}), &["sagemaker:ListModels *"]);
     check(("sagemaker", "AddTags"), &json!({"ResourceArn": "a"}), &["sagemaker:AddTags a"]);
-    check(("sagemaker", "CreateModel"), &json!({"ModelName": 7}), &["sagemaker:CreateModel *"]);
+    check(
+        ("sagemaker", "CreateModel"),
+        &json!({"ModelName": 7}),
+        &["sagemaker:CreateModel *", "iam:PassRole *"],
+    );
 }
 
 #[test]
