@@ -25,15 +25,14 @@ impl Deployments {
             return;
         }
         let mut before = std::mem::take(&mut self.under_way);
-        for endpoint in endpoints {
+        let is_deleting = |status: &EndpointState| matches!(status, EndpointState::Deleting);
+        for endpoint in endpoints.iter().filter(|endpoint| !is_deleting(&endpoint.status)) {
             let trace = before.remove(&key(endpoint));
-            if endpoint.status.is_settled() {
-                if let Some(trace) = trace.flatten() {
-                    end(trace, &endpoint.status);
-                }
-            } else if !matches!(endpoint.status, EndpointState::Deleting) {
+            if !endpoint.status.is_settled() {
                 let trace = trace.unwrap_or_else(|| begin(&self.tracer, endpoint));
                 self.under_way.insert(key(endpoint), trace);
+            } else if let Some(trace) = trace.flatten() {
+                end(trace, &endpoint.status);
             }
         }
         for mut trace in before.into_values().flatten() {
