@@ -82,7 +82,7 @@ fn page(
         }
         let points =
             &points[skipped.saturating_sub(first)..n_points.min(end.saturating_sub(first))];
-        let is_whole = before <= end;
+        let is_whole = before <= end || n_points == 0;
         let status =
             if is_whole { wire::StatusCode::Complete } else { wire::StatusCode::PartialData };
         results.push(wire::MetricDataResult {

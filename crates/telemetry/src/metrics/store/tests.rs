@@ -308,7 +308,7 @@ fn memory_stays_flat_with_ten_thousand_metrics() {
 #[ignore = "takes minutes"]
 fn what_ten_thousand_metrics_take() {
     let kept = Kept::new(Limits::default());
-    feed(&kept, 240, |minute| {
+    feed(&kept, 180, |minute| {
         if minute % 10 == 0 {
             let status = fs::read_to_string("/proc/self/status").unwrap();
             let resident = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
