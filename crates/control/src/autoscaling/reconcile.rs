@@ -145,6 +145,8 @@ impl Autoscaler {
     }
 
     async fn act_on(&self, arn: &str, alarm: &Alarming) -> Result<(), ActError> {
+        // First: what is read below is not changed by a look meanwhile.
+        let memory = &mut *self.memory.lock().await;
         let tables = &self.control.autoscaling;
         let query = Query { region: Some(alarm.region.clone()), ..Query::default() };
         let (policies, _) = tables.policies.list(&query).await?;
@@ -153,7 +155,6 @@ impl Autoscaler {
         let Rule::Step(_) = policy.spec.rule else { return Err(ActError::NoStepScaling) };
         let target = tables.targets.get(&alarm.region, &policy.spec.target).await?;
         let target = target.ok_or(ActError::NoTarget)?;
-        let memory = &mut *self.memory.lock().await;
         let now = self.control.clock.now();
         let beyond = alarm.value.zip(alarm.threshold).map_or(0.0, |(value, limit)| value - limit);
         let alarmed = Alarmed { alarm: alarm.name.clone(), beyond, at: now, is_new: true };
