@@ -25,6 +25,10 @@ pub struct Context {
     pub caller: Presence,
 }
 
+/// Where a request comes from, among its extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub std::net::IpAddr);
+
 /// Whether the caller still waits for the answer. A call goes on when its caller has left; this
 /// is for those that only wait.
 #[derive(Debug, Clone, Default)]

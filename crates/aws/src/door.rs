@@ -11,10 +11,12 @@ use http::request::Parts;
 use http::{HeaderName, Request, Response};
 use http_body_util::Full;
 use hyper::body::Body;
+use sagebrush_core::audit::AuditSink;
 use sagebrush_core::{AccountId, Region, task};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use crate::audit::Heard;
 use crate::demux::signing_service;
 use crate::dispatch::{Api, Input};
 use crate::query::Form;
@@ -23,10 +25,11 @@ use crate::{
     ApiError, BodyMemory, Context, Presence, Target, Terms, json, query, read_body, request_id,
 };
 
-/// The longest input of the control plane: SageMaker's own limits stay far below.
-const MAX_BODY: usize = 1 << 20;
+/// The longest input: a full batch of `PutLogEvents`, whose megabyte grows as JSON. SageMaker's
+/// own limits stay far below.
+const MAX_BODY: usize = 4 << 20;
 
-/// How long a client may take to send its megabyte.
+/// How long a client may take to send it.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Lets calls in, and answers them.
@@ -35,6 +38,7 @@ pub struct Door {
     verifier: Arc<Verifier>,
     account: AccountId,
     memory: BodyMemory,
+    audit: Option<Arc<dyn AuditSink>>,
 }
 
 /// Which operation a request names, and for which service it must be signed.
@@ -49,7 +53,13 @@ struct Call {
 impl Door {
     #[must_use]
     pub fn new(api: Api, verifier: Arc<Verifier>, account: AccountId, memory: BodyMemory) -> Self {
-        Self { api: Arc::new(api), verifier, account, memory }
+        Self { api: Arc::new(api), verifier, account, memory, audit: None }
+    }
+
+    /// Tells `sink` of each call whose signature is good.
+    #[must_use]
+    pub fn audited(self, sink: Arc<dyn AuditSink>) -> Self {
+        Self { audit: Some(sink), ..self }
     }
 
     /// Answers a request whose [`Target`] is `Json`, `Query` or `Unknown`.
@@ -106,7 +116,17 @@ impl Door {
         let mut context = self.context(&parts, caller, request_id);
         let (_here, caller) = Presence::new();
         context.caller = caller;
-        self.call(call, context).await
+        let Some(sink) = self.wanted(&call) else { return self.call(call, context).await };
+        let parameters = self.api.parameters(&call.service, &call.operation, &call.input);
+        let heard = Heard::new(&call.service, &call.operation, parameters, &context, &parts);
+        let outcome = self.call(call, context).await;
+        sink.record(heard.answered(&outcome));
+        outcome
+    }
+
+    /// Who wants to hear of a call.
+    fn wanted(&self, call: &Call) -> Option<&Arc<dyn AuditSink>> {
+        self.audit.as_ref().filter(|sink| sink.wants(&call.service, &call.operation))
     }
 
     fn read(&self, target: Target, parts: &Parts, body: &Bytes) -> Result<Call, ApiError> {

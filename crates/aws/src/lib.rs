@@ -8,8 +8,9 @@
 //! 4. [`validate`] holds the value against the shape of the operation;
 //! 5. [`dispatch::Dispatch`] calls the handler.
 //!
-//! [`page_token`] makes and reads the `NextToken` of lists.
+//! [`audit`] tells who called what. [`page_token`] makes and reads the `NextToken` of lists.
 
+mod audit;
 mod body;
 mod context;
 pub mod demux;
@@ -23,7 +24,7 @@ pub mod sigv4;
 pub mod validate;
 
 pub use body::{BodyError, BodyMemory, Held, ReadBody, Terms, read_body};
-pub use context::{Context, Presence, request_id};
+pub use context::{Context, Peer, Presence, request_id};
 pub use demux::{InvokeKind, Target, route};
 pub use dispatch::{Api, Dispatch};
 pub use door::Door;

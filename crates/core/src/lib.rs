@@ -9,16 +9,19 @@
 //!   plane reads.
 //! - [`demand`]: the calls of a variant that scales with them; [`messages`]: what topics get.
 //! - [`cloudwatch`], [`sketch`], [`alarms`], [`events`]: what is measured, watched and told.
-//! - [`clock`], [`task`], [`logs`]: time, tasks and log lines.
+//! - [`clock`], [`task`], [`logs`], [`audit`]: time, tasks, log lines and who did what;
+//!   [`glob`] for patterns with stars.
 
 pub mod alarms;
 pub mod arn;
 pub mod artifact;
+pub mod audit;
 pub mod clock;
 pub mod cloudwatch;
 pub mod demand;
 pub mod events;
 pub mod fleet;
+pub mod glob;
 pub mod instance;
 pub mod logs;
 pub mod messages;

@@ -1,3 +1,5 @@
-//! What a server tells of itself. Log lines: kept, and queried as CloudWatch Logs.
+//! What a server tells of itself: log lines, kept and queried as CloudWatch Logs does, and who
+//! called what, as CloudTrail does.
 
+pub mod audit;
 pub mod logs;
