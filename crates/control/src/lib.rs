@@ -26,7 +26,6 @@ pub mod transform_job;
 use std::sync::Arc;
 
 use sagebrush_aws::sigv4::TemporaryKeys;
-use sagebrush_core::Clock;
 use sagebrush_core::alarms::Alarms;
 use sagebrush_core::cloudwatch::Metrics;
 use sagebrush_core::events::EventSink;
@@ -34,6 +33,7 @@ use sagebrush_core::fleet::Fleet;
 use sagebrush_core::resource::Table;
 use sagebrush_core::route::{RouteTable, Routes};
 use sagebrush_core::store::MetaStore;
+use sagebrush_core::{AccountId, Clock};
 use tokio::sync::{Notify, watch};
 
 use endpoint::{Endpoint, Reconciler};
@@ -45,6 +45,8 @@ pub use operations::operations;
 
 /// What control stands on.
 pub struct Parts {
+    /// For the ARNs of what is told without being asked.
+    pub account: AccountId,
     pub temporary_keys: TemporaryKeys,
     pub store: Arc<dyn MetaStore>,
     pub fleet: Arc<dyn Fleet>,
@@ -63,6 +65,7 @@ pub struct Watched {
 /// The state that the handlers share.
 pub struct Control {
     pub watched: Watched,
+    pub(crate) account: AccountId,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) temporary_keys: TemporaryKeys,
     pub(crate) models: Table<Model>,
@@ -82,7 +85,7 @@ impl Control {
     /// The handlers' state, the reconciler to run, and the table that the data plane reads.
     #[must_use]
     pub fn new(parts: Parts) -> (Arc<Self>, Reconciler, Routes) {
-        let Parts { temporary_keys, store, fleet, clock, watched } = parts;
+        let Parts { account, temporary_keys, store, fleet, clock, watched } = parts;
         let endpoints = Table::new(store.clone(), clock.clone());
         let wake = Arc::new(Notify::new());
         let (settled_tx, settled) = watch::channel(0);
@@ -91,6 +94,7 @@ impl Control {
             Reconciler::new(endpoints.clone(), fleet.clone(), routes_tx, wake.clone(), settled_tx);
         let control = Self {
             watched,
+            account,
             temporary_keys,
             models: Table::new(store.clone(), clock.clone()),
             endpoint_configs: Table::new(store.clone(), clock.clone()),

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sagebrush_aws::sigv4::TemporaryKeys;
-use sagebrush_core::SystemClock;
 use sagebrush_core::alarms::SetAlarms;
 use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
 use sagebrush_core::cloudwatch::MemoryMetrics;
@@ -22,6 +21,7 @@ use sagebrush_core::worker::{
     Call, LaunchError, LaunchSpec, ModelHost, Payload, Reply, Resources, Runtime, Timings, Worker,
     WorkerError,
 };
+use sagebrush_core::{AccountId, SystemClock};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -154,6 +154,7 @@ impl Artifacts for FakeArtifacts {
 /// What control stands on, with nothing that measures or watches.
 pub(crate) fn parts(store: Arc<dyn MetaStore>, fleet: Arc<dyn Fleet>) -> Parts {
     Parts {
+        account: AccountId("123456789012".into()),
         temporary_keys: TemporaryKeys::new([1; 32]),
         store,
         fleet,

@@ -4,6 +4,7 @@
 mod ground;
 mod watched;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ use http_body_util::Full;
 use sagebrush_artifacts::ArtifactCache;
 use sagebrush_aws::demux::OperationsPage;
 use sagebrush_aws::sigv4::{Credentials as _, Keys, StaticKeys, TemporaryKeys, Verifier};
-use sagebrush_aws::{BodyMemory, InvokeKind, Target};
+use sagebrush_aws::{BodyMemory, InvokeKind, Peer, Target};
 use sagebrush_control::Control;
 use sagebrush_control::instance::{Launcher, LocalFleet};
 use sagebrush_core::fleet::Fleet;
@@ -31,11 +32,13 @@ use sagebrush_onnx::OnnxRuntime;
 use sagebrush_serving::invoke::Invoker;
 use sagebrush_serving::{AsyncInference, Meters, Settings, async_inference};
 use sagebrush_store::SqliteStore;
+use sagebrush_telemetry::audit;
 use sagebrush_telemetry::logs::{self, LogStore};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use self::ground::Ground;
+use crate::access::Access;
 use crate::answer::{Answer, AnswerBody};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -59,6 +62,7 @@ pub struct App {
     aws: sagebrush_aws::Door,
     serving: sagebrush_serving::Door,
     s3: S3Door,
+    access: Option<Access>,
     metrics: Registry,
     store: Arc<SqliteStore>,
     fleet: Arc<LocalFleet>,
@@ -76,17 +80,18 @@ impl App {
     /// When the data directory cannot be used.
     pub async fn start(config: &Config) -> Result<Arc<Self>, Failure> {
         let ground = Ground::lay(config).await?;
-        let Ground { data, clock, account, store, objects, logs, metrics } = &ground;
+        let Ground { data, clock, account, store, objects, logs, audit, metrics } = &ground;
         let fleet = Arc::new(LocalFleet::new(launcher(config, objects, logs, metrics)?));
         let master = master_secret(data).map_err(|error| unusable(data, &error))?;
-        let messaging = messaging(store, clock, account, (&master, metrics)).await;
+        let messaging = messaging(store, clock, account, (&master, metrics, logs)).await;
         let messaging = messaging.map_err(|error| unusable(data, &error))?;
         let (control, reconciler, routes) = Control::new(sagebrush_control::Parts {
+            account: account.clone(),
             temporary_keys: TemporaryKeys::new(master),
             store: store.clone(),
             fleet: fleet.clone(),
             clock: clock.clone(),
-            watched: watched::open(&ground),
+            watched: watched::open(&ground, messaging.events()),
         });
         let transforms = sagebrush_control::transform_job::Reconciler::new(
             &control,
@@ -100,6 +105,7 @@ impl App {
         let memory = BodyMemory::new(memory);
         let api = sagebrush_control::operations().serve(control);
         let api = api.and(logs::operations().serve(logs.clone())).and(messaging.api());
+        let api = api.and(audit::operations().serve(audit.clone()));
         let meters = Arc::new(Meters::new(metrics.clone()));
         let first_routes = routes.clone();
         let invoker = Invoker {
@@ -124,12 +130,15 @@ impl App {
             task::spawn("transform-reconciler", transforms.run()),
             task::spawn("meter-cleaner", forget_deleted(routes.clone(), meters.clone())),
             task::spawn("blob-sweep", sweep(objects.clone())),
+            task::spawn("log-sweep", logs.clone().sweep_for_ever()),
         ];
         background.extend(messaging.start());
         Ok(Arc::new(Self {
-            aws: sagebrush_aws::Door::new(api, verifier.clone(), account.clone(), memory.clone()),
+            aws: sagebrush_aws::Door::new(api, verifier.clone(), account.clone(), memory.clone())
+                .audited(audit.clone()),
             serving: serving_door(config, memory, invoker, asynchronous, verifier, meters),
             s3: s3_door(config, objects.clone(), keys, clock.clone()),
+            access: ground.access(config, &routes),
             metrics: metrics.clone(),
             store: store.clone(),
             fleet,
@@ -141,22 +150,42 @@ impl App {
     }
 
     /// Answers one request: tells the doors apart and knocks at the right one.
-    pub(crate) async fn answer(&self, request: Request<Asked>) -> Answer {
-        let (parts, body) = request.into_parts();
+    pub(crate) async fn answer(&self, request: Request<Asked>, peer: IpAddr) -> Answer {
+        let (mut parts, body) = request.into_parts();
         let target = sagebrush_aws::route(&parts);
-        let request = Request::from_parts(parts, body);
         match target {
-            // Boxed, so that calls do not carry the room that these need.
-            Target::Invoke { endpoint, kind: InvokeKind::Stream } => {
-                Box::pin(self.serving.stream(&endpoint, request)).await.map(AnswerBody::streamed)
-            }
             Target::Invoke { endpoint, kind } => {
-                self.serving.answer(&endpoint, kind, request).await.map(AnswerBody::Whole)
+                let asked = self.access.as_ref().map(|it| it.asked(&parts, &endpoint, kind, peer));
+                let request = Request::from_parts(parts, body);
+                let answer = self.invocation(&endpoint, kind, request).await;
+                if let (Some(access), Some(asked)) = (&self.access, asked) {
+                    access.answered(asked, &answer);
+                }
+                answer
             }
-            Target::S3 => Box::pin(self.object(request)).await,
-            Target::Operations(page) => self.page(page, request.method()).map(AnswerBody::Whole),
+            Target::S3 => Box::pin(self.object(Request::from_parts(parts, body))).await,
+            Target::Operations(page) => self.page(page, &parts.method).map(AnswerBody::Whole),
             target @ (Target::Json { .. } | Target::Query { .. } | Target::Unknown { .. }) => {
+                parts.extensions.insert(Peer(peer));
+                let request = Request::from_parts(parts, body);
                 Box::pin(self.aws.answer(target, request)).await.map(AnswerBody::Whole)
+            }
+        }
+    }
+
+    async fn invocation(
+        &self,
+        endpoint: &str,
+        kind: InvokeKind,
+        request: Request<Asked>,
+    ) -> Answer {
+        match kind {
+            // Boxed, so that calls do not carry the room that these need.
+            InvokeKind::Stream => {
+                Box::pin(self.serving.stream(endpoint, request)).await.map(AnswerBody::streamed)
+            }
+            InvokeKind::RealTime | InvokeKind::Async => {
+                self.serving.answer(endpoint, kind, request).await.map(AnswerBody::Whole)
             }
         }
     }
@@ -244,12 +273,12 @@ fn launcher(
     })
 }
 
-/// Topics and queues. The secrets of topics are made from another secret than session keys.
+/// Topics, queues and events. The secrets of topics are made from another secret than session keys.
 async fn messaging(
     store: &Arc<SqliteStore>,
     clock: &Arc<dyn Clock>,
     account: &AccountId,
-    (master, metrics): (&[u8; 32], &Registry),
+    (master, metrics, logs): (&[u8; 32], &Registry, &Arc<LogStore>),
 ) -> Result<Messaging, StoreError> {
     let mut secret = Sha256::new();
     secret.update(b"sagebrush topics ");
@@ -260,6 +289,7 @@ async fn messaging(
         account: account.clone(),
         secret: secret.finalize().into(),
         metrics: metrics.clone(),
+        log: logs.clone(),
     };
     Messaging::open(parts).await
 }

@@ -40,7 +40,7 @@ pub enum Command {
     Describe(NameArgs),
     /// Deletes an endpoint, with the configuration and the model that `deploy` made for it.
     Delete(NameArgs),
-    /// Prints the log of an endpoint.
+    /// Prints the log of an endpoint, or any log group.
     Logs(LogsArgs),
 }
 
@@ -97,7 +97,7 @@ pub struct NameArgs {
 
 #[derive(Debug, Args)]
 pub struct LogsArgs {
-    /// The name of the endpoint.
+    /// The name of the endpoint, or of a log group, which begins with a slash.
     pub name: String,
     /// Goes on printing what comes.
     #[arg(long, short)]

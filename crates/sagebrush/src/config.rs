@@ -92,6 +92,13 @@ pub struct Options {
     /// not need [default: 300].
     #[arg(long, global = true, env = "SAGEBRUSH_MANAGED_IDLE_SECONDS")]
     pub managed_idle_seconds: Option<u64>,
+    /// Whether each call of an endpoint gets a line in its access log [default: false].
+    #[arg(long, global = true, env = "SAGEBRUSH_ACCESS_LOGS")]
+    pub access_logs: Option<bool>,
+    /// Whether the audit log also has calls that move data: invocations, messages, log lines
+    /// [default: false].
+    #[arg(long, global = true, env = "SAGEBRUSH_AUDIT_DATA_EVENTS")]
+    pub audit_data_events: Option<bool>,
     /// What to log: error, warn, info, debug, or a `tracing` filter [default: info].
     #[arg(long, global = true, env = "SAGEBRUSH_LOG")]
     pub log: Option<String>,
@@ -123,6 +130,8 @@ pub struct Config {
     pub limits: Limits,
     pub max_body_memory: u64,
     pub idle_after: IdleAfter,
+    pub access_logs: bool,
+    pub audit_data_events: bool,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -183,6 +192,8 @@ impl Options {
             },
             max_body_memory: options.max_body_memory.unwrap_or_else(|| limits::memory() / 4),
             idle_after: idle_after(options.serverless_idle_seconds, options.managed_idle_seconds),
+            access_logs: options.access_logs.unwrap_or(false),
+            audit_data_events: options.audit_data_events.unwrap_or(false),
             log: options.log.unwrap_or_else(|| "info".to_owned()),
             log_format: parse_format(options.log_format.as_deref())?,
         };
@@ -211,6 +222,8 @@ impl Options {
             max_body_memory: self.max_body_memory.or(file.max_body_memory),
             serverless_idle_seconds: self.serverless_idle_seconds.or(file.serverless_idle_seconds),
             managed_idle_seconds: self.managed_idle_seconds.or(file.managed_idle_seconds),
+            access_logs: self.access_logs.or(file.access_logs),
+            audit_data_events: self.audit_data_events.or(file.audit_data_events),
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         }

@@ -12,7 +12,7 @@ mod socket;
 mod tests;
 
 use std::io::{IsTerminal as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -139,7 +139,7 @@ async fn accept_until(
             () = &mut stop => break,
         };
         match accepted {
-            Ok((stream, _)) => entrance.admit(stream).await,
+            Ok((stream, peer)) => entrance.admit(stream, peer.ip()).await,
             Err(error) => entrance.make_room(&error).await,
         }
     }
@@ -160,7 +160,7 @@ struct Entrance {
 }
 
 impl Entrance {
-    async fn admit(&self, stream: TcpStream) {
+    async fn admit(&self, stream: TcpStream, peer: IpAddr) {
         let Some(seat) = self.open.seat().await else { return self.refusals.refuse(stream) };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a socket without TCP_NODELAY");
@@ -168,7 +168,7 @@ impl Entrance {
         let app = self.app.clone();
         let answer = move |request| {
             let app = app.clone();
-            async move { app.answer(request).await }
+            async move { app.answer(request, peer).await }
         };
         task::spawn("connection", connection::serve(stream, seat, Patience::USUAL, answer));
     }

@@ -16,11 +16,12 @@ mod tests;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use sagebrush_core::audit::{AuditSink, AuditedCall};
+use sagebrush_core::metrics::{Counter, Registry};
 use sagebrush_core::{Clock, Timestamp, task};
 
 pub use api::operations;
@@ -68,6 +69,7 @@ const SWEEP_EVERY: i64 = 3600 * 1000;
 
 /// The operations that move data, of services that serve others besides.
 const DATA: &[(&str, &[&str])] = &[
+    ("sagemaker", &["InvokeEndpoint", "InvokeEndpointAsync", "InvokeEndpointWithResponseStream"]),
     (
         "sqs",
         &[
@@ -89,6 +91,10 @@ const DATA: &[(&str, &[&str])] = &[
     ),
 ];
 
+fn moves_data(service: &str, operation: &str) -> bool {
+    DATA.iter().any(|(name, them)| *name == service && them.contains(&operation))
+}
+
 /// Who did what.
 pub struct AuditLog {
     journals: Arc<Journals>,
@@ -104,10 +110,10 @@ struct Journals {
     reads: Journal,
 }
 
-#[derive(Default)]
 struct Backlog {
     bytes: AtomicUsize,
-    dropped: AtomicU64,
+    /// Calls that were lost because the disk was behind or full.
+    dropped: Arc<Counter>,
 }
 
 enum Order {
@@ -125,12 +131,20 @@ impl AuditLog {
     ///
     /// # Errors
     /// When `dir` cannot be made or read.
-    pub fn open(dir: &Path, clock: Arc<dyn Clock>, limits: &Limits) -> io::Result<Self> {
+    pub fn open(
+        dir: &Path,
+        clock: Arc<dyn Clock>,
+        limits: &Limits,
+        metrics: &Registry,
+    ) -> io::Result<Self> {
         let journals = Arc::new(Journals {
             writes: Journal::open(&dir.join("writes"), limits.writes)?,
             reads: Journal::open(&dir.join("reads"), limits.reads)?,
         });
-        let backlog = Arc::new(Backlog::default());
+        let (name, help) =
+            ("sagebrush_audit_calls_dropped_total", "Calls that are missing in the audit log.");
+        let dropped = metrics.counter(name, help, Vec::new());
+        let backlog = Arc::new(Backlog { bytes: AtomicUsize::default(), dropped });
         let (orders, queue) = sync_channel(limits.queued);
         let writer = Writer {
             journals: journals.clone(),
@@ -141,12 +155,6 @@ impl AuditLog {
         let _detached = task::thread("audit", move || writer.run(&queue))?;
         let (max_queued_bytes, data_events) = (limits.queued_bytes, limits.data_events);
         Ok(Self { journals, orders, clock, backlog, max_queued_bytes, data_events })
-    }
-
-    /// Calls that were lost because the disk was behind or full.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.backlog.dropped.load(Ordering::Relaxed)
     }
 
     /// Waits until every call taken so far is in its file.
@@ -160,8 +168,7 @@ impl AuditLog {
 
 impl AuditSink for AuditLog {
     fn wants(&self, service: &str, operation: &str) -> bool {
-        let is_data = DATA.iter().any(|(name, them)| *name == service && them.contains(&operation));
-        self.data_events || !is_data
+        self.data_events || !moves_data(service, operation)
     }
 
     fn record(&self, call: AuditedCall) {
@@ -172,7 +179,7 @@ impl AuditSink for AuditLog {
         let is_sent = has_room && self.orders.try_send(order).is_ok();
         if !is_sent {
             self.backlog.bytes.fetch_sub(size, Ordering::Relaxed);
-            self.backlog.dropped.fetch_add(1, Ordering::Relaxed);
+            self.backlog.dropped.add(1);
         }
     }
 }
@@ -206,7 +213,7 @@ impl Writer {
             if self.clock.now().0 - self.swept.0 >= SWEEP_EVERY {
                 self.sweep();
             }
-            let dropped = self.backlog.dropped.load(Ordering::Relaxed);
+            let dropped = self.backlog.dropped.get();
             if dropped > told {
                 tracing::warn!(calls = dropped - told, "calls are missing in the audit log");
                 told = dropped;
@@ -218,7 +225,7 @@ impl Writer {
         let journal = if record.read_only { &self.journals.reads } else { &self.journals.writes };
         if let Err(error) = journal.append(&record) {
             tracing::warn!(%error, "the audit log is not writable");
-            self.backlog.dropped.fetch_add(1, Ordering::Relaxed);
+            self.backlog.dropped.add(1);
         }
     }
 

@@ -86,6 +86,7 @@ impl Record {
     pub(super) fn of(call: AuditedCall, at: Timestamp) -> Self {
         let AuditedCall { region, account, request_id, service, operation, caller, .. } = &call;
         let read_only = is_read_only(operation);
+        let is_data = super::moves_data(service, operation);
         let (user, identity) = identity(caller, account);
         let mut parameters = call.parameters.clone();
         secrets::hide(&mut parameters);
@@ -107,9 +108,9 @@ impl Record {
             "eventID": id,
             "readOnly": read_only,
             "eventType": "AwsApiCall",
-            "managementEvent": true,
+            "managementEvent": !is_data,
             "recipientAccountId": account,
-            "eventCategory": "Management",
+            "eventCategory": if is_data { "Data" } else { "Management" },
         });
         if let Some((code, message)) = &call.error {
             event["errorCode"] = code.as_str().into();

@@ -21,14 +21,18 @@ impl Rig {
     fn new(limits: &Limits) -> Self {
         let dir = TempDir::new().unwrap();
         let clock = Arc::new(FakeClock::at(Timestamp(1_800_000_000_000)));
-        let log = Arc::new(AuditLog::open(dir.path(), clock.clone(), limits).unwrap());
+        let log = Arc::new(
+            AuditLog::open(dir.path(), clock.clone(), limits, &Registry::default()).unwrap(),
+        );
         Self { dir, clock, log }
     }
 
     fn restart(self) -> Self {
         let Self { dir, clock, log } = self;
         drop(log);
-        let log = AuditLog::open(dir.path(), clock.clone(), &Limits::default()).unwrap();
+        let log =
+            AuditLog::open(dir.path(), clock.clone(), &Limits::default(), &Registry::default())
+                .unwrap();
         Self { dir, clock, log: Arc::new(log) }
     }
 
@@ -235,4 +239,22 @@ fn calls_that_move_data_are_left_out_unless_asked_for() {
     assert!(!rig.log.wants("sqs", "SendMessage") && !rig.log.wants("logs", "PutLogEvents"));
     let rig = Rig::new(&Limits { data_events: true, ..limits });
     assert!(rig.log.wants("sqs", "SendMessage"));
+}
+
+#[test]
+fn a_log_that_is_behind_drops_and_counts() {
+    let rig = Rig::new(&Limits { queued_bytes: 0, ..Limits::default() });
+    rig.note("CreateModel", json!({}));
+    assert_eq!(rig.log.backlog.dropped.get(), 1);
+    assert!(rig.log.journals.writes.parts().is_empty());
+}
+
+proptest::proptest! {
+    #[test]
+    fn tokens_never_panic(text in "[0-9.x]{0,30}") {
+        if let Ok(place) = text.parse::<lookup::Place>() {
+            let again = place.to_string().parse::<lookup::Place>();
+            proptest::prop_assert_eq!(again.ok(), Some(place));
+        }
+    }
 }
