@@ -66,22 +66,10 @@ pub(crate) struct Books {
     pub(crate) account: AccountId,
 }
 
-impl Access {
-    pub(crate) fn start(books: Books, clock: Arc<dyn Clock>, dropped: Arc<Counter>) -> Self {
-        let (waiting, calls) = channel(MAX_WAITING);
-        task::spawn("access-log", books.write(calls));
-        Self { waiting, clock, dropped }
-    }
-
-    pub(crate) fn asked(
-        &self,
-        parts: &Parts,
-        endpoint: &str,
-        kind: InvokeKind,
-        peer: IpAddr,
-    ) -> AskedFor {
+impl AskedFor {
+    pub(crate) fn new(parts: &Parts, endpoint: &str, kind: InvokeKind, peer: IpAddr) -> Self {
         let header = |name: HeaderName| parts.headers.get(name).cloned();
-        AskedFor {
+        Self {
             endpoint: endpoint.to_owned(),
             kind,
             peer,
@@ -90,6 +78,14 @@ impl Access {
             bytes_in: header(CONTENT_LENGTH),
             began: Instant::now(),
         }
+    }
+}
+
+impl Access {
+    pub(crate) fn start(books: Books, clock: Arc<dyn Clock>, dropped: Arc<Counter>) -> Self {
+        let (waiting, calls) = channel(MAX_WAITING);
+        task::spawn("access-log", books.write(calls));
+        Self { waiting, clock, dropped }
     }
 
     pub(crate) fn answered<B: Body>(&self, asked: AskedFor, answer: &Response<B>) {
@@ -276,7 +272,7 @@ mod tests {
             parts.headers.insert(AUTHORIZATION, key.parse().unwrap());
         }
         let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let asked = access.asked(&parts, endpoint, InvokeKind::RealTime, peer);
+        let asked = AskedFor::new(&parts, endpoint, InvokeKind::RealTime, peer);
         let mut answer = Response::new(Full::new(Bytes::from_static(b"four")));
         *answer.status_mut() = StatusCode::from_u16(status).unwrap();
         *answer.headers_mut() = headers(&[

@@ -38,7 +38,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use self::ground::Ground;
-use crate::access::Access;
+use crate::access::{Access, AskedFor};
 use crate::answer::{Answer, AnswerBody};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -155,7 +155,8 @@ impl App {
         let target = sagebrush_aws::route(&parts);
         match target {
             Target::Invoke { endpoint, kind } => {
-                let asked = self.access.as_ref().map(|it| it.asked(&parts, &endpoint, kind, peer));
+                let asked = || AskedFor::new(&parts, &endpoint, kind, peer);
+                let asked = self.access.as_ref().map(|_| asked());
                 let request = Request::from_parts(parts, body);
                 let answer = self.invocation(&endpoint, kind, request).await;
                 if let (Some(access), Some(asked)) = (&self.access, asked) {
