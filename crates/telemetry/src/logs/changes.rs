@@ -64,29 +64,18 @@ impl Writer {
         if self.groups.len() < MAX_GROUPS {
             return Ok(());
         }
-        let streams = self.streams.lock();
-        let is_empty = |group: &Group| {
-            !streams.keys().any(|one| one.region == group.region && one.group == group.name)
-        };
+        let is_empty = |group: &Group| self.streams.of_group(group).is_empty();
         let oldest = self.groups.all().into_iter().filter(is_empty).min_by_key(|one| one.created);
-        drop(streams);
         let oldest = oldest.ok_or(LogError::TooManyGroups(MAX_GROUPS))?;
         Ok(self.groups.remove(&oldest)?)
     }
 
     pub(super) fn delete_group(&self, region: &str, name: &str) -> Result<(), LogError> {
         let group = self.group(region, name)?;
-        let mut streams = self.streams.lock();
-        let mut gone = Vec::new();
-        streams.retain(|at, stream| {
-            let is_of_group = at.region == group.region && at.group == group.name;
-            if is_of_group {
-                gone.push(stream.clone());
-            }
-            !is_of_group
-        });
-        drop(streams);
-        gone.iter().for_each(|stream| stream.remove());
+        for stream in self.streams.of_group(&group) {
+            self.streams.lock().remove(&stream.name);
+            stream.remove();
+        }
         Ok(self.groups.remove(&group)?)
     }
 

@@ -173,4 +173,14 @@ impl Streams {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<LogStream, Arc<Stream>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The streams of a group, of which there may be many beside those of other groups.
+    fn of_group(&self, group: &Group) -> Vec<Arc<Stream>> {
+        let (region, name) = (group.region.clone(), group.name.clone());
+        let first = LogStream { region, group: name, stream: "".into() };
+        let streams = self.lock();
+        let from_there = streams.range(&first..);
+        let is_of_group = |at: &LogStream| at.region == first.region && at.group == first.group;
+        from_there.take_while(|(at, _)| is_of_group(at)).map(|(_, it)| it.clone()).collect()
+    }
 }

@@ -34,9 +34,6 @@ impl LogStore {
     }
 
     pub(super) fn streams_of(&self, group: &Group) -> Vec<Shared> {
-        let streams = self.streams.lock();
-        let is_of_group =
-            |one: &&Shared| one.name.region == group.region && one.name.group == group.name;
-        streams.values().filter(is_of_group).cloned().collect()
+        self.streams.of_group(group)
     }
 }
