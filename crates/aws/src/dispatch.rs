@@ -9,6 +9,7 @@ use sagebrush_core::access::Authorizer;
 use sagebrush_wire::{Operation, Service, Shape};
 use serde_json::Value;
 
+use crate::audit::decapitalised;
 use crate::{ApiError, Context, cbor, guard, json, query, validate};
 
 /// A future that has forgotten its type.
@@ -142,6 +143,17 @@ impl Api {
     pub(crate) fn open_service(&self, operation: &str) -> Option<&'static str> {
         let mut served = self.operations.iter();
         served.find(|((_, name), it)| it.is_open && *name == operation).map(|((name, _), _)| *name)
+    }
+
+    /// What a client sent, as the audit log has it; `Null` if it cannot be read.
+    pub(crate) fn parameters(&self, service: &str, operation: &str, input: &Input) -> Value {
+        let Some(served) = self.operations.get(&(service, operation)) else { return Value::Null };
+        let read = match input {
+            Input::Json(body) => json::read(body),
+            Input::Form(form) => query::read(served.input, form),
+            Input::Cbor(body) => cbor::read(served.input, body),
+        };
+        read.map_or(Value::Null, |value| decapitalised(served.input, value))
     }
 
     /// Checks whether the caller may, checks `input`, calls the operation and writes its answer.

@@ -12,22 +12,25 @@ use http::{HeaderName, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Body;
 use sagebrush_core::access::Authorizer;
+use sagebrush_core::audit::AuditSink;
 use sagebrush_core::trace::{Kind, Open, Tracer};
 use sagebrush_core::{AccountId, Region, task};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::answer::AnswerTo;
+use crate::audit::Heard;
 use crate::demux::signing_service;
 use crate::dispatch::{Api, Input};
 use crate::query::Form;
 use crate::sigv4::{Caller, Verifier, signs_body};
 use crate::{ApiError, BodyMemory, Context, Peer, Presence, Target, Terms, read_body, request_id};
 
-/// The longest input of the control plane: SageMaker's own limits stay far below.
-const MAX_BODY: usize = 1 << 20;
+/// The longest input: a full batch of `PutLogEvents`, whose megabyte grows as JSON. SageMaker's
+/// own limits stay far below.
+const MAX_BODY: usize = 4 << 20;
 
-/// How long a client may take to send its megabyte.
+/// How long a client may take to send it.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Lets calls in, and answers them.
@@ -38,6 +41,7 @@ pub struct Door {
     account: AccountId,
     memory: BodyMemory,
     tracer: Tracer,
+    audit: Option<Arc<dyn AuditSink>>,
 }
 
 /// Which operation a request names, and for which service it must be signed.
@@ -58,8 +62,14 @@ impl Door {
         account: AccountId,
         memory: BodyMemory,
     ) -> Self {
-        let tracer = Tracer::default();
-        Self { api: Arc::new(api), verifier, authorizer, account, memory, tracer }
+        let (api, tracer) = (Arc::new(api), Tracer::default());
+        Self { api, verifier, authorizer, account, memory, tracer, audit: None }
+    }
+
+    /// Tells `sink` of each call whose signature is good.
+    #[must_use]
+    pub fn audited(self, sink: Arc<dyn AuditSink>) -> Self {
+        Self { audit: Some(sink), ..self }
     }
 
     /// Has its calls traced.
@@ -126,7 +136,21 @@ impl Door {
         let mut context = self.context(&parts, caller, request_id);
         let (_here, caller) = Presence::new();
         context.caller = caller;
-        self.call(call, context).await
+        let Some(sink) = self.wanted(&call) else { return self.call(call, context).await };
+        let parameters = self.api.parameters(&call.service, &call.operation, &call.input);
+        let heard = Heard::new(&call.service, &call.operation, parameters, &context, &parts);
+        let is_open = call.is_open;
+        let outcome = self.call(call, context).await;
+        // Whoever need not sign could fill the log with what is refused.
+        if outcome.is_ok() || !is_open {
+            sink.record(heard.answered(&outcome));
+        }
+        outcome
+    }
+
+    /// Who wants to hear of a call.
+    fn wanted(&self, call: &Call) -> Option<&Arc<dyn AuditSink>> {
+        self.audit.as_ref().filter(|sink| sink.wants(&call.service, &call.operation))
     }
 
     fn read(&self, target: Target, parts: &Parts, body: &Bytes) -> Result<Call, ApiError> {

@@ -8,9 +8,10 @@
 //! 4. [`validate`] holds the value against the shape of the operation;
 //! 5. [`dispatch::Dispatch`] calls the handler.
 //!
-//! [`page_token`] makes and reads the `NextToken` of lists.
+//! [`audit`] tells who called what. [`page_token`] makes and reads the `NextToken` of lists.
 
 mod answer;
+mod audit;
 mod body;
 pub mod cbor;
 mod context;

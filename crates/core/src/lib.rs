@@ -11,18 +11,21 @@
 //! - [`capture`]: what an endpoint keeps of its calls; [`access`]: who may do what.
 //! - [`cloudwatch`], [`sketch`], [`alarms`], [`events`]: what is measured, watched and told;
 //!   [`varint`] for files of it.
-//! - [`clock`], [`task`], [`logs`], [`trace`]: time, tasks, log lines, and the traces of calls.
+//! - [`clock`], [`task`], [`logs`], [`trace`], [`audit`]: time, tasks, log lines, the traces of
+//!   calls and who did what; [`glob`] for patterns with stars.
 
 pub mod access;
 pub mod alarms;
 pub mod arn;
 pub mod artifact;
+pub mod audit;
 pub mod capture;
 pub mod clock;
 pub mod cloudwatch;
 pub mod demand;
 pub mod events;
 pub mod fleet;
+pub mod glob;
 pub mod instance;
 pub mod logs;
 pub mod messages;

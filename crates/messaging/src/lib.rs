@@ -1,11 +1,13 @@
-//! Topics and queues, as SNS and SQS serve them.
+//! Topics and queues, as SNS and SQS serve them, and events, as EventBridge does.
 //!
 //! - `queues` keeps messages until who received them deletes them;
 //! - `topics` knows who subscribed to what, and takes messages for all of them;
-//! - `delivery` brings each message to each subscription, until it arrives or is given up.
+//! - `delivery` brings each message to each subscription, until it arrives or is given up;
+//! - `events` brings what happens to the topics, queues and log groups of rules.
 
 mod attribute;
 mod delivery;
+mod events;
 mod queues;
 #[cfg(test)]
 mod testing;
@@ -14,6 +16,8 @@ mod topics;
 use std::sync::Arc;
 
 use sagebrush_aws::Api;
+use sagebrush_core::events::EventSink;
+use sagebrush_core::logs::LogSink;
 use sagebrush_core::messages::Publisher;
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::store::{MetaStore, StoreError};
@@ -22,6 +26,7 @@ use tokio::task::JoinHandle;
 
 pub use delivery::{SmtpSettings, SmtpTls};
 
+use events::Events;
 use queues::Queues;
 use topics::Topics;
 
@@ -35,12 +40,15 @@ pub struct Parts {
     pub metrics: Registry,
     /// The server for mails; without one, e-mail subscriptions are refused.
     pub smtp: Option<SmtpSettings>,
+    /// Where events are written down.
+    pub log: Arc<dyn LogSink>,
 }
 
-/// All topics and queues of a server.
+/// All topics, queues and rules of a server.
 pub struct Messaging {
     topics: Arc<Topics>,
     queues: Arc<Queues>,
+    events: Arc<Events>,
 }
 
 impl Messaging {
@@ -49,11 +57,23 @@ impl Messaging {
     /// # Errors
     /// When the store cannot be read.
     pub async fn open(parts: Parts) -> Result<Self, StoreError> {
-        let Parts { store, clock, account, secret, metrics, smtp } = parts;
+        let Parts { store, clock, account, secret, metrics, smtp, log } = parts;
         let queues = Queues::open(store.clone(), clock.clone(), account.clone()).await?;
-        let rest = (secret, metrics, smtp);
-        let topics = Topics::open(store, clock, account, queues.clone(), rest).await?;
-        Ok(Self { topics, queues })
+        let rest = (secret, metrics.clone(), smtp);
+        let (same_store, same_clock) = (store.clone(), clock.clone());
+        let topics =
+            Topics::open(same_store, same_clock, account.clone(), queues.clone(), rest).await?;
+        let parts = events::Parts {
+            store,
+            clock,
+            account,
+            publisher: topics.clone(),
+            queues: queues.clone(),
+            log,
+            metrics,
+        };
+        let events = Events::open(parts).await?;
+        Ok(Self { topics, queues, events })
     }
 
     /// Where others of this server publish.
@@ -62,11 +82,18 @@ impl Messaging {
         self.topics.clone()
     }
 
-    /// The operations of SNS and SQS that are served.
+    /// Where others of this server tell what happens.
+    #[must_use]
+    pub fn events(&self) -> Arc<dyn EventSink> {
+        self.events.clone()
+    }
+
+    /// The operations of SNS, SQS and EventBridge that are served.
     #[must_use]
     pub fn api(&self) -> Api {
         let topics = topics::operations().serve(self.topics.clone());
-        topics.and(queues::operations().serve(self.queues.clone()))
+        let events = events::operations().serve(self.events.clone());
+        topics.and(queues::operations().serve(self.queues.clone())).and(events)
     }
 
     /// From now on nobody waits for a message.
@@ -76,8 +103,8 @@ impl Messaging {
 
     /// Starts what goes on in the background.
     #[must_use]
-    pub fn start(&self) -> [JoinHandle<()>; 2] {
+    pub fn start(&self) -> [JoinHandle<()>; 3] {
         let sweep = task::spawn("queue-sweep", self.queues.clone().sweep_for_ever());
-        [self.topics.start(), sweep]
+        [self.topics.start(), sweep, self.events.start()]
     }
 }

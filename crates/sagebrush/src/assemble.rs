@@ -38,6 +38,7 @@ use sagebrush_serving::invoke::Invoker;
 use sagebrush_serving::{AsyncInference, Meters, Sessions, Settings, async_inference};
 use sagebrush_store::SqliteStore;
 use sagebrush_telemetry::alarms;
+use sagebrush_telemetry::audit;
 use sagebrush_telemetry::logs::{self, LogStore};
 use sagebrush_telemetry::metrics::{self, MetricStore};
 use sagebrush_telemetry::sagemaker::SageMakerMetrics;
@@ -47,6 +48,7 @@ use tokio::task::JoinHandle;
 
 use self::ground::Ground;
 use self::machine::Machine;
+use crate::access_log::{AccessLog, AskedFor};
 use crate::answer::{Answer, AnswerBody};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -72,6 +74,7 @@ pub struct App {
     aws: sagebrush_aws::Door,
     serving: sagebrush_serving::Door,
     s3: S3Door,
+    access_log: Option<AccessLog>,
     metrics: Registry,
     measured: Arc<MetricStore>,
     store: Arc<SqliteStore>,
@@ -98,7 +101,7 @@ impl App {
         let launcher = launcher(config, (objects, &access), logs, metrics)?;
         let fleet = Arc::new(LocalFleet::new(launcher));
         let messaging = messaging(config, &ground, &master).await?;
-        let (watched, cloudwatch, alarms) = watched::open(&ground, messaging.publisher()).await?;
+        let (watched, cloudwatch, alarms) = watched::open(&ground, &messaging).await?;
         let (tracer, traces) = traces::open(config, &ground);
         let (control, reconciler, routes) = Control::new(sagebrush_control::Parts {
             account: account.clone(),
@@ -123,6 +126,7 @@ impl App {
         let api = api.and(metrics::operations().serve(cloudwatch));
         let api = api.and(alarms::operations().serve(alarms.clone()));
         let api = api.and(sagebrush_access::operations().serve(access.clone()));
+        let api = api.and(audit::operations().serve(ground.audit.clone()));
         let meters = Arc::new(Meters::new(metrics.clone()));
         let first_routes = routes.clone();
         let invoker = invoker(&ground, &routes, &watched);
@@ -136,6 +140,7 @@ impl App {
             task::spawn("autoscaler", autoscaler.clone().run()),
             task::spawn("meter-cleaner", forget_deleted(routes.clone(), meters.clone())),
             task::spawn("blob-sweep", sweep(objects.clone())),
+            task::spawn("log-sweep", logs.clone().sweep_for_ever()),
         ];
         background.extend(messaging.start().into_iter().chain(alarms.run(Some(autoscaler))));
         let serving = sagebrush_serving::Door {
@@ -153,9 +158,10 @@ impl App {
         background.push(task::spawn("sagemaker-metrics", told.run()));
         let aws = sagebrush_aws::Door::new(api, verifier, access.clone(), account.clone(), memory);
         Ok(Arc::new(Self {
-            aws: aws.traced(tracer),
+            aws: aws.traced(tracer).audited(ground.audit.clone()),
             serving,
             s3: s3_door(config, objects.clone(), access, clock.clone()),
+            access_log: ground.access_log(config, &routes),
             metrics: metrics.clone(),
             measured: ground.measured.clone(),
             store: store.clone(),
@@ -173,22 +179,42 @@ impl App {
     pub(crate) async fn answer(&self, request: Request<Asked>) -> Answer {
         let (parts, body) = request.into_parts();
         let target = sagebrush_aws::route(&parts);
-        let request = Request::from_parts(parts, body);
         match target {
-            // Boxed, so that calls do not carry the room that these need.
-            Target::Invoke { endpoint, kind: InvokeKind::Stream } => {
-                Box::pin(self.serving.stream(&endpoint, request)).await.map(AnswerBody::streamed)
-            }
             Target::Invoke { endpoint, kind } => {
-                self.serving.answer(&endpoint, kind, request).await.map(AnswerBody::Whole)
+                let asked = || AskedFor::new(&parts, &endpoint, kind);
+                let asked = self.access_log.as_ref().map(|_| asked());
+                let request = Request::from_parts(parts, body);
+                let answer = self.invocation(&endpoint, kind, request).await;
+                if let (Some(access), Some(asked)) = (&self.access_log, asked) {
+                    access.answered(asked, &answer);
+                }
+                answer
             }
-            Target::S3 => Box::pin(self.object(request)).await,
-            Target::Operations(page) => self.page(page, request.method()).map(AnswerBody::Whole),
+            Target::S3 => Box::pin(self.object(Request::from_parts(parts, body))).await,
+            Target::Operations(page) => self.page(page, &parts.method).map(AnswerBody::Whole),
             target @ (Target::Json { .. }
             | Target::Cbor { .. }
             | Target::Query { .. }
             | Target::Unknown { .. }) => {
+                let request = Request::from_parts(parts, body);
                 Box::pin(self.aws.answer(target, request)).await.map(AnswerBody::Whole)
+            }
+        }
+    }
+
+    async fn invocation(
+        &self,
+        endpoint: &str,
+        kind: InvokeKind,
+        request: Request<Asked>,
+    ) -> Answer {
+        match kind {
+            // Boxed, so that calls do not carry the room that these need.
+            InvokeKind::Stream => {
+                Box::pin(self.serving.stream(endpoint, request)).await.map(AnswerBody::streamed)
+            }
+            InvokeKind::RealTime | InvokeKind::Async => {
+                self.serving.answer(endpoint, kind, request).await.map(AnswerBody::Whole)
             }
         }
     }
@@ -303,7 +329,7 @@ fn launcher(
     })
 }
 
-/// Topics and queues. The secrets of topics are made from another secret than session keys.
+/// Topics, queues and events. The secrets of topics are made from another secret than session keys.
 async fn messaging(
     config: &Config,
     ground: &Ground,
@@ -319,6 +345,7 @@ async fn messaging(
         secret: secret.finalize().into(),
         metrics: ground.metrics.clone(),
         smtp: config.smtp.clone(),
+        log: ground.logs.clone(),
     };
     Messaging::open(parts).await.map_err(|error| unusable(&ground.data, &error))
 }

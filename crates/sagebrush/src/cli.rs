@@ -40,7 +40,7 @@ pub enum Command {
     Describe(NameArgs),
     /// Deletes an endpoint, with the configuration and the model that `deploy` made for it.
     Delete(NameArgs),
-    /// Prints the log of an endpoint.
+    /// Prints the log of an endpoint, or any log group.
     Logs(LogsArgs),
     /// Puts the five alarms that an endpoint should have: latency, overhead, errors, CPU, calls.
     Alarms(AlarmsArgs),
@@ -99,7 +99,7 @@ pub struct NameArgs {
 
 #[derive(Debug, Args)]
 pub struct LogsArgs {
-    /// The name of the endpoint.
+    /// The name of the endpoint, or of a log group, which begins with a slash.
     pub name: String,
     /// Goes on printing what comes.
     #[arg(long, short)]

@@ -129,6 +129,13 @@ pub struct Options {
     /// The name of this server in traces [default: `OTEL_SERVICE_NAME`, or sagebrush].
     #[arg(long, global = true, env = "SAGEBRUSH_SERVICE_NAME")]
     pub service_name: Option<String>,
+    /// Whether each call of an endpoint gets a line in its access log [default: false].
+    #[arg(long, global = true, env = "SAGEBRUSH_ACCESS_LOGS")]
+    pub access_logs: Option<bool>,
+    /// Whether the audit log also has calls that move data: invocations, messages, log lines
+    /// [default: false].
+    #[arg(long, global = true, env = "SAGEBRUSH_AUDIT_DATA_EVENTS")]
+    pub audit_data_events: Option<bool>,
     /// What to log: error, warn, info, debug, or a `tracing` filter [default: info].
     #[arg(long, global = true, env = "SAGEBRUSH_LOG")]
     pub log: Option<String>,
@@ -164,6 +171,8 @@ pub struct Config {
     pub smtp: Option<SmtpSettings>,
     /// `None`: nothing is traced.
     pub traces: Option<TraceConfig>,
+    pub access_logs: bool,
+    pub audit_data_events: bool,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -228,6 +237,8 @@ impl Options {
             idle_after: idle_after(options.serverless_idle_seconds, options.managed_idle_seconds),
             smtp,
             traces,
+            access_logs: options.access_logs.unwrap_or(false),
+            audit_data_events: options.audit_data_events.unwrap_or(false),
             log: options.log.unwrap_or_else(|| "info".to_owned()),
             log_format: parse_format(options.log_format.as_deref())?,
         };
@@ -266,6 +277,8 @@ impl Options {
             otlp_headers: self.otlp_headers.or(file.otlp_headers),
             trace_ratio: self.trace_ratio.or(file.trace_ratio),
             service_name: self.service_name.or(file.service_name),
+            access_logs: self.access_logs.or(file.access_logs),
+            audit_data_events: self.audit_data_events.or(file.audit_data_events),
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         }

@@ -1,5 +1,6 @@
 //! The binary: settings, assembly of the crates, and the command line.
 
+mod access_log;
 pub mod answer;
 pub mod assemble;
 pub mod cli;

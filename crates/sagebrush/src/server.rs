@@ -12,7 +12,7 @@ mod socket;
 mod tests;
 
 use std::io::{IsTerminal as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -143,7 +143,7 @@ async fn accept_until(
             () = &mut stop => break,
         };
         match accepted {
-            Ok((stream, _)) => entrance.admit(stream).await,
+            Ok((stream, peer)) => entrance.admit(stream, peer.ip()).await,
             Err(error) => entrance.make_room(&error).await,
         }
     }
@@ -164,18 +164,16 @@ struct Entrance {
 }
 
 impl Entrance {
-    async fn admit(&self, stream: TcpStream) {
+    async fn admit(&self, stream: TcpStream, peer: IpAddr) {
         let Some(seat) = self.open.seat().await else { return self.refusals.refuse(stream) };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a socket without TCP_NODELAY");
         }
         let app = self.app.clone();
-        let peer = stream.peer_addr().ok().map(|peer| Peer(peer.ip().to_canonical()));
+        let peer = Peer(peer.to_canonical());
         let answer = move |mut request: Request<Asked>| {
             let app = app.clone();
-            if let Some(peer) = peer {
-                request.extensions_mut().insert(peer);
-            }
+            request.extensions_mut().insert(peer);
             async move { app.answer(request).await }
         };
         task::spawn("connection", connection::serve(stream, seat, Patience::USUAL, answer));

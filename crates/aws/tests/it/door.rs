@@ -1,5 +1,6 @@
 use std::io::Write as _;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,8 +9,9 @@ use flate2::write::GzEncoder;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use sagebrush_aws::sigv4::{Signer, StaticKeys, Verifier};
-use sagebrush_aws::{ApiError, BodyMemory, Context, Dispatch, Door, route};
+use sagebrush_aws::{ApiError, BodyMemory, Context, Dispatch, Door, Peer, Target, route};
 use sagebrush_core::access::AllowAll;
+use sagebrush_core::audit::{AuditSink, AuditedCall};
 use sagebrush_core::clock::FakeClock;
 use sagebrush_core::{AccountId, Timestamp};
 use sagebrush_wire::{Empty, sagemaker, sts};
@@ -84,17 +86,21 @@ struct Answer {
     body: String,
 }
 
-async fn send(request: Request<String>, signer: Option<Signer<'_>>) -> Answer {
-    send_bytes(request.map(String::into_bytes), signer).await
-}
-
-async fn send_bytes(request: Request<Vec<u8>>, signer: Option<Signer<'_>>) -> Answer {
+fn signed(request: Request<Vec<u8>>, signer: Option<Signer<'_>>) -> (Target, Request<Full<Bytes>>) {
     let (mut parts, body) = request.into_parts();
     if let Some(signer) = signer {
         signer.sign(&mut parts, &body, NOW).unwrap();
     }
     let target = route(&parts);
-    let request = Request::from_parts(parts, Full::new(Bytes::from(body)));
+    (target, Request::from_parts(parts, Full::new(Bytes::from(body))))
+}
+
+async fn send(request: Request<String>, signer: Option<Signer<'_>>) -> Answer {
+    send_bytes(request.map(String::into_bytes), signer).await
+}
+
+async fn send_bytes(request: Request<Vec<u8>>, signer: Option<Signer<'_>>) -> Answer {
+    let (target, request) = signed(request, signer);
     let (parts, body) = door().answer(target, request).await.into_parts();
     let header = |name: &str| parts.headers[name].to_str().unwrap().to_owned();
     let body = body.collect().await.unwrap().to_bytes();
@@ -202,7 +208,7 @@ async fn a_packed_body_is_not_unpacked_without_bound() {
 
 #[tokio::test]
 async fn long_bodies_are_not_read() {
-    let body = format!(r#"{{"ModelName":"{}"}}"#, "m".repeat(1 << 20));
+    let body = format!(r#"{{"ModelName":"{}"}}"#, "m".repeat(4 << 20));
     let answer = send(json("SageMaker.DeleteModel", &body), Some(SIGNER)).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(answer.body.contains("RequestEntityTooLargeException"), "{}", answer.body);
@@ -275,4 +281,43 @@ async fn services_that_are_not_served() {
     let answer = send(request, Some(Signer { service: "lambda", ..SIGNER })).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert!(answer.body.contains("lambda:GET /2015-03-31/functions"), "{}", answer.body);
+}
+
+/// Keeps what it is told, of all but one operation.
+#[derive(Default)]
+struct Told(Mutex<Vec<AuditedCall>>);
+
+impl AuditSink for Told {
+    fn wants(&self, _service: &str, operation: &str) -> bool {
+        operation != "DeleteEndpoint"
+    }
+
+    fn record(&self, call: AuditedCall) {
+        self.0.lock().unwrap().push(call);
+    }
+}
+
+#[tokio::test]
+async fn each_signed_call_is_told_once_with_what_came_of_it() {
+    let told = Arc::new(Told::default());
+    let door = door().audited(told.clone());
+    let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    for (mut request, signer) in [
+        (json("SageMaker.DeleteModel", r#"{"ModelName":"m"}"#), Some(SIGNER)),
+        (json("SageMaker.DeleteModel", r#"{"ModelName":"m"}"#), None),
+        (json("SageMaker.DeleteEndpoint", r#"{"EndpointName":"e"}"#), Some(SIGNER)),
+        (json("SageMaker.NoSuchThing", "{}"), Some(SIGNER)),
+        (form("Action=GetCallerIdentity"), Some(Signer { service: "sts", ..SIGNER })),
+    ] {
+        request.extensions_mut().insert(Peer(peer));
+        let (target, request) = signed(request, signer);
+        let _answer = door.answer(target, request).await;
+    }
+    let told: Vec<_> = told.0.lock().unwrap().drain(..).collect();
+    let names: Vec<_> = told.iter().map(|call| call.operation.as_str()).collect();
+    assert_eq!(names, ["DeleteModel", "NoSuchThing", "GetCallerIdentity"]);
+    assert_eq!(told[0].parameters["modelName"], "m");
+    assert_eq!((&*told[0].caller.access_key, told[0].caller.source_ip), ("AKID", Some(peer)));
+    let codes: Vec<_> = told.iter().map(|it| it.error.as_ref().map(|(code, _)| &**code)).collect();
+    assert_eq!(codes, [Some("ValidationException"), Some("UnknownOperationException"), None]);
 }

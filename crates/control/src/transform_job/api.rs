@@ -9,7 +9,7 @@ use sagebrush_core::store::{SortBy, StoreError};
 use sagebrush_wire::Empty;
 use sagebrush_wire::sagemaker as wire;
 
-use super::{State, TransformJob, describe, request};
+use super::{State, TransformJob, describe, events, request};
 use crate::list::{self, from_wire};
 use crate::resources::{already_existing, arn, create_error, found, tag_map};
 use crate::{Control, model};
@@ -106,7 +106,9 @@ pub(crate) async fn stop(
         }
         job.status.state = State::Stopping;
         match control.transform_jobs.update(job).await {
-            Ok(_) => {
+            Ok(job) => {
+                let event = events::state_change(&ctx.account, &job, control.clock.now());
+                control.watched.events.emit(event);
                 control.transform_wake.notify_one();
                 return Ok(Empty {});
             }

@@ -61,7 +61,7 @@ fn status(state: &State) -> wire::TransformJobStatus {
     }
 }
 
-fn failure_reason(state: &State) -> Option<String> {
+pub(super) fn failure_reason(state: &State) -> Option<String> {
     match state {
         State::Failed { reason } => Some(shortened(reason)),
         State::InProgress | State::Completed | State::Stopping | State::Stopped => None,

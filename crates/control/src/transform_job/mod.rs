@@ -24,6 +24,7 @@ mod calls;
 mod capture;
 mod describe;
 mod done;
+mod events;
 mod inputs;
 mod object;
 mod owned;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use sagebrush_core::events::EventSink;
 use sagebrush_core::fleet::{FleetError, FleetView, GroupKey, Owner};
 use sagebrush_core::logs::LogSink;
 use sagebrush_core::metrics::Registry;
@@ -12,11 +13,12 @@ use sagebrush_core::objects::ObjectStore;
 use sagebrush_core::resource::{Stored, Table};
 use sagebrush_core::store::{Query, StoreError};
 use sagebrush_core::trace::Tracer;
-use sagebrush_core::{Clock, task};
+use sagebrush_core::{AccountId, Clock, task};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use super::done::Done;
+use super::events::state_change;
 use super::owned::Owned;
 use super::plan::{Outcome, Seen, plan};
 use super::run::{Means, run};
@@ -34,6 +36,8 @@ pub struct Reconciler {
     jobs: Table<TransformJob>,
     means: Means,
     clock: Arc<dyn Clock>,
+    account: AccountId,
+    events: Arc<dyn EventSink>,
     wake: Arc<Notify>,
     settled: Arc<watch::Sender<u64>>,
     /// By the group that works for it.
@@ -70,6 +74,8 @@ impl Reconciler {
                 tracer: Tracer::default(),
             },
             clock: control.clock.clone(),
+            account: control.account.clone(),
+            events: control.watched.events.clone(),
             wake: control.transform_wake.clone(),
             settled: control.transform_settled.clone(),
             runs: BTreeMap::new(),
@@ -157,6 +163,7 @@ impl Reconciler {
             Err(error) => return Err(error),
         };
         log_change(&before, &after);
+        self.events.emit(state_change(&self.account, &after, self.clock.now()));
         self.settled.send_modify(|n_changes| *n_changes += 1);
         if !after.status.state.is_final() {
             return Ok(Some(after));

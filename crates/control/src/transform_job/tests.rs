@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sagebrush_aws::{Context, Dispatch};
+use sagebrush_core::events::MemoryEvents;
 use sagebrush_core::fleet::Fleet as _;
 use sagebrush_core::instance::Limits;
 use sagebrush_core::logs::MemoryLog;
@@ -42,6 +43,7 @@ struct Server {
     control: Arc<Control>,
     fleet: Arc<LocalFleet>,
     reconciler: JoinHandle<()>,
+    events: Arc<MemoryEvents>,
 }
 
 impl Platform {
@@ -68,9 +70,13 @@ impl Platform {
             metrics: metrics.clone(),
             limits: LIMITS,
         }));
-        let (control, _, _) = Control::new(parts(store.clone(), fleet.clone()));
+        let events = Arc::new(MemoryEvents::default());
+        let mut parts = parts(store.clone(), fleet.clone());
+        parts.watched.events = events.clone();
+        let (control, _, _) = Control::new(parts);
         let reconciler = Reconciler::new(&control, objects.clone(), log.clone(), metrics.clone());
-        Server { control, fleet, reconciler: task::spawn("transforms", reconciler.run()) }
+        let reconciler = task::spawn("transforms", reconciler.run());
+        Server { control, fleet, reconciler, events }
     }
 
     /// As after `kill -9`.
@@ -468,4 +474,20 @@ async fn what_cannot_be_done_is_refused_at_once() {
         let error = platform.call("CreateTransformJob", input).await.unwrap_err();
         assert!(error.starts_with("ValidationException") && error.contains(wanted), "{error}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_state_of_a_job_is_told() {
+    let platform = Platform::start();
+    platform.objects.set("s3://b/in/x.csv", lines(3));
+    platform.begin(job(&json!({}))).await;
+    platform.completed().await;
+    let events = platform.now.events.events();
+    let states: Vec<_> = events.iter().map(|event| &event.detail["TransformJobStatus"]).collect();
+    assert_eq!(states, ["InProgress", "Completed"]);
+    let arn = "arn:aws:sagemaker:us-east-1:123456789012:transform-job/j";
+    assert_eq!(events[1].resources, [arn]);
+    assert_eq!(events[1].detail_type, "SageMaker Transform Job State Change");
+    assert_eq!(events[1].detail["TransformOutput"]["S3OutputPath"], "s3://b/out");
+    assert!(events[1].detail["TransformEndTime"].is_number());
 }

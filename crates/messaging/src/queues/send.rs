@@ -27,7 +27,7 @@ impl Letter {
 
     /// Holds it against what `queue` takes. What comes from a topic has been held against the
     /// topic's limits, and grows by its envelope.
-    pub(super) fn check(&self, queue: &Queue) -> Result<(), QueueError> {
+    pub(crate) fn check(&self, queue: &Queue) -> Result<(), QueueError> {
         let longest = queue.stored().spec.settings.maximum_message_size;
         self.check_within(longest)
     }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use sagebrush_control::Watched;
-use sagebrush_core::events::MemoryEvents;
-use sagebrush_core::messages::Publisher;
+use sagebrush_messaging::Messaging;
 use sagebrush_telemetry::alarms::{Alarms, Parts};
 use sagebrush_telemetry::metrics::CloudWatch;
 
@@ -18,20 +17,20 @@ use crate::failure::Failure;
 /// When the store cannot be read.
 pub(super) async fn open(
     ground: &Ground,
-    publisher: Arc<dyn Publisher>,
+    messaging: &Messaging,
 ) -> Result<(Watched, Arc<CloudWatch>, Arc<Alarms>), Failure> {
     let metrics = ground.measured.clone();
     let cloudwatch = CloudWatch::new(metrics.clone(), ground.store.clone(), ground.clock.clone());
-    let events = Arc::new(MemoryEvents::default());
     let parts = Parts {
         store: ground.store.clone(),
         clock: ground.clock.clone(),
         account: ground.account.clone(),
         metrics: metrics.clone(),
         math: Some(cloudwatch.clone()),
-        publisher,
-        events: events.clone(),
+        publisher: messaging.publisher(),
+        events: messaging.events(),
     };
     let alarms = Alarms::open(parts).await.map_err(|error| unusable(&ground.data, &error))?;
+    let events = messaging.events();
     Ok((Watched { metrics, alarms: alarms.clone(), events }, cloudwatch, alarms))
 }

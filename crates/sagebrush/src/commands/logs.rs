@@ -54,7 +54,10 @@ impl Printed {
 
 /// All pages of `FilterLogEvents` from `start` on.
 async fn events(client: &Client<'_>, name: &str, start: i64) -> Result<Vec<Value>, Failure> {
-    let group = format!("/aws/sagemaker/Endpoints/{name}");
+    let group = match name.strip_prefix('/') {
+        Some(_) => name.to_owned(),
+        None => format!("/aws/sagemaker/Endpoints/{name}"),
+    };
     let mut request = json!({"logGroupName": group, "startTime": start});
     let mut events = Vec::new();
     loop {

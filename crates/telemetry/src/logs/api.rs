@@ -1,15 +1,17 @@
-//! `DescribeLogGroups`, `DescribeLogStreams`, `GetLogEvents`, `FilterLogEvents`.
+//! The API of CloudWatch Logs: what is read of it. `api/change.rs` has what changes something.
 
-use std::collections::BTreeMap;
+mod change;
+
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use http::StatusCode;
 use sagebrush_aws::{ApiError, Context, Dispatch};
 use sagebrush_core::task;
 use sagebrush_wire::logs as wire;
 
 use super::LogStore;
+use super::error::LogError;
+use super::groups::Group;
 use super::pattern::Pattern;
 use super::query::{self, At, Found, Page, Place, Search};
 use super::stream::{Placed, Shared};
@@ -18,17 +20,15 @@ use super::stream::{Placed, Shared};
 const MAX_LISTED: usize = 50;
 const MAX_EVENTS: usize = 10_000;
 
-const NO_GROUP: &str = "The specified log group does not exist.";
-const NO_STREAM: &str = "The specified log stream does not exist.";
-
 /// The operations of CloudWatch Logs that are served.
 #[must_use]
 pub fn operations() -> Dispatch<LogStore> {
-    Dispatch::new()
+    let reading = Dispatch::new()
         .on::<wire::DescribeLogGroups, _, _>(describe_log_groups)
         .on::<wire::DescribeLogStreams, _, _>(describe_log_streams)
         .on::<wire::GetLogEvents, _, _>(get_log_events)
-        .on::<wire::FilterLogEvents, _, _>(filter_log_events)
+        .on::<wire::FilterLogEvents, _, _>(filter_log_events);
+    change::operations(reading)
 }
 
 async fn describe_log_groups(
@@ -48,23 +48,21 @@ async fn describe_log_groups(
             && name.to_lowercase().contains(&pattern)
             && named.as_ref().is_none_or(|named| named.iter().any(|wanted| wanted == name))
     };
-    let mut groups: BTreeMap<String, Vec<Shared>> = BTreeMap::new();
-    for stream in state.of_region(&ctx).into_iter().filter(|one| is_wanted(&one.name.group)) {
-        groups.entry(stream.name.group.to_string()).or_default().push(stream);
-    }
-    let behind = |name: &String| input.next_token.as_ref().is_none_or(|token| name > token);
-    let groups = groups.into_iter().filter(|(name, _)| behind(name));
-    let (groups, next) = first_page(groups, input.limit, |(name, _)| name.clone());
-    let groups = groups.into_iter().map(|(name, streams)| group(&ctx, name, &streams));
+    let behind = |name: &str| input.next_token.as_ref().is_none_or(|token| name > token.as_str());
+    let groups = state.groups.of_region(ctx.region.as_str()).into_iter();
+    let groups = groups.filter(|group| is_wanted(&group.name) && behind(&group.name));
+    let (groups, next) = first_page(groups, input.limit, |group| group.name.to_string());
+    let groups = groups.iter().map(|group| log_group(&ctx, group, &state.streams_of(group)));
     Ok(wire::DescribeLogGroupsResponse { log_groups: Some(groups.collect()), next_token: next })
 }
 
-fn group(ctx: &Context, name: String, streams: &[Shared]) -> wire::LogGroup {
-    let arn = format!("arn:aws:logs:{}:{}:log-group:{name}", ctx.region, ctx.account);
+fn log_group(ctx: &Context, group: &Group, streams: &[Shared]) -> wire::LogGroup {
+    let arn = format!("arn:aws:logs:{}:{}:log-group:{}", ctx.region, ctx.account, group.name);
     let bytes: u64 = streams.iter().map(|stream| stream.bytes()).sum();
     wire::LogGroup {
-        log_group_name: Some(name),
-        creation_time: streams.iter().map(|stream| stream.created).min(),
+        log_group_name: Some(group.name.to_string()),
+        creation_time: Some(group.created),
+        retention_in_days: group.retention_days.and_then(|days| i32::try_from(days).ok()),
         metric_filter_count: Some(0),
         arn: Some(format!("{arn}:*")),
         stored_bytes: Some(i64::try_from(bytes).unwrap_or(i64::MAX)),
@@ -90,8 +88,8 @@ async fn describe_log_streams(
         let time = stream.summary().last_event.filter(|_| by_time).unwrap_or_default();
         (time, stream.name.stream.to_string())
     };
-    let mut streams: Vec<_> = state
-        .of_group(&ctx, &group)?
+    let (_, streams) = state.of_group(&ctx, &group)?;
+    let mut streams: Vec<_> = streams
         .into_iter()
         .filter(|stream| stream.name.stream.starts_with(&prefix))
         .map(|stream| (place(&stream), stream))
@@ -139,9 +137,9 @@ async fn get_log_events(
     input: wire::GetLogEventsRequest,
 ) -> Result<wire::GetLogEventsResponse, ApiError> {
     let group = group_name(input.log_group_name, input.log_group_identifier)?;
-    let streams = state.of_group(&ctx, &group)?;
+    let (group, streams) = state.of_group(&ctx, &group)?;
     let named = streams.into_iter().find(|one| *one.name.stream == *input.log_stream_name);
-    let stream = named.ok_or_else(|| not_found(NO_STREAM))?;
+    let stream = named.ok_or(LogError::NoStream)?;
     let at = match input.next_token {
         Some(token) => events_token(&token)?,
         None if input.start_from_head == Some(true) => At::Forward(0),
@@ -149,7 +147,7 @@ async fn get_log_events(
     };
     // The end is not part of the time asked for, other than in `FilterLogEvents`.
     let end = input.end_time.map(|end| end.saturating_sub(1));
-    let times = times(input.start_time, end);
+    let times = state.times(&group, input.start_time, end);
     let limit = page_size(input.limit, MAX_EVENTS);
     let page = blocking(move || query::page(&stream, at, &times, limit)).await?;
     Ok(events_page(page))
@@ -198,12 +196,12 @@ async fn filter_log_events(
         names.as_ref().is_none_or(|names| names.iter().any(|wanted| wanted == name))
             && prefix.as_ref().is_none_or(|prefix| name.starts_with(prefix))
     };
-    let mut streams = state.of_group(&ctx, &group)?;
+    let (group, mut streams) = state.of_group(&ctx, &group)?;
     streams.retain(|stream| is_wanted(&stream.name.stream));
     if names.is_some() && streams.is_empty() {
-        return Err(not_found(NO_STREAM));
+        return Err(LogError::NoStream.into());
     }
-    let times = times(input.start_time, input.end_time);
+    let times = state.times(&group, input.start_time, input.end_time);
     let limit = page_size(input.limit, MAX_EVENTS);
     let search = move || Search { streams: &streams, times, pattern: &pattern, after, limit }.run();
     let (found, has_more) = blocking(search).await?;
@@ -239,16 +237,17 @@ fn place_token(token: &str) -> Result<Place, ApiError> {
 }
 
 impl LogStore {
-    fn of_region(&self, ctx: &Context) -> Vec<Shared> {
-        let streams = self.streams.lock();
-        streams.values().filter(|one| *one.name.region == *ctx.region.as_str()).cloned().collect()
+    /// A group with its streams.
+    fn of_group(&self, ctx: &Context, name: &str) -> Result<(Group, Vec<Shared>), LogError> {
+        let group = self.groups.get(ctx.region.as_str(), name).ok_or(LogError::NoGroup)?;
+        let streams = self.streams_of(&group);
+        Ok((group, streams))
     }
 
-    /// The streams of a group. There is no group without one.
-    fn of_group(&self, ctx: &Context, group: &str) -> Result<Vec<Shared>, ApiError> {
-        let mut streams = self.of_region(ctx);
-        streams.retain(|stream| *stream.name.group == *group);
-        if streams.is_empty() { Err(not_found(NO_GROUP)) } else { Ok(streams) }
+    /// The times that are asked for, without what has expired.
+    fn times(&self, group: &Group, start: Option<i64>, end: Option<i64>) -> RangeInclusive<i64> {
+        let kept_from = group.expired_before(self.clock.now()).unwrap_or(i64::MIN);
+        start.unwrap_or(i64::MIN).max(kept_from)..=end.unwrap_or(i64::MAX)
     }
 }
 
@@ -266,10 +265,6 @@ fn group_name(name: Option<String>, identifier: Option<String>) -> Result<String
 fn group_of(identifier: &str) -> String {
     let of_arn = identifier.split_once(":log-group:").map(|(_, name)| name.trim_end_matches(":*"));
     of_arn.unwrap_or(identifier).to_owned()
-}
-
-fn times(start: Option<i64>, end: Option<i64>) -> RangeInclusive<i64> {
-    start.unwrap_or(i64::MIN)..=end.unwrap_or(i64::MAX)
 }
 
 fn page_size(limit: Option<i32>, max: usize) -> usize {
@@ -297,13 +292,9 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn invalid(message: &str) -> ApiError {
-    ApiError::new("InvalidParameterException", StatusCode::BAD_REQUEST, message)
+    LogError::invalid(message).into()
 }
 
 fn invalid_token() -> ApiError {
     invalid("The specified nextToken is invalid.")
-}
-
-fn not_found(message: &str) -> ApiError {
-    ApiError::new("ResourceNotFoundException", StatusCode::BAD_REQUEST, message)
 }

@@ -1,11 +1,18 @@
 //! Log lines, kept in files and queried as CloudWatch Logs.
 //!
-//! [`LogStore`] takes lines and never waits; [`writer`] appends them on a thread of its own;
-//! [`stream`] is one log stream on disk; [`query`] reads; [`api`] speaks CloudWatch Logs.
+//! [`LogStore`] takes lines and never waits; [`writer`] appends them on a thread of its own, which
+//! also makes the [`changes`] that clients ask for; [`stream`] is one log stream on disk;
+//! [`groups`] says what is known of groups; [`batch`] has the rules of `PutLogEvents`; [`query`]
+//! reads; [`retention`] sweeps; [`api`] speaks CloudWatch Logs.
 
 mod api;
+mod batch;
+mod changes;
+mod error;
+mod groups;
 mod pattern;
 mod query;
+mod retention;
 mod stream;
 mod writer;
 #[cfg(test)]
@@ -23,11 +30,16 @@ use sagebrush_core::{Clock, task};
 
 pub use api::operations;
 
+use self::groups::{Group, Groups};
 use self::stream::Stream;
 use self::writer::{Line, Order, Writer};
 
-/// The longest line; the rest of a longer one is cut. CloudWatch's bound.
+/// The longest line of what runs here; the rest of a longer one is cut.
 const MAX_LINE_BYTES: usize = 256 << 10;
+
+/// How many groups there may be, and how many streams clients may make.
+const MAX_GROUPS: usize = 10_000;
+const MAX_STREAMS: usize = 100_000;
 
 /// How much is kept, and how much may wait to be written.
 #[derive(Debug, Clone)]
@@ -56,6 +68,7 @@ impl Default for Limits {
 /// Log lines on the local disk.
 pub struct LogStore {
     streams: Arc<Streams>,
+    groups: Arc<Groups>,
     orders: SyncSender<Order>,
     clock: Arc<dyn Clock>,
     backlog: Arc<Backlog>,
@@ -80,18 +93,23 @@ impl LogStore {
     /// When `dir` cannot be made or read.
     pub fn open(dir: &Path, clock: Arc<dyn Clock>, limits: Limits) -> io::Result<Self> {
         let streams = Arc::new(Streams::read(dir)?);
+        let groups = Arc::new(Groups::open(dir)?);
+        for stream in streams.lock().values() {
+            groups.adopt(Group::new(&stream.name.region, &stream.name.group, stream.created));
+        }
         let backlog = Arc::new(Backlog::default());
         let (orders, queue) = sync_channel(limits.queued_lines);
         let max_queued_bytes = limits.queued_bytes;
         let writer = Writer {
             dir: dir.to_owned(),
             streams: streams.clone(),
+            groups: groups.clone(),
             clock: clock.clone(),
             backlog: backlog.clone(),
             limits,
         };
         let _detached = task::thread("logs", move || writer.run(&queue))?;
-        Ok(Self { streams, orders, clock, backlog, max_queued_bytes })
+        Ok(Self { streams, groups, orders, clock, backlog, max_queued_bytes })
     }
 
     /// Lines that were lost because the disk was behind or full.
@@ -139,6 +157,9 @@ impl Streams {
         let mut streams = BTreeMap::new();
         for entry in std::fs::read_dir(dir)? {
             let path = entry?.path();
+            if path.ends_with(groups::FOLDER) {
+                continue;
+            }
             match Stream::open(&path) {
                 Ok(stream) => drop(streams.insert(stream.name.clone(), Arc::new(stream))),
                 Err(error) => {
@@ -151,5 +172,15 @@ impl Streams {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<LogStream, Arc<Stream>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The streams of a group, of which there may be many beside those of other groups.
+    fn of_group(&self, group: &Group) -> Vec<Arc<Stream>> {
+        let (region, name) = (group.region.clone(), group.name.clone());
+        let first = LogStream { region, group: name, stream: "".into() };
+        let streams = self.lock();
+        let from_there = streams.range(&first..);
+        let is_of_group = |at: &LogStream| at.region == first.region && at.group == first.group;
+        from_there.take_while(|(at, _)| is_of_group(at)).map(|(_, it)| it.clone()).collect()
     }
 }

@@ -1,17 +1,48 @@
-//! Filter patterns: the part of CloudWatch's language that is about plain text.
+//! Filter patterns: which messages a query wants.
+
+mod json;
+
+use self::json::Expression;
 
 /// Which messages a query wants.
+#[derive(Debug, PartialEq)]
+pub(super) enum Pattern {
+    Terms(Terms),
+    /// `{ $.level = "ERROR" }`
+    Json(Expression),
+}
+
+/// Words that a message has, or has not.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Pattern {
+pub(super) struct Terms {
     all: Vec<String>,
     any: Vec<String>,
     none: Vec<String>,
 }
 
 impl Pattern {
-    /// Reads `term`, `"quoted term"`, `?either ?or` and `-not`. `None` for the rest: JSON,
-    /// columns, regular expressions.
+    /// Reads terms, or an expression over JSON. `None` for the rest: columns, regular
+    /// expressions.
     pub(super) fn parse(text: &str) -> Option<Self> {
+        match text.trim().strip_prefix('{') {
+            Some(rest) => Expression::parse(rest.strip_suffix('}')?).map(Self::Json),
+            None => Terms::parse(text).map(Self::Terms),
+        }
+    }
+
+    pub(super) fn matches(&self, message: &str) -> bool {
+        match self {
+            Self::Terms(terms) => terms.matches(message),
+            Self::Json(expression) => {
+                serde_json::from_str(message).is_ok_and(|value| expression.matches(&value))
+            }
+        }
+    }
+}
+
+impl Terms {
+    /// Reads `term`, `"quoted term"`, `?either ?or` and `-not`.
+    fn parse(text: &str) -> Option<Self> {
         let mut pattern = Self::default();
         let mut rest = text.trim_start();
         while !rest.is_empty() {
@@ -31,7 +62,7 @@ impl Pattern {
         Some(pattern)
     }
 
-    pub(super) fn matches(&self, message: &str) -> bool {
+    fn matches(&self, message: &str) -> bool {
         let has = |term: &String| message.contains(term.as_str());
         self.all.iter().all(has)
             && !self.none.iter().any(has)
@@ -69,6 +100,8 @@ fn unquote(text: &str) -> Option<(String, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::Pattern;
 
     fn check(pattern: &str, message: &str, expected: Option<bool>) {
@@ -93,11 +126,80 @@ mod tests {
     }
 
     #[test]
+    fn json() {
+        let message = r#"{"level":"ERROR","n":4,"ok":true,"no":null,"a.b":1,"who":{"ip":"10.0.0.7"},"tags":["red","blue"],"parts":[{"size":1},{"size":9}]}"#;
+        for (pattern, expected) in [
+            (r#"{ $.level = "ERROR" }"#, true),
+            ("{$.level=ERROR}", true),
+            (r#"{ $.level = "WARN" }"#, false),
+            (r#"{ $.level != "WARN" }"#, true),
+            (r#"{ $.level = "ERR*" }"#, true),
+            (r#"{ $.level = "ERROR" && $.n > 3 }"#, true),
+            (r#"{ $.level = "ERROR" && $.n > 4 }"#, false),
+            ("{ $.n >= 4 && $.n <= 4 && $.n < 4.5 && $.n = 4e0 && $.n != 5 }", true),
+            ("{ $.n < -1 || $.n = 4 }", true),
+            ("{ ($.n = 1 || $.n = 4) && ($.ok IS TRUE) }", true),
+            ("{ $.n = 1 || $.n = 4 && $.ok IS FALSE }", false),
+            ("{ $.no IS NULL }", true),
+            ("{ $.n IS NULL }", false),
+            ("{ $.gone NOT EXISTS }", true),
+            ("{ $.n NOT EXISTS }", false),
+            ("{ $.n EXISTS }", true),
+            (r#"{ $.gone != "x" }"#, false),
+            (r#"{ $.who.ip = "10.0.*" }"#, true),
+            (r#"{ $.tags[1] = "blue" }"#, true),
+            (r#"{ $.tags[2] = "blue" }"#, false),
+            (r#"{ $.tags[*] = "blue" }"#, true),
+            ("{ $.parts[*].size > 8 }", true),
+            ("{ $.['a.b'] = 1 }", true),
+            (r#"{ $["level"] = "ERROR" }"#, true),
+        ] {
+            check(pattern, message, Some(expected));
+        }
+        check(r#"{ $.level = "ERROR" }"#, "not JSON", Some(false));
+        check(r#"{ $[0] = 1 }"#, "[1]", Some(true));
+    }
+
+    #[test]
     fn what_is_not_understood() {
-        for pattern in
-            ["{ $.x = 1 }", "[a, b]", "%re%", "\"open", "a-b", "-", "?", "\"a\"b", "\"\""]
-        {
+        for pattern in [
+            "[a, b]",
+            "%re%",
+            "\"open",
+            "a-b",
+            "-",
+            "?",
+            "\"a\"b",
+            "\"\"",
+            "{}",
+            "{ $.x }",
+            "{ $.x = }",
+            "{ x = 1 }",
+            "{ $.x > a }",
+            "{ $.x = 1 && }",
+            "{ ($.x = 1 }",
+            "{ $.x = 1 ) }",
+            "{ $.x = \"open }",
+            "{ $.x = %re% }",
+            "{ $.x[a] = 1 }",
+            "{ $.x = 1",
+        ] {
             check(pattern, "", None);
+        }
+        let deep = format!("{{ {}$.x = 1{} }}", "(".repeat(400), ")".repeat(400));
+        check(&deep, "", None);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(pattern in r#"[{}()\[\]$.'"\\*=!<>&|a-c0-9 é?-]{0,40}"#, message: String) {
+            let _found = Pattern::parse(&pattern).map(|pattern| pattern.matches(&message));
+        }
+
+        #[test]
+        fn never_panics_on_expressions(inside in r#"[()\[\]$.'"*=!<>&|a0 ]{0,40}"#) {
+            let pattern = Pattern::parse(&format!("{{ $.a = 1 && {inside} }}"));
+            let _found = pattern.map(|pattern| pattern.matches(r#"{"a":1}"#));
         }
     }
 }

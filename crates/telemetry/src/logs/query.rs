@@ -12,6 +12,8 @@ const MAX_PAGE_BYTES: usize = 1 << 20;
 /// What CloudWatch counts for an event besides its message.
 const EVENT_BYTES: usize = 26;
 
+const MAX_AHEAD: i64 = 2 * 3600 * 1000;
+
 /// Where a page of one stream lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum At {
@@ -131,8 +133,9 @@ impl Search<'_> {
         // The first event that has no room on the page; what comes behind it has none either.
         let mut beyond: Option<Place> = None;
         for stream in self.streams {
-            // Events come roughly by time, but not strictly: only a whole stream can be passed.
-            let newest = stream.summary().last_event;
+            // Events come roughly by time, but not strictly: only a whole stream can be passed. None
+            // lies more than two hours ahead of when it came.
+            let newest = stream.summary().last_ingestion.map(|at| at.saturating_add(MAX_AHEAD));
             if newest.is_none_or(|newest| newest < *self.times.start()) {
                 continue;
             }

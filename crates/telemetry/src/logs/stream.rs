@@ -3,6 +3,8 @@
 //! A file is named after the position of its first byte in the stream, so that positions stay
 //! what they are when the file before it goes.
 
+mod expire;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -17,9 +19,9 @@ const MAX_FILES: usize = 2;
 /// What a file takes on disk at least, so that empty streams count.
 const MIN_ROOM: u64 = 4096;
 
-/// Where the last line is looked for: more than the longest line takes, with everything in it
-/// escaped.
-const TAIL_BYTES: u64 = 2 << 20;
+/// Where the last line is looked for: in ever more bytes, up to more than the longest line takes
+/// with everything in it escaped.
+const TAIL_BYTES: [u64; 3] = [64 << 10, 1 << 20, 8 << 20];
 
 /// A line of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +115,7 @@ impl Stream {
             }
         }
         files.sort_by_key(|part| part.start);
+        drop_leftovers(dir, &mut files)?;
         let (id, dir) = (id(hash(&name)), dir.to_owned());
         let state = Mutex::new(State { files, summary: Summary::default() });
         let stream = Self { name, created: label.created, id, dir, state };
@@ -127,7 +130,13 @@ impl Stream {
         }
         drop(state);
         let first = self.read(0)?.next().transpose()?;
-        let last = self.read(self.end().saturating_sub(TAIL_BYTES))?.last().transpose()?;
+        let mut last = None;
+        for tail in TAIL_BYTES {
+            last = self.read(self.end().saturating_sub(tail))?.last().transpose()?;
+            if last.is_some() {
+                break;
+            }
+        }
         let mut state = self.state();
         state.summary.first_event = first.map(|placed| placed.event.time);
         state.summary.last_event = last.as_ref().map(|placed| placed.event.time);
@@ -251,12 +260,27 @@ impl Stream {
     }
 
     fn path(&self, start: u64) -> PathBuf {
-        self.dir.join(format!("{start:020}.log"))
+        path(&self.dir, start)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn path(dir: &Path, start: u64) -> PathBuf {
+    dir.join(format!("{start:020}.log"))
+}
+
+/// Removes files of which the rest was copied into the next one before a crash.
+fn drop_leftovers(dir: &Path, files: &mut Vec<Part>) -> io::Result<()> {
+    let starts: Vec<u64> = files.iter().skip(1).map(|part| part.start).collect();
+    let leftovers: Vec<u64> = (files.iter().zip(starts))
+        .filter(|(part, next)| part.start + part.len > *next)
+        .map(|(part, _)| part.start)
+        .collect();
+    files.retain(|part| !leftovers.contains(&part.start));
+    leftovers.iter().try_for_each(|start| fs::remove_file(path(dir, *start)))
 }
 
 fn hash(name: &LogStream) -> [u8; 32] {

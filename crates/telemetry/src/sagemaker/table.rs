@@ -82,13 +82,10 @@ pub(super) const ROWS: &[Row] = &[
     micros(call("ModelLatency", Source::Times("sagebrush_model_latency_seconds"))),
     micros(call("OverheadLatency", Source::Times("sagebrush_overhead_latency_seconds"))),
     of_variant(call("InvocationsPerInstance", Source::CountByInstance(INVOCATIONS))),
-    Row {
-        high_resolution: true,
-        ..of_variant(call(
-            "ConcurrentRequestsPerModel",
-            Source::LevelByInstance("sagebrush_outstanding_calls"),
-        ))
-    },
+    of_variant(call(
+        "ConcurrentRequestsPerModel",
+        Source::LevelByInstance("sagebrush_outstanding_calls"),
+    )),
     micros(call("FirstChunkLatency", Source::Times("sagebrush_first_chunk_latency_seconds"))),
     micros(call(
         "FirstChunkModelLatency",
@@ -180,14 +177,15 @@ pub(super) const ROWS: &[Row] = &[
     of_instances("LoadedModelCount", "None", Source::Level("sagebrush_loaded_models")),
 ];
 
-/// A metric of calls, without a unit.
+/// A metric of calls, without a unit. Of high resolution, so that an alarm with a short period
+/// sees a bad deployment within seconds.
 const fn call(name: &'static str, source: Source) -> Row {
     Row {
         namespace: "AWS/SageMaker",
         name,
         unit: "None",
         dimensions: Dimensions::Calls,
-        high_resolution: false,
+        high_resolution: true,
         source,
     }
 }

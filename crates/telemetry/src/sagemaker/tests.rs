@@ -123,7 +123,7 @@ fn times_are_told_in_their_units_with_their_percentiles() {
         assert!((found - wanted).abs() <= wanted * 0.01, "p{percent}: {found}");
     }
     let (_, datum) = &world.metrics.data()[0];
-    assert_eq!((&*datum.unit, datum.high_resolution), ("Microseconds", false));
+    assert_eq!((&*datum.unit, datum.high_resolution), ("Microseconds", true));
 }
 
 #[test]

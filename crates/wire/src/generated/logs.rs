@@ -134,6 +134,101 @@ pub const OPERATIONS: &[&str] = &[
     "UpdateScheduledQuery",
 ];
 
+/// CloudWatch Logs API: `CreateLogGroup`.
+#[derive(Debug)]
+pub struct CreateLogGroup;
+
+impl crate::Operation for CreateLogGroup {
+    const NAME: &'static str = "CreateLogGroup";
+    const SERVICE: crate::Service = LOGS;
+    type Input = CreateLogGroupRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::CREATE_LOG_GROUP_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// CloudWatch Logs API: `CreateLogStream`.
+#[derive(Debug)]
+pub struct CreateLogStream;
+
+impl crate::Operation for CreateLogStream {
+    const NAME: &'static str = "CreateLogStream";
+    const SERVICE: crate::Service = LOGS;
+    type Input = CreateLogStreamRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::CREATE_LOG_STREAM_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// CloudWatch Logs API: `DeleteLogGroup`.
+#[derive(Debug)]
+pub struct DeleteLogGroup;
+
+impl crate::Operation for DeleteLogGroup {
+    const NAME: &'static str = "DeleteLogGroup";
+    const SERVICE: crate::Service = LOGS;
+    type Input = DeleteLogGroupRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::DELETE_LOG_GROUP_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// CloudWatch Logs API: `DeleteLogStream`.
+#[derive(Debug)]
+pub struct DeleteLogStream;
+
+impl crate::Operation for DeleteLogStream {
+    const NAME: &'static str = "DeleteLogStream";
+    const SERVICE: crate::Service = LOGS;
+    type Input = DeleteLogStreamRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::DELETE_LOG_STREAM_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// CloudWatch Logs API: `DeleteRetentionPolicy`.
+#[derive(Debug)]
+pub struct DeleteRetentionPolicy;
+
+impl crate::Operation for DeleteRetentionPolicy {
+    const NAME: &'static str = "DeleteRetentionPolicy";
+    const SERVICE: crate::Service = LOGS;
+    type Input = DeleteRetentionPolicyRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::DELETE_RETENTION_POLICY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
 /// CloudWatch Logs API: `DescribeLogGroups`.
 #[derive(Debug)]
 pub struct DescribeLogGroups;
@@ -210,6 +305,181 @@ impl crate::Operation for GetLogEvents {
     }
 }
 
+/// CloudWatch Logs API: `ListTagsForResource`.
+#[derive(Debug)]
+pub struct ListTagsForResource;
+
+impl crate::Operation for ListTagsForResource {
+    const NAME: &'static str = "ListTagsForResource";
+    const SERVICE: crate::Service = LOGS;
+    type Input = ListTagsForResourceRequest;
+    type Output = ListTagsForResourceResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::LIST_TAGS_FOR_RESOURCE_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::LIST_TAGS_FOR_RESOURCE_RESPONSE
+    }
+}
+
+/// CloudWatch Logs API: `ListTagsLogGroup`.
+#[derive(Debug)]
+pub struct ListTagsLogGroup;
+
+impl crate::Operation for ListTagsLogGroup {
+    const NAME: &'static str = "ListTagsLogGroup";
+    const SERVICE: crate::Service = LOGS;
+    type Input = ListTagsLogGroupRequest;
+    type Output = ListTagsLogGroupResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::LIST_TAGS_LOG_GROUP_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::LIST_TAGS_LOG_GROUP_RESPONSE
+    }
+}
+
+/// CloudWatch Logs API: `PutLogEvents`.
+#[derive(Debug)]
+pub struct PutLogEvents;
+
+impl crate::Operation for PutLogEvents {
+    const NAME: &'static str = "PutLogEvents";
+    const SERVICE: crate::Service = LOGS;
+    type Input = PutLogEventsRequest;
+    type Output = PutLogEventsResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::PUT_LOG_EVENTS_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::PUT_LOG_EVENTS_RESPONSE
+    }
+}
+
+/// CloudWatch Logs API: `PutRetentionPolicy`.
+#[derive(Debug)]
+pub struct PutRetentionPolicy;
+
+impl crate::Operation for PutRetentionPolicy {
+    const NAME: &'static str = "PutRetentionPolicy";
+    const SERVICE: crate::Service = LOGS;
+    type Input = PutRetentionPolicyRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::PUT_RETENTION_POLICY_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// CloudWatch Logs API: `TagLogGroup`.
+#[derive(Debug)]
+pub struct TagLogGroup;
+
+impl crate::Operation for TagLogGroup {
+    const NAME: &'static str = "TagLogGroup";
+    const SERVICE: crate::Service = LOGS;
+    type Input = TagLogGroupRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::TAG_LOG_GROUP_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// CloudWatch Logs API: `TagResource`.
+#[derive(Debug)]
+pub struct TagResource;
+
+impl crate::Operation for TagResource {
+    const NAME: &'static str = "TagResource";
+    const SERVICE: crate::Service = LOGS;
+    type Input = TagResourceRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::TAG_RESOURCE_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// CloudWatch Logs API: `UntagLogGroup`.
+#[derive(Debug)]
+pub struct UntagLogGroup;
+
+impl crate::Operation for UntagLogGroup {
+    const NAME: &'static str = "UntagLogGroup";
+    const SERVICE: crate::Service = LOGS;
+    type Input = UntagLogGroupRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::UNTAG_LOG_GROUP_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// CloudWatch Logs API: `UntagResource`.
+#[derive(Debug)]
+pub struct UntagResource;
+
+impl crate::Operation for UntagResource {
+    const NAME: &'static str = "UntagResource";
+    const SERVICE: crate::Service = LOGS;
+    type Input = UntagResourceRequest;
+    type Output = crate::Empty;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::UNTAG_RESOURCE_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &crate::Empty::SHAPE
+    }
+}
+
+/// CloudWatch Logs API: `CreateLogGroupRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateLogGroupRequest {
+    pub log_group_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<std::collections::BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_group_class: Option<LogGroupClass>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_protection_enabled: Option<bool>,
+}
+
+/// CloudWatch Logs API: `CreateLogStreamRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateLogStreamRequest {
+    pub log_group_name: String,
+    pub log_stream_name: String,
+}
+
 /// CloudWatch Logs API: `DataProtectionStatus`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DataProtectionStatus {
@@ -237,6 +507,28 @@ impl std::fmt::Display for DataProtectionStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// CloudWatch Logs API: `DeleteLogGroupRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeleteLogGroupRequest {
+    pub log_group_name: String,
+}
+
+/// CloudWatch Logs API: `DeleteLogStreamRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeleteLogStreamRequest {
+    pub log_group_name: String,
+    pub log_stream_name: String,
+}
+
+/// CloudWatch Logs API: `DeleteRetentionPolicyRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeleteRetentionPolicyRequest {
+    pub log_group_name: String,
 }
 
 /// CloudWatch Logs API: `DescribeLogGroupsRequest`.
@@ -299,6 +591,52 @@ pub struct DescribeLogStreamsResponse {
     pub log_streams: Option<Vec<LogStream>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_token: Option<String>,
+}
+
+/// CloudWatch Logs API: `Entity`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entity {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_attributes: Option<std::collections::BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<std::collections::BTreeMap<String, String>>,
+}
+
+/// CloudWatch Logs API: `EntityRejectionErrorType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EntityRejectionErrorType {
+    InvalidEntity,
+    InvalidTypeValue,
+    InvalidKeyAttributes,
+    InvalidAttributes,
+    EntitySizeTooLarge,
+    UnsupportedLogGroupType,
+    MissingRequiredFields,
+}
+
+impl EntityRejectionErrorType {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &[
+        "InvalidEntity",
+        "InvalidTypeValue",
+        "InvalidKeyAttributes",
+        "InvalidAttributes",
+        "EntitySizeTooLarge",
+        "UnsupportedLogGroupType",
+        "MissingRequiredFields",
+    ];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for EntityRejectionErrorType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// CloudWatch Logs API: `FilterLogEventsRequest`.
@@ -415,6 +753,44 @@ impl std::fmt::Display for InheritedProperty {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// CloudWatch Logs API: `InputLogEvent`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InputLogEvent {
+    pub timestamp: i64,
+    pub message: String,
+}
+
+/// CloudWatch Logs API: `ListTagsForResourceRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListTagsForResourceRequest {
+    pub resource_arn: String,
+}
+
+/// CloudWatch Logs API: `ListTagsForResourceResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListTagsForResourceResponse {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<std::collections::BTreeMap<String, String>>,
+}
+
+/// CloudWatch Logs API: `ListTagsLogGroupRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListTagsLogGroupRequest {
+    pub log_group_name: String,
+}
+
+/// CloudWatch Logs API: `ListTagsLogGroupResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListTagsLogGroupResponse {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<std::collections::BTreeMap<String, String>>,
 }
 
 /// CloudWatch Logs API: `LogGroup`.
@@ -538,6 +914,58 @@ pub struct OutputLogEvent {
     pub ingestion_time: Option<i64>,
 }
 
+/// CloudWatch Logs API: `PutLogEventsRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PutLogEventsRequest {
+    pub log_group_name: String,
+    pub log_stream_name: String,
+    pub log_events: Vec<InputLogEvent>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity: Option<Entity>,
+}
+
+/// CloudWatch Logs API: `PutLogEventsResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PutLogEventsResponse {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_sequence_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected_log_events_info: Option<RejectedLogEventsInfo>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected_entity_info: Option<RejectedEntityInfo>,
+}
+
+/// CloudWatch Logs API: `PutRetentionPolicyRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PutRetentionPolicyRequest {
+    pub log_group_name: String,
+    pub retention_in_days: i32,
+}
+
+/// CloudWatch Logs API: `RejectedEntityInfo`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RejectedEntityInfo {
+    pub error_type: EntityRejectionErrorType,
+}
+
+/// CloudWatch Logs API: `RejectedLogEventsInfo`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RejectedLogEventsInfo {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub too_new_log_event_start_index: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub too_old_log_event_end_index: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expired_log_event_end_index: Option<i32>,
+}
+
 /// CloudWatch Logs API: `SearchedLogStream`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -546,6 +974,38 @@ pub struct SearchedLogStream {
     pub log_stream_name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub searched_completely: Option<bool>,
+}
+
+/// CloudWatch Logs API: `TagLogGroupRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TagLogGroupRequest {
+    pub log_group_name: String,
+    pub tags: std::collections::BTreeMap<String, String>,
+}
+
+/// CloudWatch Logs API: `TagResourceRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TagResourceRequest {
+    pub resource_arn: String,
+    pub tags: std::collections::BTreeMap<String, String>,
+}
+
+/// CloudWatch Logs API: `UntagLogGroupRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UntagLogGroupRequest {
+    pub log_group_name: String,
+    pub tags: Vec<String>,
+}
+
+/// CloudWatch Logs API: `UntagResourceRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UntagResourceRequest {
+    pub resource_arn: String,
+    pub tag_keys: Vec<String>,
 }
 
 /// The shapes with their constraints.
@@ -558,9 +1018,33 @@ pub mod shapes {
     pub static ACCOUNT_IDS: Shape =
         Shape::List { member: &ACCOUNT_ID, min: Some(0), max: Some(20) };
 
+    pub static AMAZON_RESOURCE_NAME: Shape = Shape::String {
+        min: Some(1),
+        max: Some(1011),
+        pattern: Some(r"[\w+=/:,.@-]*"),
+        values: &[],
+    };
+
     pub static ARN: Shape = Shape::String { min: None, max: None, pattern: None, values: &[] };
 
     pub static BEARER_TOKEN_AUTHENTICATION_ENABLED: Shape = Shape::Boolean;
+
+    pub static CREATE_LOG_GROUP_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "logGroupName", required: true, shape: &LOG_GROUP_NAME },
+        Member { name: "kmsKeyId", required: false, shape: &KMS_KEY_ID },
+        Member { name: "tags", required: false, shape: &TAGS },
+        Member { name: "logGroupClass", required: false, shape: &LOG_GROUP_CLASS },
+        Member {
+            name: "deletionProtectionEnabled",
+            required: false,
+            shape: &DELETION_PROTECTION_ENABLED,
+        },
+    ]);
+
+    pub static CREATE_LOG_STREAM_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "logGroupName", required: true, shape: &LOG_GROUP_NAME },
+        Member { name: "logStreamName", required: true, shape: &LOG_STREAM_NAME },
+    ]);
 
     pub static DATA_PROTECTION_STATUS: Shape = Shape::String {
         min: None,
@@ -570,6 +1054,23 @@ pub mod shapes {
     };
 
     pub static DAYS: Shape = Shape::Integer { min: None, max: None };
+
+    pub static DELETE_LOG_GROUP_REQUEST: Shape = Shape::Structure(&[Member {
+        name: "logGroupName",
+        required: true,
+        shape: &LOG_GROUP_NAME,
+    }]);
+
+    pub static DELETE_LOG_STREAM_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "logGroupName", required: true, shape: &LOG_GROUP_NAME },
+        Member { name: "logStreamName", required: true, shape: &LOG_STREAM_NAME },
+    ]);
+
+    pub static DELETE_RETENTION_POLICY_REQUEST: Shape = Shape::Structure(&[Member {
+        name: "logGroupName",
+        required: true,
+        shape: &LOG_GROUP_NAME,
+    }]);
 
     pub static DELETION_PROTECTION_ENABLED: Shape = Shape::Boolean;
 
@@ -614,6 +1115,44 @@ pub mod shapes {
         Member { name: "logStreams", required: false, shape: &LOG_STREAMS },
         Member { name: "nextToken", required: false, shape: &NEXT_TOKEN },
     ]);
+
+    pub static ENTITY: Shape = Shape::Structure(&[
+        Member { name: "keyAttributes", required: false, shape: &ENTITY_KEY_ATTRIBUTES },
+        Member { name: "attributes", required: false, shape: &ENTITY_ATTRIBUTES },
+    ]);
+
+    pub static ENTITY_ATTRIBUTES: Shape = Shape::Map {
+        key: &ENTITY_ATTRIBUTES_KEY,
+        value: &ENTITY_ATTRIBUTES_VALUE,
+        min: Some(0),
+        max: Some(10),
+    };
+
+    pub static ENTITY_ATTRIBUTES_KEY: Shape =
+        Shape::String { min: Some(1), max: Some(256), pattern: None, values: &[] };
+
+    pub static ENTITY_ATTRIBUTES_VALUE: Shape =
+        Shape::String { min: Some(1), max: Some(512), pattern: None, values: &[] };
+
+    pub static ENTITY_KEY_ATTRIBUTES: Shape = Shape::Map {
+        key: &ENTITY_KEY_ATTRIBUTES_KEY,
+        value: &ENTITY_KEY_ATTRIBUTES_VALUE,
+        min: Some(2),
+        max: Some(4),
+    };
+
+    pub static ENTITY_KEY_ATTRIBUTES_KEY: Shape =
+        Shape::String { min: Some(1), max: Some(32), pattern: None, values: &[] };
+
+    pub static ENTITY_KEY_ATTRIBUTES_VALUE: Shape =
+        Shape::String { min: Some(1), max: Some(512), pattern: None, values: &[] };
+
+    pub static ENTITY_REJECTION_ERROR_TYPE: Shape = Shape::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: super::EntityRejectionErrorType::VALUES,
+    };
 
     pub static EVENT_ID: Shape = Shape::String { min: None, max: None, pattern: None, values: &[] };
 
@@ -689,6 +1228,14 @@ pub mod shapes {
         values: super::InheritedProperty::VALUES,
     };
 
+    pub static INPUT_LOG_EVENT: Shape = Shape::Structure(&[
+        Member { name: "timestamp", required: true, shape: &TIMESTAMP },
+        Member { name: "message", required: true, shape: &EVENT_MESSAGE },
+    ]);
+
+    pub static INPUT_LOG_EVENTS: Shape =
+        Shape::List { member: &INPUT_LOG_EVENT, min: Some(1), max: Some(10000) };
+
     pub static INPUT_LOG_STREAM_NAMES: Shape =
         Shape::List { member: &LOG_STREAM_NAME, min: Some(1), max: Some(100) };
 
@@ -696,6 +1243,26 @@ pub mod shapes {
 
     pub static KMS_KEY_ID: Shape =
         Shape::String { min: None, max: Some(256), pattern: None, values: &[] };
+
+    pub static LIST_TAGS_FOR_RESOURCE_REQUEST: Shape = Shape::Structure(&[Member {
+        name: "resourceArn",
+        required: true,
+        shape: &AMAZON_RESOURCE_NAME,
+    }]);
+
+    pub static LIST_TAGS_FOR_RESOURCE_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "tags", required: false, shape: &TAGS }]);
+
+    pub static LIST_TAGS_LOG_GROUP_REQUEST: Shape = Shape::Structure(&[Member {
+        name: "logGroupName",
+        required: true,
+        shape: &LOG_GROUP_NAME,
+    }]);
+
+    pub static LIST_TAGS_LOG_GROUP_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "tags", required: false, shape: &TAGS }]);
+
+    pub static LOG_EVENT_INDEX: Shape = Shape::Integer { min: None, max: None };
 
     pub static LOG_GROUP: Shape = Shape::Structure(&[
         Member { name: "logGroupName", required: false, shape: &LOG_GROUP_NAME },
@@ -784,6 +1351,37 @@ pub mod shapes {
     pub static POLICY_NAME: Shape =
         Shape::String { min: None, max: None, pattern: None, values: &[] };
 
+    pub static PUT_LOG_EVENTS_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "logGroupName", required: true, shape: &LOG_GROUP_NAME },
+        Member { name: "logStreamName", required: true, shape: &LOG_STREAM_NAME },
+        Member { name: "logEvents", required: true, shape: &INPUT_LOG_EVENTS },
+        Member { name: "sequenceToken", required: false, shape: &SEQUENCE_TOKEN },
+        Member { name: "entity", required: false, shape: &ENTITY },
+    ]);
+
+    pub static PUT_LOG_EVENTS_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "nextSequenceToken", required: false, shape: &SEQUENCE_TOKEN },
+        Member { name: "rejectedLogEventsInfo", required: false, shape: &REJECTED_LOG_EVENTS_INFO },
+        Member { name: "rejectedEntityInfo", required: false, shape: &REJECTED_ENTITY_INFO },
+    ]);
+
+    pub static PUT_RETENTION_POLICY_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "logGroupName", required: true, shape: &LOG_GROUP_NAME },
+        Member { name: "retentionInDays", required: true, shape: &DAYS },
+    ]);
+
+    pub static REJECTED_ENTITY_INFO: Shape = Shape::Structure(&[Member {
+        name: "errorType",
+        required: true,
+        shape: &ENTITY_REJECTION_ERROR_TYPE,
+    }]);
+
+    pub static REJECTED_LOG_EVENTS_INFO: Shape = Shape::Structure(&[
+        Member { name: "tooNewLogEventStartIndex", required: false, shape: &LOG_EVENT_INDEX },
+        Member { name: "tooOldLogEventEndIndex", required: false, shape: &LOG_EVENT_INDEX },
+        Member { name: "expiredLogEventEndIndex", required: false, shape: &LOG_EVENT_INDEX },
+    ]);
+
     pub static SEARCHED_LOG_STREAM: Shape = Shape::Structure(&[
         Member { name: "logStreamName", required: false, shape: &LOG_STREAM_NAME },
         Member {
@@ -803,7 +1401,48 @@ pub mod shapes {
 
     pub static STORED_BYTES: Shape = Shape::Integer { min: Some(0), max: None };
 
+    pub static TAG_KEY: Shape = Shape::String {
+        min: Some(1),
+        max: Some(128),
+        pattern: Some(r"^([\p{L}\p{Z}\p{N}_.:/=+\-@]+)$"),
+        values: &[],
+    };
+
+    pub static TAG_KEY_LIST: Shape = Shape::List { member: &TAG_KEY, min: Some(0), max: Some(50) };
+
+    pub static TAG_LIST: Shape = Shape::List { member: &TAG_KEY, min: Some(1), max: None };
+
+    pub static TAG_LOG_GROUP_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "logGroupName", required: true, shape: &LOG_GROUP_NAME },
+        Member { name: "tags", required: true, shape: &TAGS },
+    ]);
+
+    pub static TAG_RESOURCE_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "resourceArn", required: true, shape: &AMAZON_RESOURCE_NAME },
+        Member { name: "tags", required: true, shape: &TAGS },
+    ]);
+
+    pub static TAG_VALUE: Shape = Shape::String {
+        min: None,
+        max: Some(256),
+        pattern: Some(r"^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$"),
+        values: &[],
+    };
+
+    pub static TAGS: Shape =
+        Shape::Map { key: &TAG_KEY, value: &TAG_VALUE, min: Some(1), max: Some(50) };
+
     pub static TIMESTAMP: Shape = Shape::Integer { min: Some(0), max: None };
 
     pub static UNMASK: Shape = Shape::Boolean;
+
+    pub static UNTAG_LOG_GROUP_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "logGroupName", required: true, shape: &LOG_GROUP_NAME },
+        Member { name: "tags", required: true, shape: &TAG_LIST },
+    ]);
+
+    pub static UNTAG_RESOURCE_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "resourceArn", required: true, shape: &AMAZON_RESOURCE_NAME },
+        Member { name: "tagKeys", required: true, shape: &TAG_KEY_LIST },
+    ]);
 }
