@@ -1,6 +1,6 @@
 //! What the doors ask: whose secret an access key has, and who may do what.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
 use sagebrush_aws::sigv4::{Credentials, Grant, Refusal, TemporaryKeys};
 use sagebrush_core::Timestamp;
@@ -56,12 +56,12 @@ impl Authorizer for Access {
 
 /// Users and roles are found by their names alone, and policies name them with their paths.
 /// Nobody's name means the caller.
-fn canonical<'a>(book: &'a Book, who: &'a Who, resource: &'a str) -> &'a str {
+fn canonical<'a>(book: &'a Book, who: &'a Who<'_>, resource: &'a str) -> &'a str {
     let Some(resource_of_iam) = resource.strip_prefix("arn:aws:iam::") else { return resource };
     let (_, path) = resource_of_iam.split_once(':').unwrap_or_default();
     let name = path.rsplit('/').next().unwrap_or_default();
     let found = match path.split_once('/') {
-        Some(("user", "")) if who.is_user => who.bearer.as_deref(),
+        Some(("user", "")) if who.is_user => who.bearer,
         Some(("user", _)) => book.user_bearer(name).map(|user| &**user),
         Some(("role", _)) => match book.role_is(name) {
             RoleIs::Made(role) => Some(&**role),
@@ -74,7 +74,7 @@ fn canonical<'a>(book: &'a Book, who: &'a Who, resource: &'a str) -> &'a str {
 
 /// Whoever is limited may hand out no more than a role that somebody made, by its own ARN: one
 /// that nobody made may do everything.
-fn check_role(book: &Book, who: &Who, asked: &Asked<'_>) -> Result<(), Denied> {
+fn check_role(book: &Book, who: &Who<'_>, asked: &Asked<'_>) -> Result<(), Denied> {
     if !matches!(asked.action, "iam:PassRole" | "sts:AssumeRole") {
         return Ok(());
     }
@@ -92,11 +92,11 @@ fn check_role(book: &Book, who: &Who, asked: &Asked<'_>) -> Result<(), Denied> {
 }
 
 /// A caller whose policies are to be asked.
-struct Who {
+struct Who<'b> {
     /// As messages name it.
-    shown: String,
+    shown: Cow<'b, str>,
     /// `None`: a role that nobody made.
-    bearer: Option<Arc<Bearer>>,
+    bearer: Option<&'b Bearer>,
     is_user: bool,
     session_policy: Option<Policy>,
 }
@@ -114,37 +114,39 @@ const SESSION: &str = "session";
 
 impl Access {
     /// `None` for those whom nobody knows (any more).
-    fn who(&self, book: &Book, caller: &Caller<'_>) -> Option<Who> {
+    fn who<'b>(&self, book: &'b Book, caller: &Caller<'_>) -> Option<Who<'b>> {
         match *caller {
             Caller::Key(key) => {
-                let user = book.key(key)?.user.clone();
-                let shown = user.arn.clone();
+                let user: &Bearer = &book.key(key)?.user;
+                let shown = Cow::Borrowed(user.arn.as_str());
                 Some(Who { shown, bearer: Some(user), is_user: true, session_policy: None })
             }
             Caller::Session { role_arn, name, policy } => {
                 let policy = policy.map(|text| Policy::parse(text, Kind::Identity));
                 let role = role_name(role_arn)?;
                 let shown = format!("arn:aws:sts::{}:assumed-role/{role}/{name}", self.account);
+                let shown = Cow::Owned(shown);
                 let bearer = role_bearer(book, role)?;
                 let session_policy = policy.transpose().ok()?;
                 Some(Who { shown, bearer, is_user: false, session_policy })
             }
             Caller::Role { arn } => {
                 let bearer = role_bearer(book, role_name(arn)?)?;
-                Some(Who { shown: arn.to_owned(), bearer, is_user: false, session_policy: None })
+                let shown = Cow::Owned(arn.to_owned());
+                Some(Who { shown, bearer, is_user: false, session_policy: None })
             }
         }
     }
 
-    fn decide(&self, who: &Who, asked: &Asked<'_>) -> Result<(), WhyNot> {
-        let arn = who.bearer.as_ref().map_or(who.shown.as_str(), |bearer| &bearer.arn);
-        let user = who.bearer.as_ref().filter(|_| who.is_user);
+    fn decide(&self, who: &Who<'_>, asked: &Asked<'_>) -> Result<(), WhyNot> {
+        let arn = who.bearer.map_or(&*who.shown, |bearer| bearer.arn.as_str());
+        let user = who.bearer.filter(|_| who.is_user);
         let facts = Facts {
             caller_arn: &who.shown,
             user_name: user.map(|user| user.name.as_str()),
             ..Facts::new(asked, &self.account.0, arn, self.clock.now())
         };
-        match &who.bearer {
+        match who.bearer {
             Some(bearer) if bearer.is_broken => return Err(WhyNot::DeniedBy(IDENTITY)),
             Some(bearer) => allowed(decide(bearer.all(), &facts), IDENTITY)?,
             None => {}
@@ -157,10 +159,10 @@ impl Access {
 }
 
 /// The outer `None`: the role was deleted. The inner: nobody made it.
-fn role_bearer(book: &Book, name: &str) -> Option<Option<Arc<Bearer>>> {
+fn role_bearer<'b>(book: &'b Book, name: &str) -> Option<Option<&'b Bearer>> {
     match book.role_is(name) {
         RoleIs::Unmade => Some(None),
-        RoleIs::Made(bearer) => Some(Some(bearer.clone())),
+        RoleIs::Made(bearer) => Some(Some(bearer)),
         RoleIs::Deleted => None,
     }
 }
@@ -218,8 +220,8 @@ impl Access {
             RoleIs::Made(role) => role,
         };
         let (Some(trust), Some(who)) = (&role.trust, self.who(&book, caller)) else { return false };
-        let arn = who.bearer.as_ref().map_or(who.shown.as_str(), |bearer| &bearer.arn);
-        let user = who.bearer.as_ref().filter(|_| who.is_user);
+        let arn = who.bearer.map_or(&*who.shown, |bearer| bearer.arn.as_str());
+        let user = who.bearer.filter(|_| who.is_user);
         let facts = Facts {
             caller_arn: &who.shown,
             user_name: user.map(|user| user.name.as_str()),
