@@ -283,6 +283,10 @@ impl App {
         if tokio::time::timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
             tracing::warn!("the store did not close in time; it recovers at the next start");
         }
+        self.flush_metrics().await;
+    }
+
+    async fn flush_metrics(&self) {
         let measured = self.measured.clone();
         let flushed = task::blocking(move || measured.flush());
         if tokio::time::timeout(CLOSE_TIMEOUT, flushed).await.is_err() {
