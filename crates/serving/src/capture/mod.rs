@@ -2,7 +2,7 @@
 //!
 //! A call that is kept leaves handles of its payloads here when it is answered ([`Capture::offer`]),
 //! and nothing of it waits: what there is no room for is dropped and counted ([`tally`]). One task
-//! ([`writer`]) makes lines of them ([`line`]) and writes an object for each variant every few
+//! ([`writer`]) makes lines of them ([`mod@line`]) and writes an object for each variant every few
 //! seconds. [`gather`] keeps the output of replies that come in parts.
 //!
 //! Only calls that the model answered well are kept.

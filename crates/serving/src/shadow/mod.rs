@@ -4,7 +4,7 @@
 //! A call is copied when its own reply is certain and good, by a task of its own: whatever the
 //! shadow variant does, the call is neither later nor another. Copies are bounded, together and of
 //! each shadow variant; what is above is dropped and counted ([`meter`]). What two answers have in
-//! common says [`compare`].
+//! common says [`mod@compare`].
 
 mod compare;
 mod meter;
