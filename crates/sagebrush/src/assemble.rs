@@ -5,6 +5,8 @@ mod access;
 mod beside;
 mod ground;
 mod machine;
+mod serving;
+mod shared;
 mod traces;
 mod watched;
 
@@ -20,40 +22,34 @@ use http_body_util::Full;
 use sagebrush_access::Access;
 use sagebrush_artifacts::ArtifactCache;
 use sagebrush_aws::demux::OperationsPage;
-use sagebrush_aws::sigv4::{Credentials as _, Verifier};
-use sagebrush_aws::{BodyMemory, InvokeKind, Target};
+use sagebrush_aws::sigv4::Credentials as _;
+use sagebrush_aws::{InvokeKind, Target};
+use sagebrush_control::Control;
 use sagebrush_control::autoscaling::Autoscaler;
 use sagebrush_control::instance::{Launcher, LocalFleet};
-use sagebrush_control::{Control, Watched};
 use sagebrush_core::fleet::Fleet;
 use sagebrush_core::metrics::{Gauge, Registry};
 use sagebrush_core::route::Routes;
-use sagebrush_core::trace::Tracer;
 use sagebrush_core::worker::Runtime;
 use sagebrush_core::{Clock, task};
 use sagebrush_messaging::Messaging;
 use sagebrush_objects::{DoorConfig, Objects, S3Door};
 use sagebrush_onnx::OnnxRuntime;
-use sagebrush_serving::invoke::Invoker;
-use sagebrush_serving::{AsyncInference, Meters, Sessions, Settings, async_inference};
+use sagebrush_serving::Meters;
 use sagebrush_store::SqliteStore;
-use sagebrush_telemetry::alarms;
-use sagebrush_telemetry::audit;
-use sagebrush_telemetry::logs::{self, LogStore};
-use sagebrush_telemetry::metrics::{self, MetricStore};
+use sagebrush_telemetry::metrics::MetricStore;
 use sagebrush_telemetry::sagemaker::SageMakerMetrics;
 use sagebrush_telemetry::traces::Traces;
-use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use self::ground::Ground;
 use self::machine::Machine;
+use self::shared::Shared;
 use crate::access_log::{AccessLog, AskedFor};
 use crate::answer::{Answer, AnswerBody};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::images::{self, CatalogueError};
-use crate::secrets::master_secret;
 use crate::server::asked::Asked;
 use crate::server::patient::Patient;
 
@@ -94,22 +90,17 @@ impl App {
     /// # Errors
     /// When the data directory cannot be used.
     pub async fn start(config: &Config) -> Result<Arc<Self>, Failure> {
-        let ground = Ground::lay(config).await?;
-        let Ground { data, clock, account, store, objects, logs, metrics, .. } = &ground;
-        let master = master_secret(data).map_err(|error| unusable(data, &error))?;
-        let access = access::open(config, &ground, master).await?;
-        let launcher = launcher(config, (objects, &access), logs, metrics)?;
-        let fleet = Arc::new(LocalFleet::new(launcher));
-        let messaging = messaging(config, &ground, &master).await?;
-        let (watched, cloudwatch, alarms) = watched::open(&ground, &messaging).await?;
-        let (tracer, traces) = traces::open(config, &ground);
+        let shared = Shared::open(config).await?;
+        let Shared { ground, access, messaging, alarms, tracer, memory, .. } = &shared;
+        let Ground { clock, store, objects, logs, metrics, .. } = ground;
+        let fleet = Arc::new(LocalFleet::new(launcher(config, &shared)?));
         let (control, reconciler, routes) = Control::new(sagebrush_control::Parts {
-            account: account.clone(),
+            account: ground.account.clone(),
             store: store.clone(),
             fleet: fleet.clone(),
             clock: clock.clone(),
             authorizer: access.clone(),
-            watched: watched.clone(),
+            watched: shared.watched.clone(),
         });
         let transforms = sagebrush_control::transform_job::Reconciler::new(
             &control,
@@ -117,60 +108,37 @@ impl App {
             logs.clone(),
             metrics.clone(),
         );
-        let transforms = transforms.traced(tracer.clone());
         let autoscaler = Autoscaler::new(control.clone());
-        let verifier = Arc::new(Verifier::new(access.clone(), clock.clone()));
-        let memory = body_memory(config);
-        let api = sagebrush_control::operations().serve(control);
-        let api = api.and(logs::operations().serve(logs.clone())).and(messaging.api());
-        let api = api.and(metrics::operations().serve(cloudwatch));
-        let api = api.and(alarms::operations().serve(alarms.clone()));
-        let api = api.and(sagebrush_access::operations().serve(access.clone()));
-        let api = api.and(audit::operations().serve(ground.audit.clone()));
-        let meters = Arc::new(Meters::new(metrics.clone()));
-        let first_routes = routes.clone();
-        let invoker = invoker(&ground, &routes, &watched);
-        let asynchronous = asynchronous(&ground, &access, &messaging, &invoker, &tracer).await?;
+        let serving = serving::open(config, &shared, &routes).await?;
+        let reconciler = reconciler.with_idle_after(config.idle_after).traced(tracer.clone());
+        let machine = Arc::new(Machine::new(ground, memory.clone(), fleet.clone()));
+        let gauges = look(&machine, &serving);
+        let measured = shared.watched.metrics.clone();
+        let told = SageMakerMetrics::new(metrics.clone(), measured, clock.clone(), gauges);
         let mut background = vec![
-            task::spawn(
-                "endpoint-reconciler",
-                reconciler.with_idle_after(config.idle_after).traced(tracer.clone()).run(),
-            ),
-            task::spawn("transform-reconciler", transforms.run()),
+            task::spawn("endpoint-reconciler", reconciler.run()),
+            task::spawn("transform-reconciler", transforms.traced(tracer.clone()).run()),
             task::spawn("autoscaler", autoscaler.clone().run()),
-            task::spawn("meter-cleaner", forget_deleted(routes.clone(), meters.clone())),
+            task::spawn("meter-cleaner", forget_deleted(routes.clone(), serving.meters.clone())),
             task::spawn("blob-sweep", sweep(objects.clone())),
             task::spawn("log-sweep", logs.clone().sweep_for_ever()),
+            task::spawn("sagemaker-metrics", told.run()),
         ];
         background.extend(messaging.start().into_iter().chain(alarms.run(Some(autoscaler))));
-        let serving = sagebrush_serving::Door {
-            invoker,
-            asynchronous,
-            verifier: verifier.clone(),
-            authorizer: access.clone(),
-            meters,
-            settings: serving_settings(config, memory.clone()),
-            tracer: tracer.clone(),
-        };
-        let machine = Arc::new(Machine::new(&ground, memory.clone(), fleet.clone()));
-        let gauges = look(&machine, &serving);
-        let told = SageMakerMetrics::new(metrics.clone(), watched.metrics, clock.clone(), gauges);
-        background.push(task::spawn("sagemaker-metrics", told.run()));
-        let aws = sagebrush_aws::Door::new(api, verifier, access.clone(), account.clone(), memory);
         Ok(Arc::new(Self {
-            aws: aws.traced(tracer).audited(ground.audit.clone()),
+            aws: shared.aws_door(control),
             serving,
-            s3: s3_door(config, objects.clone(), access, clock.clone()),
+            s3: s3_door(config, objects.clone(), access.clone(), clock.clone()),
             access_log: ground.access_log(config, &routes),
             metrics: metrics.clone(),
             measured: ground.measured.clone(),
             store: store.clone(),
             fleet,
             background,
-            messaging,
-            traces,
+            traces: shared.traces.clone(),
+            messaging: shared.messaging,
             machine,
-            routes: first_routes,
+            routes,
             stopping: AtomicBool::new(false),
         }))
     }
@@ -265,6 +233,18 @@ impl App {
         for task in &self.background {
             task.abort();
         }
+        self.stop_fleet().await;
+        self.serving.invoker.beside.flush(CLOSE_TIMEOUT).await; // No call is under way any more.
+        if let Some(traces) = &self.traces {
+            traces.stop(LAST_TRACES).await;
+        }
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
+            tracing::warn!("the store did not close in time; it recovers at the next start");
+        }
+        self.flush_metrics().await;
+    }
+
+    async fn stop_fleet(&self) {
         let groups: Vec<_> = self.fleet.watch().borrow().keys().cloned().collect();
         for group in &groups {
             if let Err(error) = self.fleet.delete_group(group, INSTANCE_DRAIN).await {
@@ -276,14 +256,6 @@ impl App {
         if tokio::time::timeout(STOP_TIMEOUT, gone).await.is_err() {
             tracing::warn!("some instances were cut off");
         }
-        self.serving.invoker.beside.flush(CLOSE_TIMEOUT).await; // No call is under way any more.
-        if let Some(traces) = &self.traces {
-            traces.stop(LAST_TRACES).await;
-        }
-        if tokio::time::timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
-            tracing::warn!("the store did not close in time; it recovers at the next start");
-        }
-        self.flush_metrics().await;
     }
 
     async fn flush_metrics(&self) {
@@ -307,12 +279,8 @@ fn look(
     }
 }
 
-fn launcher(
-    config: &Config,
-    (objects, access): (&Objects, &Arc<Access>),
-    logs: &Arc<LogStore>,
-    metrics: &Registry,
-) -> Result<Launcher, Failure> {
+fn launcher(config: &Config, shared: &Shared) -> Result<Launcher, Failure> {
+    let Ground { objects, logs, metrics, .. } = &shared.ground;
     let data = config.data_dir.as_path();
     let objects = Arc::new(objects.clone());
     let limits = sagebrush_artifacts::Limits::default();
@@ -329,77 +297,14 @@ fn launcher(
         log: logs.clone(),
         metrics: metrics.clone(),
         limits: config.limits,
-        roles: access.clone(),
+        roles: shared.access.clone(),
     })
-}
-
-/// Topics, queues and events. The secrets of topics are made from another secret than session keys.
-async fn messaging(
-    config: &Config,
-    ground: &Ground,
-    master: &[u8; 32],
-) -> Result<Messaging, Failure> {
-    let mut secret = Sha256::new();
-    secret.update(b"sagebrush topics ");
-    secret.update(master);
-    let parts = sagebrush_messaging::Parts {
-        store: ground.store.clone(),
-        clock: ground.clock.clone(),
-        account: ground.account.clone(),
-        secret: secret.finalize().into(),
-        metrics: ground.metrics.clone(),
-        smtp: config.smtp.clone(),
-        log: ground.logs.clone(),
-    };
-    Messaging::open(parts).await.map_err(|error| unusable(&ground.data, &error))
-}
-
-async fn asynchronous(
-    ground: &Ground,
-    access: &Arc<Access>,
-    messaging: &Messaging,
-    invoker: &Invoker,
-    tracer: &Tracer,
-) -> Result<AsyncInference, Failure> {
-    let parts = async_inference::Parts {
-        store: ground.store.clone(),
-        objects: Arc::new(ground.objects.clone()),
-        authorizer: access.clone(),
-        publisher: messaging.publisher(),
-        invoker: invoker.clone(),
-        clock: ground.clock.clone(),
-        log: ground.logs.clone(),
-        metrics: ground.metrics.clone(),
-        tracer: tracer.clone(),
-        spool: ground.data.join("async-input"),
-    };
-    AsyncInference::open(parts).await.map_err(|error| unusable(&ground.data, &error))
-}
-
-fn body_memory(config: &Config) -> BodyMemory {
-    BodyMemory::new(usize::try_from(config.max_body_memory).unwrap_or(usize::MAX))
-}
-
-fn invoker(ground: &Ground, routes: &Routes, watched: &Watched) -> Invoker {
-    Invoker {
-        routes: routes.clone(),
-        account: ground.account.clone(),
-        chance: rand::random::<f32>,
-        turns: Arc::default(),
-        sessions: Sessions::new(ground.clock.clone()),
-        beside: beside::open(ground, watched),
-    }
 }
 
 fn onnx(config: &Config) -> std::io::Result<Arc<OnnxRuntime>> {
     let settings = sagebrush_onnx::Settings::default();
     let graphs = config.data_dir.join("onnx-graphs");
     OnnxRuntime::keeping_graphs(config.onnxruntime.clone(), settings, graphs).map(Arc::new)
-}
-
-fn serving_settings(config: &Config, body_memory: BodyMemory) -> Settings {
-    let max_payload = usize::try_from(config.max_payload_bytes).unwrap_or(usize::MAX);
-    Settings { max_payload, body_memory }
 }
 
 fn s3_door(

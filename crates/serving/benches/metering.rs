@@ -65,12 +65,14 @@ fn main() {
             payload: Payload { content_type: None, body: Bytes::new() },
             custom_attributes: None,
             timings: Timings::default(),
+            session: None,
         }),
         worker_died: false,
         queued: Duration::ZERO,
         gathered: Duration::ZERO,
         batch: Batch { size: 1, left: Left::Idle, is_first: true },
         model_latency: Duration::ZERO,
+        traced: None,
     };
     let count = |n: u32| meters.invoked(black_box(&target), black_box(&invoked), &spent(n));
     (0..CALLS).for_each(count); // The first has its metrics made.

@@ -292,7 +292,7 @@ fn variants_get_their_share_of_few_calls() {
                     turns.next(); // A call of somebody else's.
                 }
                 let chosen = choose_variant(route, None, turns.next()).unwrap();
-                n_of[usize::from(chosen.name == "b")] += 1;
+                n_of[usize::from(&*chosen.name == "b")] += 1;
             }
             let is_near = |(n, wanted): (&i32, &i32)| (n - wanted).abs() <= 3;
             assert!(n_of.iter().zip(&each).all(is_near), "{n_of:?} of {each:?}, every {every}");

@@ -310,7 +310,7 @@ async fn each_signed_call_is_told_once_with_what_came_of_it() {
         (form("Action=GetCallerIdentity"), Some(Signer { service: "sts", ..SIGNER })),
     ] {
         request.extensions_mut().insert(Peer(peer));
-        let (target, request) = signed(request, signer);
+        let (target, request) = signed(request.map(String::into_bytes), signer);
         let _answer = door.answer(target, request).await;
     }
     let told: Vec<_> = told.0.lock().unwrap().drain(..).collect();

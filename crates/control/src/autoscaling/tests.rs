@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sagebrush_aws::{Context, Dispatch};
+use sagebrush_core::access::AllowAll;
 use sagebrush_core::alarms::{AlarmAction as _, AlarmState, Alarming};
 use sagebrush_core::cloudwatch::{Datapoint, MetricDatum, MetricQuery, Metrics};
 use sagebrush_core::logs::MemoryLog;
@@ -102,6 +103,7 @@ impl World {
             log: Arc::new(MemoryLog::default()),
             metrics: Registry::default(),
             limits: LIMITS,
+            roles: Arc::new(AllowAll),
         });
         let parts = parts(store.clone(), Arc::new(fleet));
         let watched = Watched { metrics: calls.clone(), ..parts.watched };
@@ -398,7 +400,7 @@ async fn an_endpoint_that_is_under_way_is_left_alone() {
     world.tasks[0].abort(); // Nobody brings it to an end.
     let settled = endpoint.status.clone();
     let serving = settled.serving().unwrap().clone();
-    endpoint.status = crate::endpoint::EndpointState::Updating { serving };
+    endpoint.status = crate::endpoint::EndpointState::Updating { serving, rollout: Box::default() };
     let mut endpoint = world.control.endpoints.update(endpoint).await.unwrap();
     world.ok("RegisterScalableTarget", of_target(json!({"MinCapacity": 3}))).await;
     world.scaler.look().await.unwrap();

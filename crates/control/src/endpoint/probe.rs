@@ -211,6 +211,7 @@ mod tests {
             model_data: None,
             environment: environment.iter().map(pair).collect(),
             multi_model: None,
+            role_arn: None,
         }
     }
 

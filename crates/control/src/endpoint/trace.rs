@@ -83,7 +83,7 @@ mod tests {
             version: 1,
             created_at: Timestamp(0),
             modified_at: Timestamp(0),
-            spec: EndpointSpec { wanted: deployment(revision) },
+            spec: EndpointSpec { wanted: deployment(revision), deployment_config: None },
             status,
             tags: BTreeMap::new(),
         }
@@ -91,7 +91,14 @@ mod tests {
 
     fn deployment(revision: &str) -> Deployment {
         let (revision, config) = (revision.to_owned(), "c".to_owned());
-        Deployment { revision, config, asynchronous: None, variants: Vec::new() }
+        Deployment {
+            revision,
+            config,
+            asynchronous: None,
+            capture: None,
+            variants: Vec::new(),
+            shadows: Vec::new(),
+        }
     }
 
     #[test]
@@ -110,7 +117,8 @@ mod tests {
             assert_eq!(told.len(), n_told);
             assert_eq!(told.last().map(|span| span.is_failed), failed);
         };
-        let updating = || EndpointState::Updating { serving: deployment("1") };
+        let updating =
+            || EndpointState::Updating { serving: deployment("1"), rollout: Box::default() };
         look("1", EndpointState::Creating, 0, None);
         look("1", EndpointState::Creating, 0, None);
         look("1", serving(None), 1, Some(false));

@@ -135,11 +135,13 @@ fn what_is_told_by_instance() {
         world.add("sagebrush_invocations_total", labels("v", config), 10);
     }
     world.sagemaker.put();
-    let calls = |statistic| world.read("InvocationsPerInstance", &V, statistic);
-    assert_eq!((calls(Statistic::Sum), calls(Statistic::SampleCount)), (Some(5.0), Some(20.0)));
+    let calls = |world: &World| {
+        [Statistic::Sum, Statistic::SampleCount]
+            .map(|statistic| world.read("InvocationsPerInstance", &V, statistic).unwrap())
+    };
+    assert_eq!(calls(&world), [5.0, 20.0]);
     world.sagemaker.put();
-    assert_eq!(calls(Statistic::Sum), Some(5.0));
-    assert_eq!(calls(Statistic::SampleCount), Some(21.0), "nobody called, and that is told");
+    assert_eq!(calls(&world), [5.0, 21.0], "nobody called, and that is told");
     let concurrent = world.read("ConcurrentRequestsPerModel", &V, Statistic::Average);
     assert_eq!(concurrent, Some(1.5));
 }

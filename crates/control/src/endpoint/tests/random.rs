@@ -111,7 +111,7 @@ fn check_route(simulation: &Simulation) {
     let share = simulation.share().as_f32();
     assert!(route.closed.is_none() && !route.variants.is_empty());
     for name in ["v", "other"] {
-        let of_name = || route.variants.iter().filter(|variant| variant.name == name);
+        let of_name = || route.variants.iter().filter(|variant| *variant.name == *name);
         let sum: f32 = of_name().map(|variant| variant.share).sum();
         assert!((sum - 1.0).abs() < 1e-5, "{name}: {sum}");
     }
@@ -131,7 +131,7 @@ fn check_route(simulation: &Simulation) {
         for instance in &variant.instances {
             let is_of = simulation.fleet.iter().any(|(key, states)| {
                 key.revision == revision
-                    && key.variant == variant.name
+                    && *key.variant == *variant.name
                     && states.iter().filter_map(InstanceState::ready).any(|it| it.id == instance.id)
             });
             assert!(is_of, "{} is not of {revision}", instance.id);
@@ -139,7 +139,7 @@ fn check_route(simulation: &Simulation) {
         let is_needed = simulation
             .groups()
             .iter()
-            .any(|group| group.key.revision == revision && group.key.variant == variant.name);
+            .any(|group| group.key.revision == revision && *group.key.variant == *variant.name);
         assert!(is_needed, "calls go to a fleet that goes");
     }
 }
