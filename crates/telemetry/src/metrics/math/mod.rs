@@ -1,6 +1,6 @@
 //! Metric math: expressions over the results of other queries.
 //!
-//! [`lex`] and [`parse`] make an [`Expr`] of a text, [`eval`] computes one, [`functions`] are what it
+//! [`lex`] and [`mod@parse`] make an [`Expr`] of a text, [`eval`] computes one, [`functions`] are what it
 //! calls. Pure, and bounded in depth and size.
 
 mod eval;

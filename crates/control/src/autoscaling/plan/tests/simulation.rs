@@ -201,7 +201,9 @@ proptest! {
                         prop_assert!(begun.0 - before_at.0 >= cooldown, "cooldown: {history:?}");
                     }
                     let loads = newest(&load, begun, 13);
-                    prop_assert!(loads.iter().all(Option::is_some), "no data: {loads:?}");
+                    // The newest may be late.
+                    let settled = &loads[..loads.len() - 1];
+                    prop_assert!(settled.iter().all(Option::is_some), "no data: {loads:?}");
                 }
                 Some(Why::ScaleOut) => {
                     prop_assert!(to > before);
