@@ -215,7 +215,7 @@ mod tests {
             assert_eq!((found.id, found.parent, found.group, found.session), (42, 7, 40, 41));
             assert_eq!((found.threads, found.started, found.zombie), (3, 12345, false));
             assert_eq!(found.resident_bytes, 10 * rustix::param::page_size() as u64);
-            assert_eq!(found.cpu, super::of_ticks(6 + 7 + 8 + 20));
+            assert_eq!(found.cpu, super::of_ticks(5 + 6 + 7 + 8));
         }
         assert_eq!(parse(b"42 (cat"), None);
     }
