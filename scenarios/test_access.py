@@ -92,7 +92,8 @@ class Users:
 
     def assume(self, clients, role, **more):
         """Clients of a session of the role."""
-        keys = clients("sts").assume_role(RoleArn=role, RoleSessionName="scenario", **more)["Credentials"]
+        assumed = clients("sts").assume_role(RoleArn=role, RoleSessionName="scenario", **more)
+        keys = assumed["Credentials"]
         return self.clients(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
 
     def clean(self):
