@@ -1,6 +1,6 @@
 //! Policies in IAM's language, and what they say of a request. Pure.
 //!
-//! [`Policy::parse`] compiles a document once; [`decide`] asks compiled policies. Nothing is
+//! [`Policy::parse`] compiles a document once; [`mod@decide`] asks compiled policies. Nothing is
 //! allowed unless a statement allows it, and one that denies it wins.
 
 mod condition;
