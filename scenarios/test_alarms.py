@@ -106,7 +106,7 @@ def wait_for_state(cloudwatch, name, state, kind="MetricAlarm"):
 def test_a_metric_raises_an_alarm_and_a_topic_is_told(cloudwatch, told, name):
     put(cloudwatch, name, AlarmActions=[told.arn], AlarmDescription="too many")
     cloudwatch.get_waiter("alarm_exists").wait(AlarmNames=[name])
-    data = [{"MetricName": "Errors", "Value": 11.0, "Unit": "Count"}]
+    data = [{"MetricName": "Errors", "Value": 11.0, "Unit": "Count", "StorageResolution": 1}]
     cloudwatch.put_metric_data(Namespace=name, MetricData=data)
     alarm = wait_for_state(cloudwatch, name, "ALARM")
     assert alarm["StateReason"].startswith("Threshold Crossed: 1 out of the last 1 datapoints [11.0")
@@ -129,6 +129,32 @@ def test_a_metric_raises_an_alarm_and_a_topic_is_told(cloudwatch, told, name):
     seen = support.wait_for(lambda: done in history() and history(), "the action in the history")
     assert seen[0] == f'Alarm "{name}" created'
     assert any(summary.endswith("to ALARM") for summary in seen)
+
+
+def test_an_expression_raises_an_alarm(cloudwatch, name):
+    def part(metric):
+        metric = {"Namespace": name, "MetricName": metric}
+        stat = {"Metric": metric, "Period": 10, "Stat": "Maximum"}
+        return {"Id": metric["MetricName"], "MetricStat": stat, "ReturnData": False}
+
+    cloudwatch.put_metric_alarm(
+        AlarmName=name, EvaluationPeriods=1, Threshold=5.0,
+        ComparisonOperator="GreaterThanThreshold",
+        Metrics=[{"Id": "sum", "Expression": "one + other"}, part("one"), part("other")],
+    )
+    cloudwatch.put_metric_data(
+        Namespace=name,
+        MetricData=[
+            {"MetricName": metric, "Value": 3, "StorageResolution": 1} for metric in ["one", "other"]
+        ],
+    )
+    wait_for_state(cloudwatch, name, "ALARM")
+    with pytest.raises(ClientError, match="ANOMALY_DETECTION_BAND"):
+        cloudwatch.put_metric_alarm(
+            AlarmName=f"{name}-band", EvaluationPeriods=1, Threshold=5.0,
+            ComparisonOperator="GreaterThanThreshold",
+            Metrics=[{"Id": "band", "Expression": "ANOMALY_DETECTION_BAND(one)"}, part("one")],
+        )
 
 
 def test_a_composite_alarm_follows_its_children(cloudwatch, told, name):

@@ -235,7 +235,7 @@ def test_five_alarms_for_an_endpoint(sagebrush, deployed, client):
     cloudwatch = client("cloudwatch")
     alarms = cloudwatch.describe_alarms(AlarmNamePrefix=f"{deployed}/")["MetricAlarms"]
     kinds = [alarm["AlarmName"].rsplit("/", 1)[1] for alarm in alarms]
-    assert kinds == ["cpu", "errors-5xx", "invocations", "model-latency-p99", "overhead-latency-p95"]
+    assert kinds == ["cpu", "duration-p95", "errors-5xx", "invocations", "model-latency-p99"]
     assert {alarm["AlarmActions"][0] for alarm in alarms} == {topic}
     [latency] = [alarm for alarm in alarms if alarm.get("ExtendedStatistic") == "p99"]
     assert latency["Threshold"] == 50_000.0

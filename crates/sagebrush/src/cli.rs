@@ -42,7 +42,7 @@ pub enum Command {
     Delete(NameArgs),
     /// Prints the log of an endpoint, or any log group.
     Logs(LogsArgs),
-    /// Puts the five alarms that an endpoint should have: latency, overhead, errors, CPU, calls.
+    /// Puts the five alarms that an endpoint should have: latency, duration, errors, CPU, calls.
     Alarms(AlarmsArgs),
 }
 
@@ -118,9 +118,9 @@ pub struct AlarmsArgs {
     /// The longest time that the model may take, in milliseconds.
     #[arg(long, default_value_t = 1000.0)]
     pub max_latency_ms: f64,
-    /// The longest time that a call may take beside the model, in milliseconds.
-    #[arg(long, default_value_t = 250.0)]
-    pub max_overhead_ms: f64,
+    /// The longest time that a call may take, with its time in queues, in milliseconds.
+    #[arg(long, default_value_t = 1250.0)]
+    pub max_duration_ms: f64,
     /// The greatest share of calls that may fail with 5xx.
     #[arg(long, default_value_t = 0.01)]
     pub max_error_rate: f64,

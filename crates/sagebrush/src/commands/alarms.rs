@@ -34,15 +34,17 @@ pub(crate) async fn run(config: &Config, args: &AlarmsArgs) -> Result<(), Failur
 
 /// The alarms of one variant, as `PutMetricAlarm` takes them.
 fn of_variant(args: &AlarmsArgs, variant: &str) -> [Value; 5] {
-    let AlarmsArgs { max_latency_ms, max_overhead_ms, max_error_rate, max_cpu, .. } = args;
+    let AlarmsArgs { max_latency_ms, max_duration_ms, max_error_rate, max_cpu, .. } = args;
+    let dimensions = || {
+        json!([
+            {"Name": "EndpointName", "Value": args.name},
+            {"Name": "VariantName", "Value": variant},
+        ])
+    };
     let alarm = |(name, why): (&str, String), metric: Value, periods: Value| {
         let mut alarm = json!({
             "AlarmName": format!("{}/{variant}/{name}", args.name),
             "AlarmDescription": why,
-            "Dimensions": [
-                {"Name": "EndpointName", "Value": args.name},
-                {"Name": "VariantName", "Value": variant},
-            ],
             "ComparisonOperator": "GreaterThanThreshold",
             "TreatMissingData": "notBreaching",
         });
@@ -57,36 +59,53 @@ fn of_variant(args: &AlarmsArgs, variant: &str) -> [Value; 5] {
         alarm
     };
     let three_of_five = || json!({"Period": 60, "EvaluationPeriods": 5, "DatapointsToAlarm": 3});
-    let latency = |metric: &str, statistic: &str, max_ms: f64| {
-        json!({
-            "Namespace": SAGEMAKER, "MetricName": metric,
-            "ExtendedStatistic": statistic, "Threshold": max_ms * 1000.0, // Microseconds.
-        })
-    };
     let why = format!("1 % of calls take the model more than {max_latency_ms} ms");
-    let p99 = latency("ModelLatency", "p99", *max_latency_ms);
+    let p99 = json!({
+        "Namespace": SAGEMAKER, "MetricName": "ModelLatency", "Dimensions": dimensions(),
+        "ExtendedStatistic": "p99", "Threshold": max_latency_ms * 1000.0, // Microseconds.
+    });
     let p99 = alarm(("model-latency-p99", why), p99, three_of_five());
-    let why = format!("5 % of calls take more than {max_overhead_ms} ms beside the model");
-    let p95 = latency("OverheadLatency", "p95", *max_overhead_ms);
-    let p95 = alarm(("overhead-latency-p95", why), p95, three_of_five());
+    let why = format!("5 % of calls take more than {max_duration_ms} ms, model and overhead");
+    let p95 = json!({
+        "Metrics": [
+            {"Id": "duration", "Expression": "model + overhead", "ReturnData": true},
+            part("model", "ModelLatency", dimensions()),
+            part("overhead", "OverheadLatency", dimensions()),
+        ],
+        "Threshold": max_duration_ms * 1000.0,
+    });
+    let of_minutes = json!({"EvaluationPeriods": 5, "DatapointsToAlarm": 3});
+    let p95 = alarm(("duration-p95", why), p95, of_minutes);
     let why = format!("more than {} % of calls fail with 5xx", max_error_rate * 100.0);
     let errors = json!({
-        "Namespace": SAGEMAKER, "MetricName": "Invocation5XXErrors",
+        "Namespace": SAGEMAKER, "MetricName": "Invocation5XXErrors", "Dimensions": dimensions(),
         "Statistic": "Average", "Threshold": max_error_rate,
     });
     let errors = alarm(("errors-5xx", why), errors, three_of_five());
     let why = format!("instances use more than {max_cpu} % of a core");
     let cpu = json!({
-        "Namespace": ENDPOINTS, "MetricName": "CPUUtilization",
+        "Namespace": ENDPOINTS, "MetricName": "CPUUtilization", "Dimensions": dimensions(),
         "Statistic": "Average", "Threshold": max_cpu,
     });
     let cpu = alarm(("cpu", why), cpu, three_of_five());
     let calls = json!({
-        "Namespace": SAGEMAKER, "MetricName": "Invocations", "Statistic": "Sum",
+        "Namespace": SAGEMAKER, "MetricName": "Invocations", "Dimensions": dimensions(),
+        "Statistic": "Sum",
         "Threshold": 1.0, "ComparisonOperator": "LessThanThreshold",
         "TreatMissingData": "breaching",
     });
     let why = "nobody has called for 15 minutes".to_owned();
     let calls = alarm(("invocations", why), calls, json!({"Period": 300, "EvaluationPeriods": 3}));
     [p99, p95, errors, cpu, calls]
+}
+
+/// The 95th percentile of a time, by minute, for an expression.
+fn part(id: &str, metric: &str, dimensions: Value) -> Value {
+    let metric = json!({
+        "Namespace": SAGEMAKER, "MetricName": metric, "Dimensions": dimensions,
+    });
+    json!({
+        "Id": id, "ReturnData": false,
+        "MetricStat": {"Metric": metric, "Period": 60, "Stat": "p95"},
+    })
 }
