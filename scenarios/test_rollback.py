@@ -26,8 +26,8 @@ def input_fn(data, content_type):
 def predict_fn(data, how):
     if how == "slowly":
         time.sleep(0.25)
-    # One call in forty: a probe before the switch may well be answered.
-    if how == "badly" and next(CALLS) % 40 == 39:
+    # One call in eighty: a probe before the switch may well be answered.
+    if how == "badly" and next(CALLS) % 80 == 79:
         raise RuntimeError("a bad version")
     return 41 if how == "wrongly" else 42
 
@@ -83,22 +83,22 @@ def test_a_bad_version_is_rolled_back_by_its_alarm(client, sagemaker, deploy, na
     with Judge(cloudwatch, name, how) as judge, Load(
         client, name, b"1", judge.read, threads=4, content_type="application/json"
     ) as load:
-        load.at_least(50)
+        load.at_least(200)
         sagemaker.update_endpoint(
             EndpointName=name, EndpointConfigName=config, DeploymentConfig={
                 "BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {
                     "Type": "CANARY", "WaitIntervalInSeconds": 300,
-                    "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 10},
+                    "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 5},
                 }},
                 "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": alarm}]},
             },
         )
         seen = deploy.settled(name)
         answered = [len(answers) for answers in load.answers]
-        load.at_least(50)
+        load.at_least(200)
     assert (seen["EndpointStatus"], seen["EndpointConfigName"]) == ("InService", name)
     assert alarm in seen["FailureReason"]
-    since = [answer for answers, n in zip(load.answers, answered) for answer in answers[n:]]
+    since = [answer for answers, n in zip(load.answers, answered, strict=True) for answer in answers[n:]]
     assert set(since) == {42}
     n_calls = len(load.seconds)
     assert len(load.errors) <= MOST_ERRORS * n_calls, (len(load.errors), n_calls, load.errors[:3])
