@@ -35,8 +35,9 @@ def output_fn(prediction, accept):
     return json.dumps(prediction)
 """
 
-#: Of all calls from before the update to after the rollback.
+#: Of all calls from before the update to after the rollback; and some, for so few are chance.
 MOST_ERRORS = 0.001
+SOME = 3
 
 
 def metric(name, endpoint, config, **more):
@@ -101,7 +102,8 @@ def test_a_bad_version_is_rolled_back_by_its_alarm(client, sagemaker, deploy, na
     since = [answer for answers, n in zip(load.answers, answered, strict=True) for answer in answers[n:]]
     assert set(since) == {42}
     n_calls = len(load.seconds)
-    assert len(load.errors) <= MOST_ERRORS * n_calls, (len(load.errors), n_calls, load.errors[:3])
+    most = MOST_ERRORS * n_calls + SOME
+    assert len(load.errors) <= most, (len(load.errors), n_calls, load.errors[:3])
     cloudwatch.delete_alarms(AlarmNames=[alarm])
 
 
