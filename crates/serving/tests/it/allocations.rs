@@ -1,7 +1,5 @@
 //! What data capture adds to the way of a call, counted in allocations of its thread.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,32 +19,6 @@ use sagebrush_serving::invoke::{Invoker, Target};
 use sagebrush_serving::{Beside, Capture};
 use tokio::sync::watch;
 use tokio::time::Instant;
-
-thread_local! {
-    static COUNT: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
-}
-
-struct Counting;
-
-// SAFETY: it does what the system's allocator does, and counts in a cell without a destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.with(|count| {
-            let (n, bytes) = count.get();
-            count.set((n + 1, bytes + layout.size()));
-        });
-        // SAFETY: what holds for us holds for the system's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: it came from the system's.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 struct Echo;
 
@@ -150,8 +122,14 @@ fn call(body: Bytes) -> Call {
     }
 }
 
+/// Calls that are counted together.
+const N_CALLS: u64 = 20;
+
 /// The allocations of a call, and their bytes, where the route captures so.
-async fn cost(capture: Option<Arc<CaptureConfig>>, body: Bytes) -> (usize, usize) {
+fn cost(capture: Option<Arc<CaptureConfig>>, body: &Bytes) -> (u64, u64) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    let _inside = runtime.enter();
     let limits = Limits { waiting: 8, bytes: 1 << 30 };
     let instances = vec![Instance::new("i-0".to_owned(), Arc::new(Echo), limits)];
     let mut table = RouteTable::default();
@@ -186,31 +164,30 @@ async fn cost(capture: Option<Arc<CaptureConfig>>, body: Bytes) -> (usize, usize
         is_asynchronous: false,
     };
     // The first ones make room that stays.
-    for _ in 0..40 {
-        invoker.invoke(&target, call(body.clone())).await.unwrap();
-    }
-    let calls: Vec<Call> = (0..20).map(|_| call(body.clone())).collect();
-    let n_calls = calls.len();
-    let before = COUNT.get();
-    for call in calls {
-        invoker.invoke(&target, call).await.unwrap();
-    }
-    let after = COUNT.get();
-    ((after.0 - before.0) / n_calls, (after.1 - before.1) / n_calls)
+    let ask = async |calls: Vec<Call>| {
+        for call in calls {
+            invoker.invoke(&target, call).await.unwrap();
+        }
+    };
+    let calls = |n: u64| (0..n).map(|_| call(body.clone())).collect();
+    runtime.block_on(ask(calls(40)));
+    let counted = calls(N_CALLS);
+    let cost = allocation_counter::measure(|| runtime.block_on(ask(counted)));
+    (cost.count_total / N_CALLS, cost.bytes_total / N_CALLS)
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_call_pays_for_no_more_than_it_is() {
-    let small = || Bytes::from_static(b"1,2,3");
-    let plain = cost(None, small()).await;
-    assert_eq!(cost(Some(config(10)), small()).await, plain, "one that is not sampled");
+#[test]
+fn a_call_pays_for_no_more_than_it_is() {
+    let small = Bytes::from_static(b"1,2,3");
+    let plain = cost(None, &small);
+    assert_eq!(cost(Some(config(10)), &small), plain, "one that is not sampled");
 
-    let (n, bytes) = cost(Some(config(100)), small()).await;
+    let (n, bytes) = cost(Some(config(100)), &small);
     println!("a call: {plain:?}; one that is captured: {:?}", (n, bytes));
     assert!(n <= plain.0 + 12, "{n} allocations, and {} without", plain.0);
     assert!(bytes <= plain.1 + 1024, "{bytes} bytes, and {} without", plain.1);
 
     let large = Bytes::from(vec![b'1'; 256 << 10]);
-    let (_, of_large) = cost(Some(config(100)), large).await;
+    let (_, of_large) = cost(Some(config(100)), &large);
     assert!(of_large < bytes + 1024, "payloads are not copied");
 }
