@@ -124,6 +124,13 @@ def test_parts_are_captured_together(deploy, bucket, runtime, s3):
     assert (output["data"], output["encoding"]) == ("parts;1;2;", "CSV")
 
 
+def test_calls_of_a_serverless_variant_are_captured(deploy, bucket, runtime, s3):
+    endpoint = echo(deploy, capture=capturing.config(bucket), serverless={})
+    calls.invoke(runtime, endpoint, "4,2", content_type="text/csv", accept="text/csv")
+    [captured] = capturing.at_least(s3, bucket, endpoint, 1)
+    assert captured["captureData"]["endpointOutput"]["data"] == "4,2"
+
+
 def test_asynchronous_calls_are_captured(deploy, bucket, runtime, s3):
     endpoint = echo(
         deploy, capture=capturing.config(bucket), asynchronous=asynchronous.config(bucket)

@@ -60,6 +60,7 @@ struct Meter {
     errors_4xx: Arc<Counter>,
     errors_5xx: Arc<Counter>,
     model_errors: Arc<Counter>,
+    no_capacity: Arc<Counter>,
     model_latency: Arc<Histogram>,
     overhead_latency: Arc<Histogram>,
     queue_time: Arc<Histogram>,
@@ -140,6 +141,9 @@ impl Meters {
             };
             meter.invocations.add(1);
             meter.failed(error);
+            if matches!(error, InvokeError::NoCapacity { .. }) {
+                meter.no_capacity.add(1);
+            }
         }
     }
 
@@ -265,6 +269,10 @@ impl Meter {
             model_errors: counter(
                 "sagebrush_invocation_model_errors_total",
                 "Calls that the model answered with an error, or not in time.",
+            ),
+            no_capacity: counter(
+                "sagebrush_no_capacity_errors_total",
+                "Calls for which no instance came up in time.",
             ),
             model_latency: recorded((
                 "sagebrush_model_latency_seconds",

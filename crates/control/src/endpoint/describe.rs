@@ -243,6 +243,7 @@ pub(super) fn pending(
         endpoint_config_name: wanted.config.clone(),
         production_variants: Some(wanted.variants.iter().map(summary).collect()),
         start_time: Some(to_wire(began)),
-        shadow_production_variants: None,
+        shadow_production_variants: (!wanted.shadows.is_empty())
+            .then(|| wanted.shadows.iter().map(summary).collect()),
     })
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use sagebrush_core::access::{RoleArtifacts, Roles};
 use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
-use sagebrush_core::fleet::{ContainerSpec, Execution, GroupKey, GroupSpec, MultiModel};
+use sagebrush_core::fleet::{ContainerSpec, Execution, GroupKey, GroupSpec, MultiModel, Owner};
 use sagebrush_core::instance::{Instance, Limits};
 use sagebrush_core::logs::{LogSink, LogStream};
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::worker::{LaunchError, LaunchSpec, Runtime, Worker};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Catalogue;
@@ -59,13 +60,29 @@ struct Named<'a> {
 
 impl Launcher {
     pub(super) async fn launch(&self, group: &GroupSpec) -> Result<Arc<Instance>, Failure> {
-        let id = instance_id();
+        let (id, began) = (instance_id(), Instant::now());
         let worker = match named(group, &id).as_slice() {
             [only] => self.launched(group, &id, only).await?.keep(),
             several => self.together(group, &id, several).await?,
         };
         let worker = worker.ok_or_else(no_container)?;
+        if group.key.owner == Owner::Endpoint {
+            self.note_start(&group.key, began.elapsed());
+        }
         Ok(Instance::new(id, worker, self.limits))
+    }
+
+    fn note_start(&self, group: &GroupKey, took: Duration) {
+        let what = (
+            "sagebrush_instance_start_seconds",
+            "How long an instance took to start (SageMaker's ModelSetupTime).",
+        );
+        let labels = vec![
+            ("region", group.region.to_string()),
+            ("endpoint", group.name.clone()),
+            ("variant", group.variant.clone()),
+        ];
+        self.metrics.recorded(what, labels, Duration::from_micros(1)).observe(took);
     }
 
     /// Lets go what was kept for instances of the group's owner.

@@ -215,8 +215,6 @@ async fn what_does_not_go_together() {
         config[member] = value;
         config
     };
-    let capture = json!({"InitialSamplingPercentage": 1, "DestinationS3Uri": "s3://b/c",
-        "CaptureOptions": [{"CaptureMode": "Input"}]});
     let least = json!({"Status": "ENABLED", "MinInstanceCount": 3, "MaxInstanceCount": 2});
     for (config, wanted) in [
         (one(named(json!({"InstanceType": "ml.m5.large"}))), "combined with InstanceType"),
@@ -228,7 +226,6 @@ async fn what_does_not_go_together() {
                 [named(json!({})), named(json!({"VariantName": "w"}))]}),
             "other ProductionVariants",
         ),
-        (beside("DataCaptureConfig", capture), "DataCaptureConfig"),
         (beside("EnableNetworkIsolation", json!(true)), "EnableNetworkIsolation"),
         (
             one(json!({"VariantName": "v", "ModelName": "c", "InitialInstanceCount": 1,

@@ -79,6 +79,8 @@ pub(super) const ROWS: &[Row] = &[
     call("Invocation4XXErrors", errors("sagebrush_invocation_4xx_errors_total")),
     call("Invocation5XXErrors", errors("sagebrush_invocation_5xx_errors_total")),
     call("InvocationModelErrors", errors("sagebrush_invocation_model_errors_total")),
+    call("NoCapacityInvocationFailures", Source::Count("sagebrush_no_capacity_errors_total")),
+    micros(of_variant(call("ModelSetupTime", Source::Times("sagebrush_instance_start_seconds")))),
     micros(call("ModelLatency", Source::Times("sagebrush_model_latency_seconds"))),
     micros(call("OverheadLatency", Source::Times("sagebrush_overhead_latency_seconds"))),
     of_variant(call("InvocationsPerInstance", Source::CountByInstance(INVOCATIONS))),

@@ -79,7 +79,8 @@ fn managed(variant: &wire::ProductionVariant) -> Result<Option<Scaling>, ApiErro
     Ok(Some(Scaling::Managed { min, max }))
 }
 
-/// What SageMaker does not combine with a serverless variant.
+/// What SageMaker does not combine with a serverless variant, but data capture: here the calls of
+/// all kinds of variants go the same way.
 ///
 /// # Errors
 /// Says which member it is.
@@ -89,15 +90,12 @@ pub(super) fn check_beside_serverless(
 ) -> Result<(), ApiError> {
     let serverless = spec.variants.iter().find(|variant| is_serverless(variant.scaling));
     let Some(serverless) = serverless else { return Ok(()) };
-    let captures =
-        input.data_capture_config.as_ref().is_some_and(|c| c.enable_capture != Some(false));
     refuse(
         &serverless.name,
         &[
             ("other ProductionVariants", spec.variants.len() > 1),
             ("ShadowProductionVariants", input.shadow_production_variants.is_some()),
             ("AsyncInferenceConfig", input.async_inference_config.is_some()),
-            ("DataCaptureConfig", captures),
             ("ExplainerConfig", input.explainer_config.is_some()),
             ("VpcConfig", input.vpc_config.is_some()),
             ("EnableNetworkIsolation", spec.network_isolation),
