@@ -336,19 +336,8 @@ impl Meter {
 
 /// Whether an error counts as `Invocation5XXErrors`: of a model's, its own status says so.
 fn is_servers(error: &InvokeError) -> bool {
-    match error {
-        // 0: it did not answer in time, or not at all.
-        InvokeError::Model { original_status, .. } => !(400..500).contains(original_status),
-        InvokeError::NoEndpoint { .. }
-        | InvokeError::NotInService { .. }
-        | InvokeError::OnlyAsynchronous { .. }
-        | InvokeError::NotAsynchronous { .. }
-        | InvokeError::NoVariant { .. }
-        | InvokeError::Invalid(_)
-        | InvokeError::NoCapacity { .. }
-        | InvokeError::Overloaded { .. }
-        | InvokeError::Throttled { .. }
-        | InvokeError::NotReady(_)
-        | InvokeError::Internal => error.code().1.is_server_error(),
+    if let InvokeError::Model { original_status, .. } = error {
+        return !(400..500).contains(original_status); // 0: it did not answer, or not in time.
     }
+    error.code().1.is_server_error()
 }
