@@ -103,7 +103,9 @@ impl Model {
         check_external_data(&path, &file, &inspection)?;
         // A graph that was written elsewhere would not find weights beside it.
         let graphs = graphs.filter(|_| inspection.external.is_empty());
-        let session = open_with(env, &path, options, graphs)
+        let keeps_memory = !inspection.external.is_empty() || is_large(&path);
+        let session = Build { env, options, keeps_memory }
+            .open(&path, graphs)
             .map_err(|error| explain(&file, &inspection, error.message()))?;
 
         let ports = |outlets: &[Outlet], end: &'static str| {
@@ -201,55 +203,65 @@ fn check_external_data(path: &Path, file: &str, found: &Inspection) -> Result<()
     Ok(())
 }
 
-fn open_with(
-    env: &Environment,
-    path: &Path,
+/// How sessions of one model are made.
+struct Build<'e> {
+    env: &'e Environment,
     options: Options,
-    graphs: Option<&Graphs>,
-) -> Result<SharedSession, ort::Error> {
-    let all = GraphOptimizationLevel::All;
-    let Some((graphs, place)) = graphs.and_then(|graphs| Some((graphs, graphs.place(path)?)))
-    else {
-        return SharedSession::new(builder(env, options, all)?.commit_from_file(path)?);
-    };
-    if place.is_file() {
-        let mut builder = builder(env, options, GraphOptimizationLevel::Disable)?;
-        match builder.commit_from_file(&place) {
-            Ok(session) => return SharedSession::new(session),
-            Err(error) => tracing::debug!(%error, "an optimized graph is of no use"),
+    /// ONNX Runtime keeps the memory of runs for the next ones.
+    keeps_memory: bool,
+}
+
+impl Build<'_> {
+    fn open(&self, path: &Path, graphs: Option<&Graphs>) -> Result<SharedSession, ort::Error> {
+        let all = GraphOptimizationLevel::All;
+        let Some((graphs, place)) = graphs.and_then(|graphs| Some((graphs, graphs.place(path)?)))
+        else {
+            return SharedSession::new(self.builder(all)?.commit_from_file(path)?);
+        };
+        if place.is_file() {
+            let mut builder = self.builder(GraphOptimizationLevel::Disable)?;
+            match builder.commit_from_file(&place) {
+                Ok(session) => return SharedSession::new(session),
+                Err(error) => tracing::debug!(%error, "an optimized graph is of no use"),
+            }
+            graphs::discard(&place);
         }
-        graphs::discard(&place);
+        let draft = graphs.draft();
+        let writing = self.builder(all)?.with_optimized_model_path(&draft)?;
+        let session = { writing }.commit_from_file(path);
+        match session {
+            Ok(session) => {
+                graphs.keep(&draft, &place);
+                SharedSession::new(session)
+            }
+            Err(_) => {
+                // If it was for the writing, it loads without.
+                graphs::discard(&draft);
+                SharedSession::new(self.builder(all)?.commit_from_file(path)?)
+            }
+        }
     }
-    let draft = graphs.draft();
-    let writing = builder(env, options, all)?.with_optimized_model_path(&draft)?;
-    let session = { writing }.commit_from_file(path);
-    match session {
-        Ok(session) => {
-            graphs.keep(&draft, &place);
-            SharedSession::new(session)
-        }
-        Err(_) => {
-            // If it was for the writing, it loads without.
-            graphs::discard(&draft);
-            SharedSession::new(builder(env, options, all)?.commit_from_file(path)?)
-        }
+
+    fn builder(&self, level: GraphOptimizationLevel) -> Result<SessionBuilder, ort::Error> {
+        // Only the CPU's provider: `SharedSession` relies on it.
+        let cpu = ep::CPU::default().with_arena_allocator(self.keeps_memory).build();
+        let builder = Session::builder(self.env)?
+            .with_execution_providers([cpu])?
+            .with_memory_pattern(self.keeps_memory)?
+            .with_optimization_level(level)?
+            .with_intra_threads(self.options.intra_op_threads)?
+            .with_intra_op_spinning(false)? // Idle threads must not eat the cores of other models.
+            .with_inter_op_spinning(false)?
+            .with_log_level(LogLevel::Warning)?;
+        Ok(builder)
     }
 }
 
-fn builder(
-    env: &Environment,
-    options: Options,
-    level: GraphOptimizationLevel,
-) -> Result<SessionBuilder, ort::Error> {
-    let builder = Session::builder(env)?
-        // Only the CPU's provider: `SharedSession` relies on it.
-        .with_execution_providers([ep::CPU::default().with_arena_allocator(true).build()])?
-        .with_optimization_level(level)?
-        .with_intra_threads(options.intra_op_threads)?
-        .with_intra_op_spinning(false)? // Idle threads must not eat the cores of other models.
-        .with_inter_op_spinning(false)?
-        .with_log_level(LogLevel::Warning)?;
-    Ok(builder)
+/// Whether its runs take so much memory that it is worth keeping. The memory is kept behind locks,
+/// at which the threads that run a small model would meet with every call.
+fn is_large(path: &Path) -> bool {
+    const LARGE: u64 = 2 << 20;
+    path.metadata().map_or(true, |file| file.len() > LARGE)
 }
 
 /// Turns ONNX Runtime's reason into one that says what to do.

@@ -8,7 +8,7 @@ use std::thread;
 use sagebrush_onnx::model::{Model, Options};
 use sagebrush_onnx::tensor::{Data, Dtype, Tensor};
 
-use crate::support::{Folder, library};
+use crate::support::{Folder, library, model_bytes};
 
 const N_THREADS: usize = 8;
 const RUNS_PER_THREAD: usize = 400;
@@ -31,8 +31,8 @@ fn inputs(model: &Model, seed: usize) -> Vec<Tensor> {
     model.inputs.iter().map(tensor).collect()
 }
 
-fn check(model: &str) {
-    let folder = Folder::of(model);
+fn check(model: &str, bytes: &[u8]) {
+    let folder = Folder::with(&[("model.onnx", bytes)]);
     let dir = sagebrush_core::artifact::ArtifactLease::dir(&*folder);
     let environment = sagebrush_onnx::library::open(Path::new(&library())).unwrap();
     let options = Options { intra_op_threads: 1 };
@@ -68,8 +68,32 @@ fn answers_do_not_mix() {
         "identity_string",
         "identity_int64",
     ] {
-        check(model);
+        let bytes = model_bytes(model);
+        check(model, &bytes);
+        check(model, &large(&bytes));
     }
+}
+
+/// The same model with 4 MiB of words about it: sessions of large files use memory otherwise.
+fn large(model: &[u8]) -> Vec<u8> {
+    const WORDS: usize = 4 << 20;
+    /// `metadata_props` of ONNX's `ModelProto`: a field of a certain length.
+    const METADATA: u8 = 14 << 3 | 2;
+    /// `value` of its `StringStringEntryProto`.
+    const VALUE: u8 = 2 << 3 | 2;
+    let field = |tag: u8, content: &[u8]| {
+        let mut field = vec![tag];
+        let mut length = content.len();
+        while length > 0x7f {
+            field.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+            length >>= 7;
+        }
+        field.push(u8::try_from(length).unwrap());
+        field.extend_from_slice(content);
+        field
+    };
+    let words = field(METADATA, &field(VALUE, &vec![b'w'; WORDS]));
+    [model, &words].concat()
 }
 
 /// How many threads this process has. Each test has a process of its own: nobody else starts any.
