@@ -1,5 +1,5 @@
 //! Records of batch transform: objects are split into them, payloads made of them, and outputs
-//! put together. No IO, and nothing here holds more than a payload and a piece of an object.
+//! put together; and calls as data capture keeps them. No IO, and nothing here holds more than a payload and a piece of an object.
 //!
 //! - [`Batches`] goes from the bytes of an object to payloads: [`gzip`], [`split`], the input
 //!   filter and [`batch`].
@@ -8,6 +8,7 @@
 //! - [`Path`] is the subset of `JSONPath` that filters may use; [`csv`] and [`json`] are its values.
 
 pub mod batch;
+mod captured;
 pub mod csv;
 pub mod gzip;
 pub mod json;
@@ -17,6 +18,7 @@ mod select;
 pub mod split;
 
 pub use batch::{Batch, Batches, Shape, Strategy};
+pub use captured::{AnsweredBy, CapturedCall, CapturedPayload};
 pub use path::{InvalidPath, Path};
 pub use processing::{Assemble, Format, Processing};
 pub use split::SplitType;

@@ -1,15 +1,14 @@
 //! `DataCaptureConfig`: payloads and answers as they were, a line of JSON each, in an object for each
 //! input.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use jiff::tz::TimeZone;
 use sagebrush_core::Timestamp;
 use sagebrush_core::objects::ObjectRef;
 use sagebrush_core::worker::Payload;
-use sagebrush_records::Format;
-use serde::Serialize;
+use sagebrush_records::{AnsweredBy, CapturedCall, CapturedPayload, Format};
 use uuid::Uuid;
 
 use super::Capture;
@@ -21,40 +20,6 @@ pub(super) struct Capturing {
     /// the same place.
     folder: ObjectRef,
     has_inference_id: bool,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Line<'l> {
-    capture_data: CaptureData<'l>,
-    event_metadata: EventMetadata,
-    event_version: &'static str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct CaptureData<'l> {
-    endpoint_input: Captured<'l>,
-    batch_transform_output: Captured<'l>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Captured<'l> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    observed_content_type: Option<&'l str>,
-    mode: &'static str,
-    data: String,
-    encoding: &'static str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct EventMetadata {
-    event_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    inference_id: Option<String>,
-    inference_time: String,
 }
 
 impl Capturing {
@@ -76,34 +41,24 @@ impl Capturing {
     }
 
     pub(super) fn line(&self, now: Timestamp, input: &Payload, output: &Payload) -> Bytes {
-        let line = Line {
-            capture_data: CaptureData {
-                endpoint_input: captured("INPUT", input),
-                batch_transform_output: captured("OUTPUT", output),
-            },
-            event_metadata: EventMetadata {
-                event_id: new_id(),
-                inference_id: self.has_inference_id.then(new_id),
-                inference_time: formatted(now, "%Y-%m-%dT%H:%M:%SZ"),
-            },
-            event_version: "0",
+        let (event_id, inference_id) = (new_id(), self.has_inference_id.then(new_id));
+        let call = CapturedCall {
+            input: Some(captured(input)),
+            output: Some(captured(output)),
+            answered_by: AnsweredBy::TransformJob,
+            event_id: &event_id,
+            inference_id: inference_id.as_deref(),
+            custom_attributes: None,
+            inference_time: &formatted(now, "%Y-%m-%dT%H:%M:%SZ"),
         };
-        // Text and numbers are always written.
-        let mut line = serde_json::to_vec(&line).unwrap_or_default();
-        line.push(b'\n');
-        line.into()
+        call.line().into()
     }
 }
 
-fn captured<'l>(mode: &'static str, payload: &'l Payload) -> Captured<'l> {
+fn captured(payload: &Payload) -> CapturedPayload<'_> {
     let content_type = payload.content_type.as_deref();
-    let text = std::str::from_utf8(&payload.body).ok();
-    let (data, encoding) = match (Format::of(content_type), text) {
-        (Format::Csv, Some(text)) => (text.to_owned(), "CSV"),
-        (Format::Json, Some(text)) => (text.to_owned(), "JSON"),
-        (Format::Opaque, _) | (_, None) => (BASE64_STANDARD.encode(&payload.body), "BASE64"),
-    };
-    Captured { observed_content_type: content_type, mode, data, encoding }
+    let body = Cow::Borrowed(&payload.body[..]);
+    CapturedPayload { content_type, body, format: Format::of(content_type) }
 }
 
 fn new_id() -> String {

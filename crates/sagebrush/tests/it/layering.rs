@@ -16,7 +16,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sagebrush-records", &[]),
     ("sagebrush-runtime", &["sagebrush-core"]),
     ("sagebrush-objects", &["sagebrush-core", "sagebrush-aws"]),
-    ("sagebrush-serving", &["sagebrush-core", "sagebrush-aws", "sagebrush-wire"]),
+    (
+        "sagebrush-serving",
+        &["sagebrush-core", "sagebrush-aws", "sagebrush-records", "sagebrush-wire"],
+    ),
     (
         "sagebrush-control",
         &["sagebrush-core", "sagebrush-aws", "sagebrush-records", "sagebrush-wire"],

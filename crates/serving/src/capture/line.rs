@@ -2,93 +2,41 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use jiff::tz::TimeZone;
 use sagebrush_core::Timestamp;
 use sagebrush_core::capture::CaptureConfig;
 use sagebrush_core::objects::ObjectRef;
-use serde::Serialize;
+use sagebrush_records::{AnsweredBy, CapturedCall, CapturedPayload, Format};
 
 use super::{Body, Captured, Place};
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Line<'l> {
-    capture_data: CaptureData<'l>,
-    event_metadata: EventMetadata<'l>,
-    event_version: &'static str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct CaptureData<'l> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    endpoint_input: Option<Side<'l>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    endpoint_output: Option<Side<'l>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Side<'l> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    observed_content_type: Option<&'l str>,
-    mode: &'static str,
-    data: String,
-    encoding: &'static str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct EventMetadata<'l> {
-    event_id: &'l str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    inference_id: Option<&'l str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    custom_attributes: Option<[&'l str; 1]>,
-    inference_time: String,
-}
-
 /// The line of a call, with its end.
 pub(super) fn line(captured: &Captured, event_id: &str) -> Vec<u8> {
-    let config = &captured.config;
-    let line = Line {
-        capture_data: CaptureData {
-            endpoint_input: captured.input.as_ref().map(|body| side(config, "INPUT", body)),
-            endpoint_output: captured.output.as_ref().map(|body| side(config, "OUTPUT", body)),
-        },
-        event_metadata: EventMetadata {
-            event_id,
-            inference_id: captured.inference_id.as_deref(),
-            custom_attributes: captured.custom_attributes.as_deref().map(|one| [one]),
-            inference_time: formatted(captured.at, "%Y-%m-%dT%H:%M:%SZ"),
-        },
-        event_version: "0",
+    let payload = |body| payload(&captured.config, body);
+    let call = CapturedCall {
+        input: captured.input.as_ref().map(payload),
+        output: captured.output.as_ref().map(payload),
+        answered_by: AnsweredBy::Endpoint,
+        event_id,
+        inference_id: captured.inference_id.as_deref(),
+        custom_attributes: captured.custom_attributes.as_deref(),
+        inference_time: &formatted(captured.at, "%Y-%m-%dT%H:%M:%SZ"),
     };
-    // Text is always written.
-    let mut line = serde_json::to_vec(&line).unwrap_or_default();
-    line.push(b'\n');
-    line
+    call.line()
 }
 
-fn side<'l>(config: &CaptureConfig, mode: &'static str, body: &'l Body) -> Side<'l> {
+fn payload<'l>(config: &CaptureConfig, body: &'l Body) -> CapturedPayload<'l> {
     let content_type = body.content_type.as_deref();
-    let bytes: Cow<'_, [u8]> = match body.parts.as_slice() {
-        [one] => Cow::Borrowed(one),
+    let format = match content_type {
+        Some(given) if is_among(given, &config.csv_types) => Format::Csv,
+        Some(given) if is_among(given, &config.json_types) => Format::Json,
+        Some(_) | None => Format::Opaque,
+    };
+    let body = match body.parts.as_slice() {
+        [one] => Cow::Borrowed(&one[..]),
         several => Cow::Owned(several.concat()),
     };
-    let text_as = match content_type {
-        Some(given) if is_among(given, &config.csv_types) => Some("CSV"),
-        Some(given) if is_among(given, &config.json_types) => Some("JSON"),
-        Some(_) | None => None,
-    };
-    let text = text_as.and_then(|encoding| Some((std::str::from_utf8(&bytes).ok()?, encoding)));
-    let (data, encoding) = match text {
-        Some((text, encoding)) => (text.to_owned(), encoding),
-        None => (BASE64_STANDARD.encode(&bytes), "BASE64"),
-    };
-    Side { observed_content_type: content_type, mode, data, encoding }
+    CapturedPayload { content_type, body, format }
 }
 
 /// Whether a payload's content type is one of `types`; its parameters do not count.
