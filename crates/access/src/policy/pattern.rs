@@ -83,9 +83,21 @@ impl Pattern {
                 None => {}
             }
             let Some((after, skipped)) = again else { return false };
-            let Some(later) = without_first(skipped) else { return false };
+            let later = without_first(skipped).and_then(|later| self.next_place(after, later));
+            let Some(later) = later else { return false };
             again = Some((after, later));
             (token, rest) = (after, later);
+        }
+    }
+
+    /// `text` from where the token at this place may begin; most patterns have text after a `*`.
+    fn next_place<'t>(&self, token: usize, text: &'t str) -> Option<&'t str> {
+        match self.tokens.get(token) {
+            Some(Token::Text(wanted)) if !self.ignores_case => {
+                text.find(&**wanted).map(|at| &text[at..])
+            }
+            Some(_) => Some(text),
+            None => text.get(text.len()..), // The last `*` takes all.
         }
     }
 
