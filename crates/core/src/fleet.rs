@@ -119,6 +119,24 @@ pub struct ContainerSpec {
     pub role_arn: Option<String>,
 }
 
+/// What in a container's environment keeps its code from getting a call twice.
+pub const RETRY_AFTER_DEATH: &str = "SAGEBRUSH_RETRY_AFTER_DEATH";
+
+/// Whether a call that a worker had when it died may be tried once more, by what the environment
+/// of its container says.
+///
+/// # Errors
+/// What is wrong with the value.
+pub fn retries_after_death(environment: &BTreeMap<String, String>) -> Result<bool, String> {
+    match environment.get(RETRY_AFTER_DEATH).map(|value| value.to_ascii_lowercase()).as_deref() {
+        None | Some("" | "true" | "1") => Ok(true),
+        Some("false" | "0") => Ok(false),
+        Some(other) => Err(format!(
+            "The container's environment has {RETRY_AFTER_DEATH}={other}; it must be true or false."
+        )),
+    }
+}
+
 /// SageMaker API: `MultiModelConfig`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MultiModel {

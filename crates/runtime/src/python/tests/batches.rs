@@ -49,7 +49,9 @@ async fn ask_calls(
 fn text(answer: &Result<Reply, WorkerError>) -> String {
     match answer {
         Ok(reply) => String::from_utf8(reply.payload.body.to_vec()).unwrap(),
-        Err(WorkerError::Model { message, .. } | WorkerError::Died { message }) => message.clone(),
+        Err(WorkerError::Model { message, .. } | WorkerError::Died { message, .. }) => {
+            message.clone()
+        }
         Err(error) => error.to_string(),
     }
 }
