@@ -187,3 +187,29 @@ pub enum FleetError {
     #[error("the fleet is shutting down")]
     ShuttingDown,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{RETRY_AFTER_DEATH, retries_after_death};
+
+    fn check(value: Option<&str>, wanted: Option<bool>) {
+        let pair = value.map(|value| (RETRY_AFTER_DEATH.to_owned(), value.to_owned()));
+        let environment: BTreeMap<_, _> = pair.into_iter().collect();
+        assert_eq!(retries_after_death(&environment).ok(), wanted, "{value:?}");
+    }
+
+    #[test]
+    fn a_container_may_rule_out_second_tries() {
+        for value in [None, Some(""), Some("true"), Some("True"), Some("1")] {
+            check(value, Some(true));
+        }
+        for value in [Some("false"), Some("FALSE"), Some("0")] {
+            check(value, Some(false));
+        }
+        for value in [Some("no"), Some("flase"), Some("2")] {
+            check(value, None);
+        }
+    }
+}

@@ -124,9 +124,9 @@ fn counted(variant: VariantRoute) -> (Invoker, Registry) {
 
 fn n_retried(registry: &Registry) -> u64 {
     let readings = registry.readings("sagebrush_retried_calls_total");
-    let count = |(_, reading)| match reading {
+    let count = |(_, reading): (_, Reading)| match reading {
         Reading::Counter(n) => n,
-        other => panic!("{other:?}"),
+        Reading::Gauge(_) | Reading::Times(_) => panic!("{reading:?}"),
     };
     readings.into_iter().map(count).sum()
 }
