@@ -1,6 +1,7 @@
 """`kill -9` of what answers calls, under load: none fails."""
 
 import random
+import urllib.parse
 
 import pytest
 
@@ -226,3 +227,23 @@ def test_a_setting_that_cannot_be_read_is_named(stage):
         {"model.onnx": b""}, environment={"SAGEBRUSH_RETRY_AFTER_DEATH": "maybe"}
     )
     assert "SAGEBRUSH_RETRY_AFTER_DEATH=maybe; it must be true or false" in reason
+
+
+def test_programs_of_ones_own_that_are_killed_cost_no_call(stage):
+    """Each has many calls in hand when it dies, of which the other takes over all."""
+    arguments = {"arg": str(support.ROOT / "scenarios/byo/serve.py")}
+    image = f"process://{support.python()}?{urllib.parse.urlencode(arguments, safe='/')}"
+    name = stage.deploy(image=image, instances=2)
+
+    def both_answer():
+        return stage.metric("sagebrush_instances") == 2
+
+    with Stream(stage.server.url, name, b"123", rate=RATE, content_type="text/plain") as load:
+        for _ in range(3):
+            support.wait_for(both_answer, "both instances answer")
+            load.more(100)
+            stage.kill_instance()
+            load.more(100)
+    print(f"{len(load.answers)} calls, {load.rate:.0f} a second, slowest {load.slowest:.2f} s")
+    assert load.errors == []
+    assert set(load.answers) == {b"321"}

@@ -240,10 +240,10 @@ async fn how_many_calls_may_go_together_is_said_by_the_environment() {
     for (name, value, why) in [
         ("SAGEBRUSH_MAX_BATCH_SIZE", "0", "SAGEBRUSH_MAX_BATCH_SIZE=0; it must be from 1 to 1024"),
         ("SAGEBRUSH_MAX_BATCH_SIZE", "1025", "must be from 1 to 1024"),
-        ("SAGEBRUSH_RETRY_AFTER_DEATH", "no", "SAGEBRUSH_RETRY_AFTER_DEATH=no; it must be true or"),
         ("SAGEBRUSH_MAX_BATCH_SIZE", "many", "SAGEBRUSH_MAX_BATCH_SIZE=many, which is no number"),
         ("SAGEBRUSH_MAX_BATCH_DELAY_MS", "1001", "MAX_BATCH_DELAY_MS=1001; it must be from 0 to"),
         ("SAGEBRUSH_MAX_BATCH_DELAY_MS", "-1", "which is no number"),
+        ("SAGEBRUSH_RETRY_AFTER_DEATH", "no", "SAGEBRUSH_RETRY_AFTER_DEATH=no; it must be true or"),
     ] {
         let spec = bench.spec(Some(TOGETHER), &[(name, value)]);
         let error = bench.runtime.launch(&spec).await.err().unwrap();
