@@ -87,8 +87,10 @@ impl Retries {
         let is_again = match End::of(ended.error) {
             None => false,
             Some(End::Gone) => gone(tries, routes, &ended).await,
-            Some(End::Died { .. }) if tries.is_second => {
-                self.note_second_death(&ended);
+            Some(End::Died { once_more }) if tries.is_second => {
+                if once_more {
+                    self.note_second_death(&ended); // Else its process is there still.
+                }
                 false
             }
             Some(End::Died { once_more }) => {
@@ -102,11 +104,8 @@ impl Retries {
 
     fn may_try_again(&self, ended: &Ended<'_>) -> bool {
         let now = Instant::now();
-        let is_paused = {
-            let budgets = self.budgets();
-            !budgets.is_empty()
-                && budgets.get(&ended.name()).is_some_and(|budget| budget.is_paused(now))
-        };
+        let is_paused =
+            self.budgets().get(&ended.name()).is_some_and(|budget| budget.is_paused(now));
         if is_paused || ended.call.deadline <= now {
             return false;
         }

@@ -249,6 +249,7 @@ impl Invoker {
             let max_payload = counted.count(variant, target, call)?;
             let held_until = match counted.0 {
                 Some(_) => call.deadline, // An instance is on its way.
+                None if tries.is_second() => call.deadline,
                 None => call.deadline.min(began + HOLD),
             };
             let admitted = match &holder {

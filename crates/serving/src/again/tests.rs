@@ -322,3 +322,21 @@ async fn tables_of_others_do_not_use_up_a_calls_tries() {
     assert!(asked.await.unwrap().outcome.is_ok());
     assert!(before.elapsed() < Duration::from_millis(100), "it goes on at once");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_second_try_waits_for_an_instance_as_long_as_the_call_has_time() {
+    for (comes_after, is_answered) in [(45, true), (70, false)] {
+        let (dead, dead_worker) = instance(Mortal::new(1));
+        let (new, new_worker) = instance(Mortal::new(0));
+        let (invoker, routes) = invoker(routed(variant(&[&dead])));
+        let asked =
+            task::spawn("asked", async move { invoker.invoke(&target("e", None), call()).await });
+        sleep(Duration::from_millis(1)).await;
+        routes.send_replace(routed(variant(&[])));
+        sleep(Duration::from_secs(comes_after)).await;
+        routes.send_replace(routed(variant(&[&new])));
+        let invoked = asked.await.unwrap();
+        assert_eq!(invoked.is_ok_and(|invoked| invoked.outcome.is_ok()), is_answered);
+        assert_eq!((dead_worker.n_asked(), new_worker.n_asked()), (1, usize::from(is_answered)));
+    }
+}
