@@ -1,8 +1,10 @@
-"""Threads that call an endpoint without a pause."""
+"""Threads that call an endpoint, without a pause or so many times a second."""
 
+import http.client
 import threading
 import time
 
+import raw
 import support
 
 
@@ -62,3 +64,66 @@ class Load:
 
     def slowest(self):
         return max(self.seconds)
+
+
+class Stream:
+    """So many calls a second from threads of its own, by bare HTTP: few clients can do as many.
+
+    A thread that is behind calls without a pause, so all of them together have at most as many
+    calls under way as there are threads.
+    """
+
+    def __init__(self, url, endpoint, body, *, rate, threads=16, content_type="application/json"):
+        self.url, self.body = url, body
+        self.path = f"/endpoints/{endpoint}/invocations"
+        self.headers = raw.signed_headers(
+            url, "sagemaker", "POST", self.path, body, {"Content-Type": content_type}
+        )
+        self.every = threads / rate
+        self.answers, self.errors = [], []  # `append` is atomic.
+        self.slowest, self.seconds, self.over = 0.0, 0.0, threading.Event()
+        self.threads = [
+            threading.Thread(target=self._call, args=(i / rate,), daemon=True)
+            for i in range(threads)
+        ]
+
+    def __enter__(self):
+        self.began = time.monotonic()
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+        self.seconds = time.monotonic() - self.began
+
+    @property
+    def rate(self):
+        """The calls a second that were answered, on average."""
+        return len(self.answers) / self.seconds
+
+    def more(self, n):
+        """Waits for `n` more answers."""
+        wanted = len(self.answers) + n
+        support.wait_for(
+            lambda: self.errors or len(self.answers) >= wanted, f"{n} more answers", 60
+        )
+
+    def _call(self, offset):
+        connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=90)
+        due = self.began + offset
+        while not self.over.wait(max(0.0, due - time.monotonic())):
+            began = time.monotonic()
+            due = max(due + self.every, began)
+            try:
+                connection.request("POST", self.path, body=self.body, headers=self.headers)
+                answer = connection.getresponse()
+                told = answer.read()
+                (self.answers if answer.status == 200 else self.errors).append(told)
+            except Exception as error:  # noqa: BLE001, any error is what the test looks for.
+                self.errors.append(error)
+                connection.close()
+            self.slowest = max(self.slowest, time.monotonic() - began)
+        connection.close()

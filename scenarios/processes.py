@@ -30,6 +30,12 @@ def leaves(pid):
     return below - parents
 
 
+def trees(pid):
+    """Each process that `pid` started itself, with all below it."""
+    children = [child for child in _all() if (_stat(child) or ("Z", None))[1] == pid]
+    return [{child} | descendants(child) for child in children]
+
+
 def related(server):
     """The server's processes, and those that it lost but that still name its folder."""
     named = {pid for pid in _all() if _names(pid, str(server.data_dir))}

@@ -117,6 +117,8 @@ ENVIRONMENT = {
     "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS": "2",
     "SAGEBRUSH_WORKER_MEMORY_BYTES": str(1 << 30),
     "SAGEMAKER_MODEL_SERVER_WORKERS": "2",
+    # What a call does to its process is looked at once.
+    "SAGEBRUSH_RETRY_AFTER_DEATH": "false",
 }
 ECHO = """
 import json

@@ -119,6 +119,24 @@ pub struct ContainerSpec {
     pub role_arn: Option<String>,
 }
 
+/// What in a container's environment keeps its code from getting a call twice.
+pub const RETRY_AFTER_DEATH: &str = "SAGEBRUSH_RETRY_AFTER_DEATH";
+
+/// Whether a call that a worker had when it died may be tried once more, by what the environment
+/// of its container says.
+///
+/// # Errors
+/// What is wrong with the value.
+pub fn retries_after_death(environment: &BTreeMap<String, String>) -> Result<bool, String> {
+    match environment.get(RETRY_AFTER_DEATH).map(|value| value.to_ascii_lowercase()).as_deref() {
+        None | Some("" | "true" | "1") => Ok(true),
+        Some("false" | "0") => Ok(false),
+        Some(other) => Err(format!(
+            "The container's environment has {RETRY_AFTER_DEATH}={other}; it must be true or false."
+        )),
+    }
+}
+
 /// SageMaker API: `MultiModelConfig`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MultiModel {
@@ -168,4 +186,30 @@ impl fmt::Debug for InstanceState {
 pub enum FleetError {
     #[error("the fleet is shutting down")]
     ShuttingDown,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{RETRY_AFTER_DEATH, retries_after_death};
+
+    fn check(value: Option<&str>, wanted: Option<bool>) {
+        let pair = value.map(|value| (RETRY_AFTER_DEATH.to_owned(), value.to_owned()));
+        let environment: BTreeMap<_, _> = pair.into_iter().collect();
+        assert_eq!(retries_after_death(&environment).ok(), wanted, "{value:?}");
+    }
+
+    #[test]
+    fn a_container_may_rule_out_second_tries() {
+        for value in [None, Some(""), Some("true"), Some("True"), Some("1")] {
+            check(value, Some(true));
+        }
+        for value in [Some("false"), Some("FALSE"), Some("0")] {
+            check(value, Some(false));
+        }
+        for value in [Some("no"), Some("flase"), Some("2")] {
+            check(value, None);
+        }
+    }
 }

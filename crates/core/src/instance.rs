@@ -245,7 +245,15 @@ impl Admitted {
     /// # Errors
     /// When its turn did not come before its deadline. What the worker says is in the answer.
     pub async fn answer(&self, call: Call) -> Result<Answered, NoTurn> {
-        turn::answer(&self.instance, call).await
+        turn::answer(&self.instance, call, false).await
+    }
+
+    /// As [`Self::answer`], never together with other calls: they might end with this one.
+    ///
+    /// # Errors
+    /// As [`Self::answer`].
+    pub async fn answer_alone(&self, call: Call) -> Result<Answered, NoTurn> {
+        turn::answer(&self.instance, call, true).await
     }
 
     /// Asks the worker for parts when it is the call's turn, and returns with the first of them.

@@ -81,6 +81,8 @@ pub struct VariantRoute {
     pub share: f32,
     pub targets: Targets,
     pub routing: Routing,
+    /// Whether a call that a worker had when it died may be tried once more.
+    pub retries_after_death: bool,
     /// Of a variant that scales with its calls: where they are counted.
     pub demand: Option<Arc<Demand>>,
     /// Of a variant whose calls are captured: how.
@@ -101,6 +103,7 @@ impl VariantRoute {
             share: 1.0,
             targets: Targets::default(),
             routing: Routing::default(),
+            retries_after_death: true,
             demand: None,
             capture: None,
             shadow: None,

@@ -345,7 +345,12 @@ pub enum WorkerError {
     /// The worker ended while it had the call, perhaps because of it: that is the model's own
     /// error, but for callers who may ask more than once.
     #[error("{message}")]
-    Died { message: String },
+    Died {
+        message: String,
+        /// Its process is known to have ended, and it was the first that ended with the call: one
+        /// more try may be worth it.
+        once_more: bool,
+    },
     #[error("the model did not answer in time")]
     TimedOut,
     /// The call asks for what the container does not have: `ValidationError`.

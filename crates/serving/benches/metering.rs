@@ -68,6 +68,7 @@ fn main() {
             session: None,
         }),
         worker_died: false,
+        was_retried: false,
         queued: Duration::ZERO,
         gathered: Duration::ZERO,
         batch: Batch { size: 1, left: Left::Idle, is_first: true },

@@ -109,6 +109,21 @@ pub fn choose_instance<'a>(
     }
 }
 
+/// Another instance than `left`, if one is well.
+#[must_use]
+pub fn choose_other<'a>(
+    variant: &'a VariantRoute,
+    target_model: Option<&str>,
+    left: &Arc<Instance>,
+) -> Option<&'a Arc<Instance>> {
+    let is_well = |one: &&Arc<Instance>| !Arc::ptr_eq(one, left) && !one.breaker.is_open();
+    let others = variant.instances.iter().filter(is_well);
+    match target_model {
+        Some(model) if variant.targets.model => at_home(others, model),
+        Some(_) | None => least_busy(others),
+    }
+}
+
 /// The place of `n` that `chance` falls on.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
 #[expect(clippy::cast_precision_loss, reason = "few instances")]

@@ -20,7 +20,7 @@ pub(crate) fn explain(
         WorkerError::At { container, error } => explain(account, endpoint, &container, *error),
         WorkerError::Model { status, message, .. } => model_error(status, message),
         WorkerError::TimedOut => model_error(0, timed_out(container)),
-        WorkerError::Died { message } => model_error(500, message),
+        WorkerError::Died { message, .. } => model_error(500, message),
         WorkerError::Gone { reason } => model_error(500, reason),
     }
 }

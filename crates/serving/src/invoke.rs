@@ -14,20 +14,15 @@ use sagebrush_core::worker::{Call, Reply, StreamedReply, WorkerError};
 use sagebrush_core::{AccountId, Region, ResourceName};
 use tokio::time::Instant;
 
+use crate::again::{self, Ended, Retries, Tries};
 use crate::beside::{Beside, Chosen};
-use crate::choose::{Turns, check_targets, choose_instance, choose_variant};
+use crate::choose::{Turns, check_targets, choose_instance, choose_other, choose_variant};
 use crate::error::{InvokeError, StreamError};
 use crate::explain::explain;
 use crate::sessions::{self, Sessions};
 
 /// How long a call is held while its endpoint has no instance, before it is refused.
 const HOLD: Duration = Duration::from_secs(30);
-
-/// A call may find its worker gone this often before it is given up.
-const MAX_WORKERS_GONE: u32 = 3;
-
-/// How long a call whose worker was gone waits for a newer table before it tries the same again.
-const GONE_WAIT: Duration = Duration::from_millis(100);
 
 /// SageMaker's name for the only container.
 const PRIMARY: &str = "primary";
@@ -52,6 +47,8 @@ pub struct Invoked {
     pub outcome: Result<Reply, InvokeError>,
     /// The worker ended with the call, perhaps because of it.
     pub worker_died: bool,
+    /// Another one did before.
+    pub was_retried: bool,
     /// From the admission to the worker's free slot.
     pub queued: Duration,
     /// From there to the start of its batch.
@@ -70,6 +67,8 @@ pub struct Streamed {
     /// Of the instance.
     pub instance: Arc<Instance>,
     pub outcome: Result<PartedReply, InvokeError>,
+    /// A worker ended with the call before.
+    pub was_retried: bool,
     /// From the admission to the worker's free slot.
     pub queued: Duration,
     /// How long the worker took over the first part.
@@ -104,6 +103,7 @@ pub struct Invoker {
     /// For that one.
     pub turns: Arc<Turns>,
     pub sessions: Sessions,
+    pub retries: Retries,
     pub beside: Beside,
 }
 
@@ -114,23 +114,29 @@ impl Invoker {
     /// When the call reached no worker; what a worker says is in `Invoked::outcome`.
     pub async fn invoke(&self, target: &Target, call: Call) -> Result<Invoked, InvokeError> {
         let mut routes = self.routes.clone();
-        let mut n_gone = 0;
+        let mut tries = Tries::default();
         let mut counted = Counted::default();
         loop {
-            let place = self.place(&mut routes, target, &call, &mut counted).await?;
-            let Place { admitted, variant, max_payload, chosen } = place;
-            let answered = admitted.answer(call.clone()).await;
+            let place = self.place(&mut routes, target, &call, &mut counted, &tries).await?;
+            let Place { admitted, variant, max_payload, may_repeat, chosen } = place;
+            let answered = match tries.is_second() {
+                false => admitted.answer(call.clone()).await,
+                true => Box::pin(admitted.answer_alone(call.clone())).await,
+            };
             let Answered { outcome, queued, gathered, took, batch, traced } = answered
                 .map_err(|NoTurn { retry_after }| overloaded(target, &variant, retry_after))?;
             let instance = admitted.instance().clone();
             drop(admitted);
-            if outcome.as_ref().is_err_and(is_gone) && n_gone < MAX_WORKERS_GONE {
-                n_gone += 1; // The newest route names another one, or will.
-                let look_after = call.deadline.min(Instant::now() + GONE_WAIT);
-                drop(tokio::time::timeout_at(look_after, routes.changed()).await);
-                continue;
+            let worker_died = outcome.as_ref().is_err_and(again::has_ended);
+            if let Err(error) = &outcome
+                && worker_died
+            {
+                let (call, variant, instance) = (&call, &variant, &instance);
+                let ended = Ended { target, call, variant, instance, may_repeat, error };
+                if Box::pin(self.retries.again(&mut tries, &mut routes, ended)).await {
+                    continue;
+                }
             }
-            let worker_died = outcome.as_ref().is_err_and(is_lost);
             let outcome = outcome.and_then(|reply| fitting(reply, max_payload));
             if let Ok(reply) = &outcome {
                 if let Some(said) = &reply.session {
@@ -145,6 +151,7 @@ impl Invoker {
                 instance,
                 outcome,
                 worker_died,
+                was_retried: tries.is_second(),
                 queued,
                 gathered,
                 batch,
@@ -164,20 +171,23 @@ impl Invoker {
             return Err(InvokeError::Invalid(why.to_owned()));
         }
         let mut routes = self.routes.clone();
-        let mut n_gone = 0;
+        let mut tries = Tries::default();
         let mut counted = Counted::default();
         loop {
-            let place = self.place(&mut routes, target, &call, &mut counted).await?;
-            let Place { admitted, variant, max_payload: _, chosen } = place;
+            let place = self.place(&mut routes, target, &call, &mut counted, &tries).await?;
+            let Place { admitted, variant, max_payload: _, may_repeat, chosen } = place;
             let instance = admitted.instance().clone();
             let streamed = admitted.stream(call.clone()).await;
             let instance::Streamed { outcome, queued, took } = streamed
                 .map_err(|NoTurn { retry_after }| overloaded(target, &variant, retry_after))?;
-            if outcome.as_ref().is_err_and(is_gone) && n_gone < MAX_WORKERS_GONE {
-                n_gone += 1;
-                let look_after = call.deadline.min(Instant::now() + GONE_WAIT);
-                drop(tokio::time::timeout_at(look_after, routes.changed()).await);
-                continue;
+            if let Err(error) = &outcome
+                && again::has_ended(error)
+            {
+                let (call, variant, instance) = (&call, &variant, &instance);
+                let ended = Ended { target, call, variant, instance, may_repeat, error };
+                if Box::pin(self.retries.again(&mut tries, &mut routes, ended)).await {
+                    continue;
+                }
             }
             let (account, endpoint) = (self.account.clone(), target.endpoint.clone());
             let explain = move |error| explain(&account, &endpoint, PRIMARY, error);
@@ -192,7 +202,14 @@ impl Invoker {
                 }
                 Err(error) => Err(explain(error)),
             };
-            return Ok(Streamed { variant, instance, outcome, queued, model_latency: took });
+            return Ok(Streamed {
+                variant,
+                instance,
+                outcome,
+                was_retried: tries.is_second(),
+                queued,
+                model_latency: took,
+            });
         }
     }
 
@@ -215,6 +232,7 @@ impl Invoker {
         target: &Target,
         call: &Call,
         counted: &mut Counted,
+        tries: &Tries,
     ) -> Result<Place, InvokeError> {
         let began = Instant::now();
         loop {
@@ -231,17 +249,21 @@ impl Invoker {
             let max_payload = counted.count(variant, target, call)?;
             let held_until = match counted.0 {
                 Some(_) => call.deadline, // An instance is on its way.
+                None if tries.is_second() => call.deadline,
                 None => call.deadline.min(began + HOLD),
             };
             let admitted = match &holder {
-                None => admit(variant, call, (self.chance)()),
+                None => admit(variant, call, (self.chance)(), tries.left()),
                 Some(holder) => Some(holder.admit(call.payload.body.len(), call.deadline)),
             };
             match admitted {
                 Some(Ok(admitted)) => {
                     let chosen = Chosen::of(variant, self.chance);
+                    // What a session was is lost with its worker; a backlog has tries of its own.
+                    let may_repeat =
+                        variant.retries_after_death && holder.is_none() && !target.is_asynchronous;
                     let variant = variant.id();
-                    return Ok(Place { admitted, variant, max_payload, chosen });
+                    return Ok(Place { admitted, variant, max_payload, may_repeat, chosen });
                 }
                 Some(Err(Refused::Full { retry_after })) => {
                     return Err(overloaded(target, &variant.id(), retry_after));
@@ -300,6 +322,8 @@ struct Place {
     variant: VariantId,
     /// The bytes that the answer may have.
     max_payload: Option<usize>,
+    /// Whether the model's code may get the call twice.
+    may_repeat: bool,
     /// Who is told of it.
     chosen: Chosen,
 }
@@ -362,9 +386,17 @@ fn fitting(reply: Reply, max_payload: Option<usize>) -> Result<Reply, WorkerErro
     }
 }
 
-/// A place on the instance that is chosen for the call, or on any that has room.
-fn admit(variant: &VariantRoute, call: &Call, chance: f32) -> Option<Result<Admitted, Refused>> {
-    let chosen = choose_instance(variant, call.target_model.as_deref(), chance)?;
+/// A place on the instance that is chosen for the call, or on any that has room; rather on another
+/// than the one that was `left` for its worker had ended.
+fn admit(
+    variant: &VariantRoute,
+    call: &Call,
+    chance: f32,
+    left: Option<&Arc<Instance>>,
+) -> Option<Result<Admitted, Refused>> {
+    let model = call.target_model.as_deref();
+    let other = left.and_then(|left| choose_other(variant, model, left));
+    let chosen = other.or_else(|| choose_instance(variant, model, chance))?;
     let bytes = call.payload.body.len();
     let refused = match chosen.admit(bytes, call.deadline) {
         Err(full @ Refused::Full { .. }) => full,
@@ -374,31 +406,6 @@ fn admit(variant: &VariantRoute, call: &Call, chance: f32) -> Option<Result<Admi
     let usable = others.filter(|other| !other.breaker.is_open());
     let found = usable.map(|other| other.admit(bytes, call.deadline)).find(Result::is_ok);
     Some(found.unwrap_or(Err(refused)))
-}
-
-/// Whether another worker may answer the call.
-fn is_gone(error: &WorkerError) -> bool {
-    match error {
-        WorkerError::Gone { .. } => true,
-        WorkerError::At { error, .. } => is_gone(error),
-        WorkerError::Model { .. }
-        | WorkerError::Died { .. }
-        | WorkerError::TimedOut
-        | WorkerError::Invalid { .. }
-        | WorkerError::NotReady { .. } => false,
-    }
-}
-
-/// Whether the worker ended before it answered.
-fn is_lost(error: &WorkerError) -> bool {
-    match error {
-        WorkerError::Died { .. } | WorkerError::Gone { .. } => true,
-        WorkerError::At { error, .. } => is_lost(error),
-        WorkerError::Model { .. }
-        | WorkerError::TimedOut
-        | WorkerError::Invalid { .. }
-        | WorkerError::NotReady { .. } => false,
-    }
 }
 
 fn overloaded(target: &Target, variant: &VariantId, retry_after: Duration) -> InvokeError {

@@ -6,7 +6,7 @@
 //!    checked.
 //! 2. [`headers`]: the API's headers, parsed and checked.
 //! 3. [`invoke`]: route, variant, instance, reply. One function tells the whole way. [`sessions`]
-//!    knows the instance of a call that is part of one.
+//!    knows the instance of a call that is part of one; [`again`] says which calls are tried again.
 //! 4. `sagebrush_core::instance`: the queue of one worker; batches form there.
 //! 5. `sagebrush_core::worker::Worker`: the seam to the engine.
 //! 6. [`reply`]: the reply, or the error as AWS words it, with its headers.
@@ -22,6 +22,7 @@
 //! goes on when control is down.
 
 mod access;
+pub mod again;
 pub mod async_inference;
 pub mod beside;
 pub mod capture;
@@ -44,6 +45,7 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
+pub use again::Retries;
 pub use async_inference::AsyncInference;
 pub use beside::Beside;
 pub use capture::Capture;

@@ -236,7 +236,7 @@ fn is_kept(labels: &Labels, table: &RouteTable, tree: &Tree) -> bool {
     variants.any(|(id, _)| *id.name == **name && *id.config == **config)
 }
 
-fn labels(region: &Region, endpoint: &ResourceName, variant: &VariantId) -> Labels {
+pub(crate) fn labels(region: &Region, endpoint: &ResourceName, variant: &VariantId) -> Labels {
     vec![
         ("region", region.to_string()),
         ("endpoint", endpoint.to_string()),

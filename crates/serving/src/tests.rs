@@ -17,12 +17,12 @@ use sagebrush_core::{AccountId, Region, ResourceName, task};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::Sessions;
 use crate::beside::Beside;
 use crate::choose::{Turns, choose_instance, choose_variant};
 use crate::error::InvokeError;
 use crate::invoke::{Invoked, Invoker, Target};
 use crate::reply::Spent;
+use crate::{Retries, Sessions};
 
 /// What a worker does with each call.
 #[derive(Clone)]
@@ -108,6 +108,7 @@ pub(crate) fn invoker(first: Arc<RouteTable>) -> (Invoker, watch::Sender<Arc<Rou
             chance: || 0.0,
             turns: Arc::default(),
             sessions: Sessions::default(),
+            retries: Retries::default(),
             beside: Beside::default(),
         },
         sender,

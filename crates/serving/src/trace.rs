@@ -79,6 +79,7 @@ impl CallTrace {
     /// Adds what a worker did with the call.
     pub(crate) fn invoked(&mut self, invoked: &Invoked) {
         self.placed(&invoked.variant, &invoked.instance, invoked.batch.size);
+        self.retried(invoked.was_retried);
         let mut links = Vec::new();
         if let Some(traced) = &invoked.traced {
             links.extend(traced.iter().filter(|span| **span != self.model));
@@ -105,6 +106,7 @@ impl CallTrace {
     /// Adds what a worker did with a call up to the first part of its reply.
     pub(crate) fn streamed(&mut self, streamed: &Streamed) {
         self.placed(&streamed.variant, &streamed.instance, 1);
+        self.retried(streamed.was_retried);
         self.asked_at = self.waited(streamed.queued, Duration::ZERO, streamed.model_latency);
         let first_part = i64::try_from(streamed.model_latency.as_micros()).unwrap_or(i64::MAX);
         self.open.set("sagebrush.stream.first_part_us", first_part);
@@ -173,6 +175,13 @@ impl CallTrace {
         self.open.set("sagebrush.config", &*variant.config);
         self.open.set("sagebrush.instance", &*instance.id);
         self.open.set("sagebrush.batch.size", batch_size);
+    }
+
+    /// Says that what is told is a second try's: the first ended with its worker.
+    fn retried(&mut self, was_retried: bool) {
+        if was_retried {
+            self.open.set("sagebrush.retried", true);
+        }
     }
 
     /// Adds the waits before a worker that has answered just now, and says when it began.

@@ -45,7 +45,9 @@ mod tests;
 use std::time::Duration;
 
 use sagebrush_core::capture::CaptureConfig;
-use sagebrush_core::fleet::{ContainerSpec, Execution, GroupKey, GroupSpec, Owner};
+use sagebrush_core::fleet::{
+    ContainerSpec, Execution, GroupKey, GroupSpec, Owner, retries_after_death,
+};
 use sagebrush_core::resource::Resource;
 use sagebrush_core::route::{AsyncConfig, Routing, Targets};
 use sagebrush_core::worker::Resources;
@@ -232,6 +234,15 @@ impl DeployedVariant {
             model: self.containers.iter().any(|container| container.multi_model.is_some()),
             container: self.execution == Execution::Direct,
         }
+    }
+
+    /// Whether a call that a worker had when it died may be tried once more. In a series it goes
+    /// through all containers again, so each must allow it. A value that cannot be read never
+    /// gets as far as here: its container is not launched.
+    #[must_use]
+    pub fn retries_after_death(&self) -> bool {
+        let mut environments = self.containers.iter().map(|container| &container.environment);
+        environments.all(|environment| retries_after_death(environment).unwrap_or(false))
     }
 
     /// How many instances must be ready before it takes calls. One at least: a model that does not

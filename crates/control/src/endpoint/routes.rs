@@ -83,6 +83,7 @@ impl Fleet<'_> {
                 share: self.share,
                 targets: variant.targets(),
                 routing: variant.routing,
+                retries_after_death: variant.retries_after_death(),
                 demand: ground.scaler.demand(endpoint, variant),
                 capture: capture.clone(),
                 ..VariantRoute::new(&variant.name, config.clone(), usable.cloned().collect())

@@ -7,7 +7,9 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use sagebrush_core::access::{RoleArtifacts, Roles};
 use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
-use sagebrush_core::fleet::{ContainerSpec, Execution, GroupKey, GroupSpec, MultiModel, Owner};
+use sagebrush_core::fleet::{
+    ContainerSpec, Execution, GroupKey, GroupSpec, MultiModel, Owner, retries_after_death,
+};
 use sagebrush_core::instance::{Instance, Limits};
 use sagebrush_core::logs::{LogSink, LogStream};
 use sagebrush_core::metrics::Registry;
@@ -149,6 +151,8 @@ impl Launcher {
     ) -> Result<Arc<dyn Worker>, Failure> {
         let container = named.container;
         let runtime = self.catalogue.runtime(&container.image)?;
+        retries_after_death(&container.environment)
+            .map_err(|reason| LaunchError::Permanent { reason })?;
         let model = match container.multi_model {
             Some(_) => None, // Its models come one by one.
             None => self.fetch(group, container, container.model_data.as_ref()).await?,

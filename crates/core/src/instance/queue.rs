@@ -25,7 +25,7 @@ pub(super) struct Queue {
 pub(super) struct Waiting {
     pub(super) call: Call,
     pub(super) since: Instant,
-    /// It is answered in parts, so not together with others.
+    /// It is not asked together with others: it is answered in parts, or a worker died with it.
     pub(super) is_alone: bool,
     pub(super) grant: oneshot::Sender<Grant>,
 }

@@ -25,9 +25,13 @@ pub(super) enum Grant {
     Answer(Answered),
 }
 
-pub(super) async fn answer(instance: &Arc<Instance>, call: Call) -> Result<Answered, NoTurn> {
+pub(super) async fn answer(
+    instance: &Arc<Instance>,
+    call: Call,
+    is_alone: bool,
+) -> Result<Answered, NoTurn> {
     let (since, deadline) = (Instant::now(), call.deadline);
-    let mut waiter = match enter(instance, call, since, false) {
+    let mut waiter = match enter(instance, call, since, is_alone) {
         Entered::At(slot, call) => {
             return Ok(alone(slot, call, Duration::ZERO, Duration::ZERO, Left::Idle).await);
         }

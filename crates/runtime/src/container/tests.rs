@@ -140,7 +140,7 @@ async fn a_container_that_ends_is_named_as_the_cause() {
     let worker = bench.launch().await;
     assert_eq!(said(&*worker, "1").await, "1");
     let error = answer(&*worker, call("crash")).await.unwrap_err();
-    let WorkerError::Died { message } = error else { panic!("{error:?}") };
+    let WorkerError::Died { message, once_more: true } = error else { panic!("{error:?}") };
     assert_eq!(message, "The container ended with exit code 3 while it answered.");
     assert_eq!(worker.ended().await, "The container ended with exit code 3.");
 }

@@ -30,13 +30,12 @@ impl CallFailure {
                 WorkerError::Gone { reason: cause.unwrap_or(reason) }
             }
             Self::Broken { reason } => {
-                let message = match timeout(UNTIL_CAUSE, ended).await {
-                    Ok(cause) => format!("{cause} while it answered."),
-                    Err(_running) => {
-                        format!("The connection broke while the model answered: {reason}.")
-                    }
-                };
-                WorkerError::Died { message }
+                let cause = timeout(UNTIL_CAUSE, ended).await.ok();
+                let once_more = cause.is_some();
+                let broke = || format!("The connection broke while the model answered: {reason}.");
+                let message =
+                    cause.map_or_else(broke, |cause| format!("{cause} while it answered."));
+                WorkerError::Died { message, once_more }
             }
         }
     }

@@ -107,7 +107,7 @@ fn path(path: String) -> Result<PathAndQuery, CallFailure> {
 
 fn transient(error: &WorkerError) -> LaunchError {
     let words = match error {
-        WorkerError::Model { message, .. } | WorkerError::Died { message } => message.clone(),
+        WorkerError::Model { message, .. } | WorkerError::Died { message, .. } => message.clone(),
         WorkerError::TimedOut
         | WorkerError::Invalid { .. }
         | WorkerError::NotReady { .. }

@@ -1,5 +1,6 @@
 //! The client against servers that say exactly what a test wants.
 
+use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -326,6 +327,19 @@ async fn where_nobody_listens_nothing_is_sent() {
     assert!(matches!(failure, CallFailure::NotSent { .. }), "{failure:?}");
     let error = failure.explained(async { "The process ended with exit code 3".to_owned() }).await;
     assert_eq!(error.to_string(), "the worker is gone: The process ended with exit code 3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_connection_is_tried_again_only_if_the_container_has_ended() {
+    let broken = || CallFailure::Broken { reason: "reset by peer".to_owned() };
+    let ended = async { "The process ended with exit code 3".to_owned() };
+    for (error, wanted, is_again) in [
+        (broken().explained(ended).await, "The process ended with exit code 3 while it", true),
+        (broken().explained(pending()).await, "The connection broke while the model", false),
+    ] {
+        let WorkerError::Died { message, once_more } = error else { panic!("{error:?}") };
+        assert!(message.starts_with(wanted) && once_more == is_again, "{message}");
+    }
 }
 
 #[tokio::test]

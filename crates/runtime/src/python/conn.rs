@@ -51,19 +51,31 @@ impl Conn {
                 ) => return Err(NotLoaded::Ended(error.to_string())),
             }
             if !matches!(self.line.read(&mut input).await, Ok(1..)) {
-                return Err(NotLoaded::Ended(self.last_words().await));
+                let ending = self.last_words().await;
+                let ending = ending.unwrap_or_else(|still_there| still_there.to_string());
+                return Err(NotLoaded::Ended(ending));
             }
         }
     }
 
-    /// How the worker ended.
-    pub(super) async fn last_words(&mut self) -> String {
-        match timeout(LAST_WORDS, self.forked.ended()).await {
-            Ok(ending) => ending,
-            Err(_) => "closed its socket and is still there".to_owned(),
-        }
+    /// How the worker ended whose socket is closed.
+    async fn last_words(&mut self) -> Result<String, StillThere> {
+        timeout(LAST_WORDS, self.forked.ended()).await.map_err(|_late| StillThere)
+    }
+
+    /// What a call is told that the worker had when its socket closed.
+    pub(super) async fn died(&mut self) -> WorkerError {
+        let ending = self.last_words().await;
+        let once_more = ending.is_ok();
+        let ending = ending.unwrap_or_else(|still_there| still_there.to_string());
+        let message = format!("The worker process {ending} while it answered this call.");
+        WorkerError::Died { message, once_more }
     }
 }
+
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("closed its socket and is still there")]
+struct StillThere;
 
 /// Why a worker did not load its model.
 pub(super) enum NotLoaded {
@@ -76,8 +88,10 @@ pub(super) enum NotLoaded {
 /// What became of one call of an exchange.
 pub(super) enum Outcome {
     Answered(Result<Reply, WorkerError>),
-    /// The worker ended with it, but not because of it, as far as we know: it may be tried alone.
-    Lost,
+    /// The worker ended before it began this one.
+    NotBegun,
+    /// The worker ended with several, of which any may be the cause: it may be tried alone.
+    Lost(WorkerError),
 }
 
 /// Calls on their way through a worker. Dropped before its end, it is brought to its end in the
@@ -125,11 +139,7 @@ impl Exchange {
                 conn.forked.kill(); // If it is there still, it has closed its socket.
                 return None;
             }
-            Err(Broken::Stream) => {
-                let ending = conn.last_words().await;
-                let message = format!("The worker process {ending} while it answered this call.");
-                WorkerError::Died { message }
-            }
+            Err(Broken::Stream) => conn.died().await,
             Err(Broken::Frame(error)) => {
                 let message = format!("The worker process was ended: {error}.");
                 WorkerError::Model { status: 500, message, content_type: None }
@@ -139,10 +149,10 @@ impl Exchange {
         conn.forked.kill();
         let mut outcomes: Vec<_> = replies.take().into_iter().map(Outcome::Answered).collect();
         for at in outcomes.len()..self.n_calls {
-            let is_at_fault = at_fault == Some(at);
-            outcomes.push(match is_at_fault {
-                true => Outcome::Answered(Err(error.clone())),
-                false => Outcome::Lost,
+            outcomes.push(match at_fault {
+                Some(fault) if fault == at => Outcome::Answered(Err(error.clone())),
+                Some(_) => Outcome::NotBegun,
+                None => Outcome::Lost(error.clone()),
             });
         }
         Some(outcomes)

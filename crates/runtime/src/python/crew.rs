@@ -45,6 +45,8 @@ pub(super) struct CrewPlan {
     /// How many calls may go to a worker together, if that is given.
     pub(super) max_batch: Option<usize>,
     pub(super) max_batch_delay: Duration,
+    /// Whether the code may get a call twice.
+    pub(super) retries_after_death: bool,
 }
 
 /// The workers of one model. Dropped, they end.

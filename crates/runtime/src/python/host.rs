@@ -75,6 +75,7 @@ impl ModelHost for PythonHost {
             load_timeout: model.deadline.saturating_duration_since(Instant::now()),
             max_batch: self.settings.max_batch,
             max_batch_delay: self.settings.max_batch_delay,
+            retries_after_death: self.settings.retries_after_death,
         };
         let crew = Arc::new(Crew::start(self.template.clone(), plan, model.deadline).await?);
         let memory = Memory { bytes: AtomicU64::new(0), measured_at: Mutex::new(Instant::now()) };

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sagebrush_core::fleet::retries_after_death;
 use sagebrush_core::worker::{Call, LaunchError, LaunchSpec, Resources};
 use tokio::time::Instant;
 
@@ -43,6 +44,8 @@ pub(super) struct Settings {
     /// How many calls may go to a worker together, if that is given.
     pub(super) max_batch: Option<usize>,
     pub(super) max_batch_delay: Duration,
+    /// Whether the code may get a call twice.
+    pub(super) retries_after_death: bool,
 }
 
 /// How long a call may take.
@@ -222,7 +225,16 @@ fn settings(
     let max_batch = within(environment, "SAGEBRUSH_MAX_BATCH_SIZE", 1..=LARGEST_BATCH)?;
     let delay = within(environment, "SAGEBRUSH_MAX_BATCH_DELAY_MS", 0..=LONGEST_DELAY_MS)?;
     let max_batch_delay = Duration::from_millis(delay.unwrap_or(0));
-    Ok(Settings { n_workers, most_workers, call_timeout, max_batch, max_batch_delay })
+    let retries_after_death =
+        retries_after_death(environment).map_err(|reason| LaunchError::Permanent { reason })?;
+    Ok(Settings {
+        n_workers,
+        most_workers,
+        call_timeout,
+        max_batch,
+        max_batch_delay,
+        retries_after_death,
+    })
 }
 
 /// A number that must be in `range`, if it is given.

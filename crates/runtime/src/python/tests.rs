@@ -148,7 +148,7 @@ async fn until(mut holds: impl FnMut() -> bool) {
 fn told(reply: Result<Reply, WorkerError>) -> (u16, String) {
     match reply {
         Err(WorkerError::Model { status, message, .. }) => (status, message),
-        Err(WorkerError::Died { message }) => (500, message),
+        Err(WorkerError::Died { message, .. }) => (500, message),
         other => panic!("not the model's error: {other:?}"),
     }
 }

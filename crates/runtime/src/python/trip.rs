@@ -67,19 +67,18 @@ impl Trip {
             }
             Err(broken) => broken,
         };
-        let message = match broken {
+        let error = match broken {
             Broken::Unsent => {
                 self.kill();
                 return None;
             }
-            Broken::Stream => {
-                let ending = passage.conn.last_words().await;
-                format!("The worker process {ending} while it answered this call.")
+            Broken::Stream => passage.conn.died().await,
+            Broken::Frame(error) => {
+                let message = format!("The worker process was ended: {error}.");
+                WorkerError::Model { status: 500, message, content_type: None }
             }
-            Broken::Frame(error) => format!("The worker process was ended: {error}."),
         };
         self.kill();
-        let error = WorkerError::Model { status: 500, message, content_type: None };
         Some(Said::Last(Err(error)))
     }
 

@@ -51,6 +51,7 @@ impl PythonWorker {
             load_timeout: spec.startup_timeout,
             max_batch: settings.max_batch,
             max_batch_delay: settings.max_batch_delay,
+            retries_after_death: settings.retries_after_death,
         };
         let files = spec.model.iter().chain(&spec.code).cloned().collect();
         Self::fork(shared, Kept { template, plan, image, files }, spec, deadline).await
@@ -154,8 +155,8 @@ fn about_memory(error: WorkerError, bytes: u64) -> WorkerError {
         WorkerError::Model { status, message, content_type } if is_about(&message) => {
             WorkerError::Model { status, message: explained(&message), content_type }
         }
-        WorkerError::Died { message } if is_about(&message) => {
-            WorkerError::Died { message: explained(&message) }
+        WorkerError::Died { message, once_more } if is_about(&message) => {
+            WorkerError::Died { message: explained(&message), once_more }
         }
         WorkerError::Model { .. }
         | WorkerError::Died { .. }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use sagebrush_core::route::Routes;
 use sagebrush_serving::invoke::Invoker;
-use sagebrush_serving::{AsyncInference, Door, Meters, Sessions, Settings, async_inference};
+use sagebrush_serving::{
+    AsyncInference, Door, Meters, Retries, Sessions, Settings, async_inference,
+};
 
 use super::shared::Shared;
 use super::{beside, unusable};
@@ -40,6 +42,7 @@ fn invoker(shared: &Shared, routes: &Routes) -> Invoker {
         chance: rand::random::<f32>,
         turns: Arc::default(),
         sessions: Sessions::new(shared.ground.clock.clone()),
+        retries: Retries::new(shared.ground.metrics.clone()),
         beside: beside::open(&shared.ground, &shared.watched),
     }
 }

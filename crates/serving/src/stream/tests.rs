@@ -17,13 +17,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::frames::Frames;
-use crate::Sessions;
 use crate::beside::Beside;
 use crate::error::InvokeError;
 use crate::eventstream::tests::{Message, read};
 use crate::invoke::{Invoker, Streamed, Target};
 use crate::meter::Meters;
 use crate::reply::{Spent, parted};
+use crate::{Retries, Sessions};
 
 type Said = Result<Bytes, WorkerError>;
 
@@ -102,6 +102,7 @@ impl Bench {
             chance: || 0.0,
             turns: Arc::default(),
             sessions: Sessions::default(),
+            retries: Retries::default(),
             beside: Beside::default(),
         };
         let registry = Registry::default();

@@ -155,6 +155,7 @@ fn cost(capture: Option<Arc<CaptureConfig>>, body: &Bytes) -> (u64, u64) {
         chance: || 0.5,
         turns: Arc::default(),
         sessions: sagebrush_serving::Sessions::default(),
+        retries: sagebrush_serving::Retries::default(),
         beside,
     };
     let target = Target {

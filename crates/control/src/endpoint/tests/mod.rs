@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sagebrush_core::alarms::SetAlarms;
-use sagebrush_core::fleet::{Execution, FleetView, InstanceState};
+use sagebrush_core::fleet::{
+    ContainerSpec, Execution, FleetView, InstanceState, RETRY_AFTER_DEATH,
+};
 use sagebrush_core::route::Routing;
 use sagebrush_core::{Region, Timestamp};
 
@@ -175,4 +177,29 @@ fn deleting_waits_until_nothing_is_left() {
     let draining = seen(&[(&old, &[InstanceState::Draining])]);
     check(&EndpointState::Deleting, &old, &draining, &[], &Step::Stay);
     check(&EndpointState::Deleting, &old, &BTreeMap::new(), &[], &Step::Remove);
+}
+
+#[test]
+fn each_container_of_a_series_must_allow_second_tries() {
+    let container = |value: Option<&str>| {
+        let pair = value.map(|value| (RETRY_AFTER_DEATH.to_owned(), value.to_owned()));
+        ContainerSpec {
+            hostname: None,
+            image: "i".to_owned(),
+            model_data: None,
+            environment: pair.into_iter().collect(),
+            multi_model: None,
+            role_arn: None,
+        }
+    };
+    for (values, wanted) in [
+        (&[None][..], true),
+        (&[Some("true"), None], true),
+        (&[None, Some("false")], false),
+        (&[Some("false"), Some("true")], false),
+    ] {
+        let mut variant = deployment("a", 1).variants.remove(0);
+        variant.containers = values.iter().map(|value| container(*value)).collect();
+        assert_eq!(variant.retries_after_death(), wanted, "{values:?}");
+    }
 }

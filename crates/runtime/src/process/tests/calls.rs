@@ -67,7 +67,7 @@ async fn a_program_that_dies_while_it_answers_is_named_as_the_cause() {
     let worker = bench.launch().await;
     assert_eq!(said(&*worker, "echo 1").await, "1"); // So that the connection is a kept one.
     let error = answer(&*worker, call("die 3")).await.unwrap_err();
-    let WorkerError::Died { message } = error else { panic!("{error:?}") };
+    let WorkerError::Died { message, once_more: true } = error else { panic!("{error:?}") };
     assert_eq!(message, "The process ended with exit code 3 while it answered.");
     assert_eq!(worker.ended().await, "The process ended with exit code 3.");
     let error = answer(&*worker, call("echo 2")).await.unwrap_err();

@@ -39,18 +39,22 @@ impl Crew {
     async fn ask(&self, call: Call) -> Result<Reply, WorkerError> {
         match self.shared.trip(&[call]).await.pop() {
             Some(Outcome::Answered(answer)) => answer,
-            Some(Outcome::Lost) | None => {
+            Some(Outcome::Lost(error)) => Err(error),
+            Some(Outcome::NotBegun) | None => {
                 Err(WorkerError::Gone { reason: "its process has ended".to_owned() })
             }
         }
     }
 
-    /// Answers calls that go together; each that was lost with its worker is tried once alone.
+    /// Answers calls that go together. Each that was lost with its worker is tried once more, alone:
+    /// one that ends workers must not take the others with it.
     async fn ask_trip(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
         let outcomes = self.shared.trip(&calls).await;
         let answers = calls.into_iter().zip(outcomes).map(async |(call, outcome)| match outcome {
             Outcome::Answered(answer) => answer,
-            Outcome::Lost => self.ask(call).await,
+            Outcome::NotBegun => self.ask(call).await,
+            Outcome::Lost(error) if !self.shared.plan.retries_after_death => Err(error),
+            Outcome::Lost(_) => self.ask(call).await.map_err(for_the_last_time),
         });
         join_all(answers).await
     }
@@ -135,6 +139,19 @@ impl Shared {
             },
             Loaded::Yes | Loaded::NotYet => WorkerError::TimedOut,
         }
+    }
+}
+
+/// The error of a second try.
+fn for_the_last_time(error: WorkerError) -> WorkerError {
+    match error {
+        WorkerError::Died { message, .. } => WorkerError::Died { message, once_more: false },
+        WorkerError::Model { .. }
+        | WorkerError::TimedOut
+        | WorkerError::Invalid { .. }
+        | WorkerError::NotReady { .. }
+        | WorkerError::At { .. }
+        | WorkerError::Gone { .. } => error,
     }
 }
 

@@ -49,7 +49,9 @@ async fn ask_calls(
 fn text(answer: &Result<Reply, WorkerError>) -> String {
     match answer {
         Ok(reply) => String::from_utf8(reply.payload.body.to_vec()).unwrap(),
-        Err(WorkerError::Model { message, .. } | WorkerError::Died { message }) => message.clone(),
+        Err(WorkerError::Model { message, .. } | WorkerError::Died { message, .. }) => {
+            message.clone()
+        }
         Err(error) => error.to_string(),
     }
 }
@@ -210,6 +212,21 @@ async fn what_fails_together_is_tried_alone() {
     assert_eq!(ask(&worker, "x").await.unwrap().payload.body, pid, "it goes on");
     let answers = ask_all(&worker, &["a", "exit", "b"]).await;
     check(&answers, &["of 1: a", "exit code 3", "of 1: b"]);
+    // It had its second try.
+    assert!(matches!(answers[1], Err(WorkerError::Died { once_more: false, .. })), "{answers:?}");
+    let answer = ask(&worker, "exit").await;
+    assert!(matches!(answer, Err(WorkerError::Died { once_more: true, .. })), "{answer:?}");
+    stop(&worker).await;
+}
+
+#[tokio::test]
+async fn code_that_must_not_see_a_call_twice_does_not() {
+    let bench = Bench::new();
+    let worker = bench.launch(TOGETHER, &[ONE[0], ("SAGEBRUSH_RETRY_AFTER_DEATH", "false")]).await;
+    ask(&worker, "x").await.unwrap();
+    let answers = ask_all(&worker, &["a", "exit", "b"]).await;
+    check(&answers, &["exit code 3", "exit code 3", "exit code 3"]);
+    ask(&worker, "x").await.unwrap();
     stop(&worker).await;
 }
 
@@ -226,6 +243,7 @@ async fn how_many_calls_may_go_together_is_said_by_the_environment() {
         ("SAGEBRUSH_MAX_BATCH_SIZE", "many", "SAGEBRUSH_MAX_BATCH_SIZE=many, which is no number"),
         ("SAGEBRUSH_MAX_BATCH_DELAY_MS", "1001", "MAX_BATCH_DELAY_MS=1001; it must be from 0 to"),
         ("SAGEBRUSH_MAX_BATCH_DELAY_MS", "-1", "which is no number"),
+        ("SAGEBRUSH_RETRY_AFTER_DEATH", "no", "SAGEBRUSH_RETRY_AFTER_DEATH=no; it must be true or"),
     ] {
         let spec = bench.spec(Some(TOGETHER), &[(name, value)]);
         let error = bench.runtime.launch(&spec).await.err().unwrap();

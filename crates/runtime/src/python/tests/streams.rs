@@ -133,6 +133,17 @@ async fn a_worker_that_ends_in_the_middle_says_why_and_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_worker_that_ends_before_the_first_part_has_begun_nothing() {
+    let bench = Bench::new();
+    let (worker, pid) = one_worker(&bench).await;
+    let Err(error) = stream(&worker, "kill").await else { panic!("it is there") };
+    let WorkerError::Died { message, once_more: true } = error else { panic!("{error:?}") };
+    assert!(message.contains("was killed by signal 9"), "{message}");
+    assert_ne!(all(&worker, "pid").await, pid);
+    stop(&worker).await;
+}
+
+#[tokio::test]
 async fn who_drops_the_parts_closes_the_generator_and_keeps_the_worker() {
     let bench = Bench::new();
     let (worker, pid) = one_worker(&bench).await;

@@ -27,11 +27,11 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::Sessions;
 use crate::async_inference::accept::{Accepted, Refused};
 use crate::async_inference::{AsyncInference, Carried, Parts};
 use crate::beside::Beside;
 use crate::invoke::{Invoker, Target};
+use crate::{Retries, Sessions};
 
 pub(super) const TOPIC: &str = "arn:aws:sns:r:123456789012:good";
 pub(super) const ERROR_TOPIC: &str = "arn:aws:sns:r:123456789012:bad";
@@ -69,7 +69,7 @@ impl Worker for FakeWorker {
         let answer = |call: Call| match &self.does {
             Does::Fail => Err(WorkerError::bad_input("not that")),
             Does::Die(n) if n_before < *n => {
-                Err(WorkerError::Died { message: "it is dead".to_owned() })
+                Err(WorkerError::Died { message: "it is dead".to_owned(), once_more: true })
             }
             Does::Die(_) | Does::Echo | Does::Take(_) => Ok(Reply {
                 payload: call.payload,
@@ -355,6 +355,7 @@ impl World {
             chance: || 0.0,
             turns: Arc::default(),
             sessions: Sessions::default(),
+            retries: Retries::default(),
             beside: Beside::default(),
         };
         let (metrics, log) = (Registry::default(), Arc::new(MemoryLog::default()));
