@@ -239,7 +239,7 @@ impl Invoker {
             };
             match admitted {
                 Some(Ok(admitted)) => {
-                    let chosen = Chosen::of(variant, self.chance);
+                    let chosen = Chosen::of(variant, call, self.chance);
                     let variant = variant.id();
                     return Ok(Place { admitted, variant, max_payload, chosen });
                 }
@@ -251,6 +251,7 @@ impl Invoker {
                 }
                 // The route is stale or has no instance yet: a newer one comes.
                 Some(Err(Refused::Closed)) => {}
+                None if variant.is_resting => return Err(no_capacity(target, variant)),
                 None => {
                     if let Some(reason) = variant.demand.as_ref().and_then(|it| it.trouble()) {
                         let (status, message) = (503, reason.to_string());
@@ -259,11 +260,9 @@ impl Invoker {
                     }
                 }
             }
-            let variant = Some(variant.id());
             let newer = tokio::time::timeout_at(held_until, routes.changed()).await;
             if !matches!(newer, Ok(Ok(()))) {
-                let endpoint = target.endpoint.to_string();
-                return Err(InvokeError::NoCapacity { endpoint, variant });
+                return Err(no_capacity(target, variant));
             }
         }
     }
@@ -399,6 +398,11 @@ fn is_lost(error: &WorkerError) -> bool {
         | WorkerError::Invalid { .. }
         | WorkerError::NotReady { .. } => false,
     }
+}
+
+fn no_capacity(target: &Target, variant: &VariantRoute) -> InvokeError {
+    let endpoint = target.endpoint.to_string();
+    InvokeError::NoCapacity { endpoint, variant: Some(variant.id()) }
 }
 
 fn overloaded(target: &Target, variant: &VariantId, retry_after: Duration) -> InvokeError {

@@ -2,6 +2,7 @@
 //!
 //! Every instance is pinged. A container whose environment has `SAGEBRUSH_PROBE_PAYLOAD` is asked
 //! that as well, in the way of all calls: what its model answers does not count, only that it does.
+//! Where none has, the instance is asked what the old fleet answered last ([`super::replay`]).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use sagebrush_core::worker::{Call, Payload, WorkerError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::replay::{REPLAY, Samples};
 use super::{DeployedVariant, Endpoint, EndpointState};
 
 const PAYLOAD: &str = "SAGEBRUSH_PROBE_PAYLOAD";
@@ -72,12 +74,21 @@ impl Prober {
 
     /// Begins the probes of instances that are new, forgets those that are gone, and says what is
     /// known of the others.
-    pub(super) fn look(&mut self, endpoints: &[Stored<Endpoint>], seen: &FleetView) -> Probed {
+    pub(super) fn look(
+        &mut self,
+        endpoints: &[Stored<Endpoint>],
+        seen: &FleetView,
+        samples: &Samples,
+    ) -> Probed {
         let mut there = HashSet::new();
-        for (variant, instance) in endpoints.iter().flat_map(|it| on_trial(it, seen)) {
-            there.insert(instance.id.clone());
-            if self.begun.insert(instance.id.clone()) {
-                self.begin(variant, instance.clone());
+        for endpoint in endpoints {
+            for (variant, instance) in on_trial(endpoint, seen) {
+                there.insert(instance.id.clone());
+                if self.begun.insert(instance.id.clone()) {
+                    let own = calls(variant);
+                    let lent = own.is_empty().then(|| samples.lent(endpoint, variant)).flatten();
+                    self.begin(&variant.name, instance.clone(), Asked { own, lent });
+                }
             }
         }
         self.begun.retain(|id| there.contains(id));
@@ -86,11 +97,10 @@ impl Prober {
         probed.clone()
     }
 
-    fn begin(&self, variant: &DeployedVariant, instance: Arc<Instance>) {
-        let calls = calls(variant);
-        let (name, probed, wake) = (variant.name.clone(), self.probed.clone(), self.wake.clone());
+    fn begin(&self, variant: &str, instance: Arc<Instance>, asked: Asked) {
+        let (name, probed, wake) = (variant.to_owned(), self.probed.clone(), self.wake.clone());
         task::spawn("probe", async move {
-            let outcome = probe(&instance, &calls).await;
+            let outcome = probe(&instance, &asked).await;
             let outcome = outcome.map_err(|reason| {
                 format!("The probe of variant {name} on instance {} failed: {reason}", instance.id)
             });
@@ -134,6 +144,25 @@ fn unproven(endpoint: &Stored<Endpoint>) -> &[DeployedVariant] {
     }
 }
 
+/// What an instance must answer beside a ping.
+struct Asked {
+    /// By its containers' environment.
+    own: Vec<Call>,
+    /// What the old fleet answered well.
+    lent: Option<Call>,
+}
+
+/// Why a call of a probe was not answered well.
+#[derive(Debug, thiserror::Error)]
+enum ProbeError {
+    #[error("the instance has no room")]
+    Full,
+    #[error("the instance is on its way out")]
+    Closed,
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+}
+
 /// The calls that containers ask for by their environment. Of a series, the first gets them.
 fn calls(variant: &DeployedVariant) -> Vec<Call> {
     let is_direct = variant.execution == Execution::Direct;
@@ -159,14 +188,44 @@ fn call(container: &ContainerSpec, is_direct: bool) -> Option<Call> {
     })
 }
 
-async fn probe(instance: &Arc<Instance>, calls: &[Call]) -> Result<(), String> {
+async fn probe(instance: &Arc<Instance>, asked: &Asked) -> Result<(), String> {
     ping(instance).await?;
-    for call in calls {
-        for _ in 0..N_CALLS {
-            ask(instance, call).await?;
-        }
+    for call in &asked.own {
+        ask(instance, call).await.map_err(|error| error.to_string())?;
     }
-    Ok(())
+    match &asked.lent {
+        Some(call) => ask_lent(instance, call).await,
+        None => Ok(()),
+    }
+}
+
+/// A model that refuses the call takes another input than the old one, as it may.
+async fn ask_lent(instance: &Arc<Instance>, call: &Call) -> Result<(), String> {
+    match ask(instance, call).await {
+        Ok(()) => Ok(()),
+        Err(ProbeError::Worker(error)) if is_refusal(&error) => {
+            let id = &instance.id;
+            tracing::warn!(instance = %id, %error, "the new model refuses what the old one took");
+            Ok(())
+        }
+        Err(error) => Err(format!(
+            "{error} (It was asked what the old instances answered last. {REPLAY}=false in the \
+             Environment of the model turns that off.)"
+        )),
+    }
+}
+
+/// Whether the model says that the call is at fault, and not itself.
+fn is_refusal(error: &WorkerError) -> bool {
+    match error {
+        WorkerError::Model { status, .. } => (400..500).contains(status),
+        WorkerError::Invalid { .. } => true,
+        WorkerError::At { error, .. } => is_refusal(error),
+        WorkerError::Died { .. }
+        | WorkerError::TimedOut
+        | WorkerError::NotReady { .. }
+        | WorkerError::Gone { .. } => false,
+    }
 }
 
 async fn ping(instance: &Instance) -> Result<(), String> {
@@ -181,19 +240,22 @@ async fn ping(instance: &Instance) -> Result<(), String> {
     outcome
 }
 
-async fn ask(instance: &Arc<Instance>, call: &Call) -> Result<(), String> {
-    let deadline = Instant::now() + CALL_TIMEOUT;
-    let admitted = instance.admit(call.payload.body.len(), deadline);
-    let admitted = admitted.map_err(|refused| match refused {
-        Refused::Full { .. } => "the instance has no room".to_owned(),
-        Refused::Closed => "the instance is on its way out".to_owned(),
-    })?;
-    let answer = admitted.answer(Call { deadline, ..call.clone() });
-    let answered = match tokio::time::timeout_at(deadline, answer).await {
-        Ok(Ok(answered)) => answered.outcome,
-        Ok(Err(_)) | Err(_) => Err(WorkerError::TimedOut),
-    };
-    answered.map(|_| ()).map_err(|error| error.to_string())
+/// Asks as often as an instance must answer in a row.
+async fn ask(instance: &Arc<Instance>, call: &Call) -> Result<(), ProbeError> {
+    for _ in 0..N_CALLS {
+        let deadline = Instant::now() + CALL_TIMEOUT;
+        let admitted = instance.admit(call.payload.body.len(), deadline);
+        let admitted = admitted.map_err(|refused| match refused {
+            Refused::Full { .. } => ProbeError::Full,
+            Refused::Closed => ProbeError::Closed,
+        })?;
+        let answer = admitted.answer(Call { deadline, ..call.clone() });
+        match tokio::time::timeout_at(deadline, answer).await {
+            Ok(Ok(answered)) => drop(answered.outcome?),
+            Ok(Err(_)) | Err(_) => return Err(WorkerError::TimedOut.into()),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -379,28 +379,3 @@ async fn weights_and_counts_are_described_as_they_are_and_as_they_are_to_be() {
     assert_eq!(described["EndpointStatus"], "InService");
     assert_eq!(described["ProductionVariants"][0]["CurrentInstanceCount"], 0);
 }
-
-#[tokio::test(start_paused = true)]
-async fn a_probe_that_is_refused_keeps_the_old_fleet() {
-    let stage = Stage::set().await;
-    for (name, image, payload) in [("good", "fake", "[1]"), ("bad", "fake:deaf", "[1]")] {
-        let container =
-            json!({"Image": image, "Environment": {"SAGEBRUSH_PROBE_PAYLOAD": payload}});
-        let model = json!({"ModelName": name, "PrimaryContainer": container});
-        stage.platform.ok("CreateModel", model).await;
-        let variant = json!({"VariantName": "v", "ModelName": name, "InitialInstanceCount": 1,
-            "InstanceType": "ml.m5.large"});
-        let config = json!({"EndpointConfigName": name, "ProductionVariants": [variant]});
-        stage.platform.ok("CreateEndpointConfig", config).await;
-    }
-    stage.platform.ok("UpdateEndpoint", endpoint("e", "good")).await;
-    sleep(SOON).await;
-    assert_eq!(stage.platform.status("e").await["EndpointConfigName"], "good");
-    stage.platform.ok("UpdateEndpoint", endpoint("e", "bad")).await;
-    sleep(SOON).await;
-    let described = stage.platform.status("e").await;
-    assert_eq!(described["EndpointConfigName"], "good");
-    let reason = described["FailureReason"].as_str().unwrap();
-    assert!(reason.starts_with("The probe of variant v on instance i-"), "{reason}");
-    assert!(reason.ends_with("failed: the model answered 500: deaf"), "{reason}");
-}
