@@ -95,7 +95,7 @@ impl Fleet<'_> {
                 share: self.share,
                 targets: variant.targets(),
                 routing: variant.routing,
-                demand: ground.scaler.demand(endpoint, variant),
+                demand: ground.scaler.demand(&key),
                 capture: capture.clone(),
                 sample: self.is_old.then(|| ground.samples.of(endpoint, variant)).flatten(),
                 is_resting: usable.is_empty() && self.is_to_rest(variant, endpoint),
