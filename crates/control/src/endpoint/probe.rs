@@ -87,7 +87,8 @@ impl Prober {
                 if self.begun.insert(instance.id.clone()) {
                     let own = calls(variant);
                     let lent = own.is_empty().then(|| samples.lent(endpoint, variant)).flatten();
-                    self.begin(&variant.name, instance.clone(), Asked { own, lent });
+                    let (endpoint, variant) = (endpoint.name.clone(), variant.name.clone());
+                    self.begin(instance.clone(), Asked { endpoint, variant, own, lent });
                 }
             }
         }
@@ -97,12 +98,13 @@ impl Prober {
         probed.clone()
     }
 
-    fn begin(&self, variant: &str, instance: Arc<Instance>, asked: Asked) {
-        let (name, probed, wake) = (variant.to_owned(), self.probed.clone(), self.wake.clone());
+    fn begin(&self, instance: Arc<Instance>, asked: Asked) {
+        let (probed, wake) = (self.probed.clone(), self.wake.clone());
         task::spawn("probe", async move {
             let outcome = probe(&instance, &asked).await;
             let outcome = outcome.map_err(|reason| {
-                format!("The probe of variant {name} on instance {} failed: {reason}", instance.id)
+                let (name, id) = (&asked.variant, &instance.id);
+                format!("The probe of variant {name} on instance {id} failed: {reason}")
             });
             lock(&probed).note(&instance.id, outcome);
             wake.notify_one();
@@ -146,6 +148,9 @@ fn unproven(endpoint: &Stored<Endpoint>) -> &[DeployedVariant] {
 
 /// What an instance must answer beside a ping.
 struct Asked {
+    /// Whose it is.
+    endpoint: String,
+    variant: String,
     /// By its containers' environment.
     own: Vec<Call>,
     /// What the old fleet answered well.
@@ -193,19 +198,13 @@ async fn probe(instance: &Arc<Instance>, asked: &Asked) -> Result<(), String> {
     for call in &asked.own {
         ask(instance, call).await.map_err(|error| error.to_string())?;
     }
-    match &asked.lent {
-        Some(call) => ask_lent(instance, call).await,
-        None => Ok(()),
-    }
-}
-
-/// A model that refuses the call takes another input than the old one, as it may.
-async fn ask_lent(instance: &Arc<Instance>, call: &Call) -> Result<(), String> {
-    match ask(instance, call).await {
+    let Some(lent) = &asked.lent else { return Ok(()) };
+    match ask(instance, lent).await {
         Ok(()) => Ok(()),
+        // It takes another input than the old one, as it may.
         Err(ProbeError::Worker(error)) if is_refusal(&error) => {
-            let id = &instance.id;
-            tracing::warn!(instance = %id, %error, "the new model refuses what the old one took");
+            let Asked { endpoint, variant, .. } = asked;
+            tracing::warn!(endpoint, variant, %error, "a new model refuses what the old one took");
             Ok(())
         }
         Err(error) => Err(format!(
@@ -260,22 +259,10 @@ async fn ask(instance: &Arc<Instance>, call: &Call) -> Result<(), ProbeError> {
 
 #[cfg(test)]
 mod tests {
-    use sagebrush_core::fleet::{ContainerSpec, Execution};
+    use sagebrush_core::fleet::Execution;
 
     use super::calls;
-    use crate::endpoint::tests::deployment;
-
-    fn container(hostname: &str, environment: &[(&str, &str)]) -> ContainerSpec {
-        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        ContainerSpec {
-            hostname: Some(hostname.to_owned()),
-            image: "i".to_owned(),
-            model_data: None,
-            environment: environment.iter().map(pair).collect(),
-            multi_model: None,
-            role_arn: None,
-        }
-    }
+    use crate::endpoint::tests::{container, deployment};
 
     #[test]
     fn containers_say_how_they_are_asked() {

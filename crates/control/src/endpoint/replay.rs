@@ -94,14 +94,14 @@ mod tests {
     use std::collections::BTreeMap;
 
     use bytes::Bytes;
-    use sagebrush_core::fleet::{ContainerSpec, Execution};
+    use sagebrush_core::fleet::Execution;
     use sagebrush_core::resource::Stored;
     use sagebrush_core::worker::{Call, Payload};
     use sagebrush_core::{Region, Timestamp};
     use tokio::time::Instant;
 
     use super::{REPLAY, Samples};
-    use crate::endpoint::tests::deployment;
+    use crate::endpoint::tests::{container, deployment};
     use crate::endpoint::{Deployment, Endpoint, EndpointSpec, EndpointState};
 
     fn updating(serving: Deployment, wanted: Deployment) -> Stored<Endpoint> {
@@ -114,17 +114,6 @@ mod tests {
             spec: EndpointSpec { wanted, deployment_config: None },
             status: EndpointState::Updating { serving, rollout: Box::default() },
             tags: BTreeMap::new(),
-        }
-    }
-
-    fn container(hostname: &str, replay: &str) -> ContainerSpec {
-        ContainerSpec {
-            hostname: Some(hostname.to_owned()),
-            image: "i".to_owned(),
-            model_data: None,
-            environment: [(REPLAY.to_owned(), replay.to_owned())].into(),
-            multi_model: None,
-            role_arn: None,
         }
     }
 
@@ -151,7 +140,7 @@ mod tests {
 
     fn direct(revision: &str, hostname: &str) -> Deployment {
         let mut deployment = deployment(revision, 1);
-        deployment.variants[0].containers = vec![container(hostname, "true")];
+        deployment.variants[0].containers = vec![container(hostname, &[])];
         deployment.variants[0].execution = Execution::Direct;
         deployment
     }
@@ -175,7 +164,7 @@ mod tests {
         let plain = |revision| deployment(revision, 1);
         for (given, wanted) in [("false", false), ("False", false), ("true", true)] {
             let mut said = plain("said");
-            said.variants[0].containers = vec![container("a", given)];
+            said.variants[0].containers = vec![container("a", &[(REPLAY, given)])];
             assert_eq!(is_lent(plain("old"), said.clone(), None), wanted, "{given}");
             assert_eq!(is_lent(said, plain("new"), None), wanted, "{given}");
         }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sagebrush_core::alarms::SetAlarms;
-use sagebrush_core::fleet::{Execution, FleetView, InstanceState};
+use sagebrush_core::fleet::{ContainerSpec, Execution, FleetView, InstanceState};
 use sagebrush_core::route::Routing;
 use sagebrush_core::{Region, Timestamp};
 
@@ -42,6 +42,18 @@ pub(super) fn deployment(revision: &str, instance_count: u32) -> Deployment {
         capture: None,
         variants: vec![variant],
         shadows: Vec::new(),
+    }
+}
+
+pub(super) fn container(hostname: &str, environment: &[(&str, &str)]) -> ContainerSpec {
+    let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    ContainerSpec {
+        hostname: Some(hostname.to_owned()),
+        image: "i".to_owned(),
+        model_data: None,
+        environment: environment.iter().map(pair).collect(),
+        multi_model: None,
+        role_arn: None,
     }
 }
 
