@@ -1,5 +1,6 @@
 """New instances are asked what the old ones answered; variants at zero refuse at once."""
 
+import functools
 import json
 import time
 
@@ -113,6 +114,14 @@ def test_a_variant_without_instances_refuses_at_once(sagemaker, runtime, deploy,
     deploy.settled(name)
     refused()
     count(blue=1, green=1)
-    # They are on their way: these calls wait.
-    assert calls.ask(runtime, name, b"1", TargetVariant="blue") == "blue"
-    assert calls.ask(runtime, name, b"1", TargetVariant="green") == "green"
+
+    def answers(who):
+        # Refused for the moment that it takes the data plane to hear of it, and held after that.
+        try:
+            return calls.ask(runtime, name, b"1", TargetVariant=who) == who
+        except runtime.exceptions.ServiceUnavailable:
+            return False
+
+    for who in model:
+        support.wait_for(functools.partial(answers, who), f"{who} answers again")
+    deploy.settled(name)
