@@ -243,6 +243,30 @@ def test_from_instances_to_serverless_and_back_loses_no_call(deploy, sagemaker, 
     assert load.errors == []
 
 
+def test_a_canary_to_serverless_and_back_loses_no_call(deploy, sagemaker, client):
+    endpoint = deploy(LOGISTIC)
+    serverless = deploy.config(
+        LOGISTIC, suffix="-serverless", serverless={"MaxConcurrency": 8},
+    )
+    canary = {
+        "Type": "CANARY", "WaitIntervalInSeconds": 1,
+        "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 20},
+    }
+    body = models.csv(ROW)
+    with Load(client, endpoint, body, lambda body: body) as load:
+        for config in [serverless, endpoint]:
+            load.at_least(20)
+            sagemaker.update_endpoint(
+                EndpointName=endpoint, EndpointConfigName=config, DeploymentConfig={
+                    "BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": canary},
+                },
+            )
+            seen = deploy.settled()
+            assert seen["EndpointConfigName"] == config, seen.get("FailureReason")
+        load.at_least(20)
+    assert load.errors == []
+
+
 def test_an_update_at_zero(deploy, sagemaker, runtime):
     endpoint = deploy(LOGISTIC, serverless={})
     other = deploy.config(LOGISTIC, suffix="-other", serverless={"MaxConcurrency": 1})

@@ -31,8 +31,8 @@ use crate::{Parts, Watched};
 #[derive(Default)]
 pub(crate) struct EchoWorker {
     pub(crate) stopped: AtomicBool,
-    /// It answers all with an error.
-    pub(crate) is_deaf: bool,
+    /// The status of the error that it answers all with.
+    pub(crate) error: Option<u16>,
     /// Why it has ended, once it has.
     pub(crate) end: watch::Sender<Option<String>>,
 }
@@ -41,8 +41,8 @@ pub(crate) struct EchoWorker {
 impl Worker for EchoWorker {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Result<Reply, WorkerError>> {
         let reply = |call: Call| {
-            if self.is_deaf {
-                let (status, message) = (500, "deaf".to_owned());
+            if let Some(status) = self.error {
+                let message = "deaf".to_owned();
                 return Err(WorkerError::Model { status, message, content_type: None });
             }
             let payload = Payload { content_type: None, body: call.payload.body };
@@ -105,8 +105,12 @@ impl Runtime for FakeRuntime {
         if let Some(due) = due {
             return Err(due.remove(0));
         }
-        let is_deaf = spec.image.ends_with("deaf");
-        let worker = Arc::new(EchoWorker { is_deaf, ..EchoWorker::default() });
+        let error = match spec.image.as_str() {
+            "fake:deaf" => Some(500),
+            "fake:picky" => Some(415),
+            _ => None,
+        };
+        let worker = Arc::new(EchoWorker { error, ..EchoWorker::default() });
         self.workers.lock().unwrap().push(worker.clone());
         Ok(worker)
     }

@@ -2,6 +2,7 @@
 //! awaited.
 
 mod deployments;
+mod probes;
 mod scaling;
 
 use std::sync::Arc;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-/// Counts the calls that want an instance, whether there is one or not. Whoever scales the variant
-/// follows the count; it outlives tables and deployments that keep the variant.
+/// Counts the calls that want an instance of one fleet, whether there is one or not. Whoever scales
+/// the fleet follows the count; it outlives tables.
 #[derive(Debug)]
 pub struct Demand {
     calls: watch::Sender<usize>,
@@ -16,13 +16,13 @@ pub struct Demand {
     /// So many calls have instances, or none would be added for more. Beyond that `grown` is told.
     covered: AtomicUsize,
     grown: Arc<Notify>,
+    terms: Terms,
     told: Mutex<Told>,
 }
 
-/// What a call of a variant may have, and what it must know.
+/// What changes as calls and instances come and go.
 #[derive(Debug, Clone)]
 struct Told {
-    terms: Terms,
     idle_since: Instant,
     trouble: Option<Arc<str>>,
 }
@@ -55,14 +55,15 @@ impl Demand {
             peak: AtomicUsize::new(0),
             covered: AtomicUsize::new(usize::MAX),
             grown,
-            told: Mutex::new(Told { terms, idle_since: Instant::now(), trouble: None }),
+            terms,
+            told: Mutex::new(Told { idle_since: Instant::now(), trouble: None }),
         })
     }
 
     /// Counts a call; `None` if there are as many as there may be.
     #[must_use]
     pub fn call(self: &Arc<Self>) -> Option<Wanted> {
-        let most = self.terms().max_calls.unwrap_or(usize::MAX);
+        let most = self.terms.max_calls.unwrap_or(usize::MAX);
         let mut n_calls = 0;
         let is_counted = self.calls.send_if_modified(|calls| {
             if *calls >= most {
@@ -114,12 +115,7 @@ impl Demand {
 
     #[must_use]
     pub fn terms(&self) -> Terms {
-        self.told().terms
-    }
-
-    /// Calls are held to these from now on; those under way stay.
-    pub fn set_terms(&self, terms: Terms) {
-        self.told().terms = terms;
+        self.terms
     }
 
     /// Why no instance comes up, while none does: there is nothing to wait for.
@@ -226,15 +222,5 @@ mod tests {
         assert_eq!(demand.idle_since(), began);
         drop(calls.1);
         assert_eq!(demand.idle_since(), began + Duration::from_secs(5));
-    }
-
-    #[test]
-    fn terms_may_change() {
-        let demand = Demand::new(Some(1));
-        let _first = demand.call().unwrap();
-        assert!(demand.call().is_none());
-        demand.set_terms(Terms { max_calls: Some(2), max_payload: Some(10) });
-        assert!(demand.call().is_some());
-        assert_eq!(demand.terms().max_payload, Some(10));
     }
 }

@@ -7,7 +7,8 @@
 //!   runtimes whose models share nothing.
 //! - [`instance`]: a worker with its queue, its batches and its breaker; [`route`]: what the data
 //!   plane reads.
-//! - [`demand`]: the calls of a variant that scales with them; [`messages`]: what topics get.
+//! - [`demand`]: the calls of a variant that scales with them; [`sample`]: one that was answered
+//!   well; [`messages`]: what topics get.
 //! - [`capture`]: what an endpoint keeps of its calls; [`access`]: who may do what.
 //! - [`cloudwatch`], [`sketch`], [`alarms`], [`events`]: what is measured, watched and told;
 //!   [`varint`] for files of it.
@@ -35,6 +36,7 @@ pub mod objects;
 pub mod per_model;
 pub mod resource;
 pub mod route;
+pub mod sample;
 pub mod sketch;
 pub mod store;
 pub mod task;

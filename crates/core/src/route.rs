@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::capture::CaptureConfig;
 use crate::demand::Demand;
 use crate::instance::Instance;
+use crate::sample::Sample;
 use crate::{Region, ResourceName};
 
 /// Control makes a new table with each change; serving only reads the newest.
@@ -89,6 +90,10 @@ pub struct VariantRoute {
     pub capture: Option<Arc<CaptureConfig>>,
     /// Of a production variant whose calls are copied: to what.
     pub shadow: Option<Arc<ShadowRoute>>,
+    /// Of a variant whose successor is tried with what it answered: where that is kept.
+    pub sample: Option<Arc<Sample>>,
+    /// It is to have no instance, and none is on its way: no call waits for one.
+    pub is_resting: bool,
     pub instances: Vec<Arc<Instance>>,
 }
 
@@ -107,6 +112,8 @@ impl VariantRoute {
             demand: None,
             capture: None,
             shadow: None,
+            sample: None,
+            is_resting: false,
             instances,
         }
     }

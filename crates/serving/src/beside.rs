@@ -1,16 +1,19 @@
 //! What is done with a call beside answering it: some are captured, some are copied to a shadow
-//! variant. It is begun when the reply is certain, and no call waits for it.
+//! variant, and one now and then is kept for the probes of the next deployment. It is begun when the
+//! reply is certain, and no call waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use sagebrush_core::capture::CaptureConfig;
 use sagebrush_core::route::{ShadowRoute, VariantRoute};
-use sagebrush_core::worker::{Call, Reply};
+use sagebrush_core::sample::{self, Sample};
+use sagebrush_core::worker::{Call, Payload, Reply};
 
 use crate::capture::{self, Capture, Gathering};
-use crate::headers::SESSION_ID;
+use crate::headers::{CUSTOM_ATTRIBUTES, SESSION_ID};
 use crate::invoke::{PartedReply, Target};
 use crate::shadow::{self, Original, Shadows};
 
@@ -26,15 +29,17 @@ pub struct Beside {
 pub(crate) struct Chosen {
     capture: Option<Arc<CaptureConfig>>,
     shadow: Option<Arc<ShadowRoute>>,
+    sample: Option<Arc<Sample>>,
 }
 
 impl Chosen {
-    /// By what the variant's route says. A call of an ordinary variant costs two looks here, and
+    /// By what the variant's route says. A call of an ordinary variant costs three looks here, and
     /// one of a variant that captures or is shadowed a random number for each.
-    pub(crate) fn of(variant: &VariantRoute, chance: fn() -> f32) -> Self {
+    pub(crate) fn of(variant: &VariantRoute, call: &Call, chance: fn() -> f32) -> Self {
         Self {
             capture: capture::sampled(variant, chance).cloned(),
             shadow: shadow::chosen(variant, chance).cloned(),
+            sample: wanting(variant, call).cloned(),
         }
     }
 }
@@ -61,9 +66,13 @@ impl Beside {
         {
             capture.answered(record, &reply.payload);
         }
+        if let Some(sample) = chosen.sample {
+            sample.keep(|| bare(&call));
+        }
         // A shadow variant has no sessions of its own.
-        let is_in_session = call.headers.iter().any(|(name, _)| *name == SESSION_ID);
-        if let (Some(route), Some(shadows), false) = (chosen.shadow, &self.shadows, is_in_session) {
+        if let (Some(route), Some(shadows), false) =
+            (chosen.shadow, &self.shadows, is_in_session(&call))
+        {
             let answer = &reply.payload;
             shadows.copy(route, Original { target, variant, call, answer, took });
         }
@@ -85,4 +94,29 @@ impl Beside {
         let parts = Gathering::new(reply.parts, capture.clone(), record).boxed();
         PartedReply { parts, ..reply }
     }
+}
+
+fn is_in_session(call: &Call) -> bool {
+    call.headers.iter().any(|(name, _)| *name == SESSION_ID)
+}
+
+/// Where the call is to be kept if it is answered well. Another instance cannot go on with a
+/// session, and may have other models.
+fn wanting<'a>(variant: &'a VariantRoute, call: &Call) -> Option<&'a Arc<Sample>> {
+    let sample = variant.sample.as_ref().filter(|sample| sample.is_wanted())?;
+    let is_fit = call.payload.body.len() <= sample::LONGEST
+        && call.target_model.is_none()
+        && !is_in_session(call);
+    is_fit.then_some(sample)
+}
+
+/// The call as its model saw it, without what tells it from others.
+fn bare(call: &Call) -> Call {
+    let said = call.headers.iter().filter(|(name, _)| *name == CUSTOM_ATTRIBUTES);
+    let payload = Payload {
+        content_type: call.payload.content_type.clone(),
+        // The bytes may be a part of a larger buffer, which is not to be kept.
+        body: Bytes::copy_from_slice(&call.payload.body),
+    };
+    Call { payload, headers: said.cloned().collect(), request_id: "probe".into(), ..call.clone() }
 }

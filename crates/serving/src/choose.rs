@@ -11,7 +11,8 @@ use sagebrush_core::worker::Call;
 
 use crate::error::InvokeError;
 
-/// The variant that the call names, or one by weight; `chance` is in `0.0..1.0`.
+/// The variant that the call names, or one by weight; `chance` is in `0.0..1.0`. One that rests is
+/// only chosen where all do.
 ///
 /// # Errors
 /// When the endpoint has no variant of the name that the call gives.
@@ -23,13 +24,13 @@ pub fn choose_variant<'a>(
     let variants = route.variants.iter();
     if let Some(name) = named {
         let fleets = variants.filter(|variant| *variant.name == *name);
-        let chosen = weighed(fleets, |fleet| fleet.share, chance);
+        let chosen = awake(fleets, |fleet| fleet.share, chance);
         return chosen.ok_or_else(|| InvokeError::NoVariant {
             endpoint: route.name.to_string(),
             variant: name.to_owned(),
         });
     }
-    weighed(variants, VariantRoute::traffic, chance)
+    awake(variants, VariantRoute::traffic, chance)
         .ok_or_else(|| InvokeError::NoCapacity { endpoint: route.name.to_string(), variant: None })
 }
 
@@ -51,6 +52,16 @@ impl Turns {
         // As many bits as a float holds, so that it is never rounded up to 1.
         f32::from_bits((at >> 9) | 1.0_f32.to_bits()) - 1.0
     }
+}
+
+/// As [`weighed`], among those that do not rest, if there are any.
+fn awake<'a>(
+    variants: impl Iterator<Item = &'a VariantRoute> + Clone,
+    weight: impl Fn(&VariantRoute) -> f32,
+    chance: f32,
+) -> Option<&'a VariantRoute> {
+    let awake = variants.clone().filter(|variant| !variant.is_resting);
+    weighed(awake, &weight, chance).or_else(|| weighed(variants, &weight, chance))
 }
 
 /// The variant that `chance` falls on, each as likely as it weighs.

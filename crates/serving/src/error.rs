@@ -83,7 +83,7 @@ pub enum InvokeError {
     /// A constraint of the API does not hold.
     #[error("{0}")]
     Invalid(String),
-    /// No instance came up while the call was held.
+    /// No instance came up while the call was held, or none is to.
     #[error("Endpoint {endpoint} has no instance that can take the call. Try again later.")]
     NoCapacity { endpoint: String, variant: Option<VariantId> },
     /// All instances have as many calls as they may have, or as they can answer in time.

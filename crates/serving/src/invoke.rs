@@ -258,7 +258,7 @@ impl Invoker {
             };
             match admitted {
                 Some(Ok(admitted)) => {
-                    let chosen = Chosen::of(variant, self.chance);
+                    let chosen = Chosen::of(variant, call, self.chance);
                     // What a session was is lost with its worker; a backlog has tries of its own.
                     let may_repeat =
                         variant.retries_after_death && holder.is_none() && !target.is_asynchronous;
@@ -273,6 +273,7 @@ impl Invoker {
                 }
                 // The route is stale or has no instance yet: a newer one comes.
                 Some(Err(Refused::Closed)) => {}
+                None if variant.is_resting => return Err(no_capacity(target, variant)),
                 None => {
                     if let Some(reason) = variant.demand.as_ref().and_then(|it| it.trouble()) {
                         let (status, message) = (503, reason.to_string());
@@ -281,11 +282,9 @@ impl Invoker {
                     }
                 }
             }
-            let variant = Some(variant.id());
             let newer = tokio::time::timeout_at(held_until, routes.changed()).await;
             if !matches!(newer, Ok(Ok(()))) {
-                let endpoint = target.endpoint.to_string();
-                return Err(InvokeError::NoCapacity { endpoint, variant });
+                return Err(no_capacity(target, variant));
             }
         }
     }
@@ -406,6 +405,11 @@ fn admit(
     let usable = others.filter(|other| !other.breaker.is_open());
     let found = usable.map(|other| other.admit(bytes, call.deadline)).find(Result::is_ok);
     Some(found.unwrap_or(Err(refused)))
+}
+
+fn no_capacity(target: &Target, variant: &VariantRoute) -> InvokeError {
+    let endpoint = target.endpoint.to_string();
+    InvokeError::NoCapacity { endpoint, variant: Some(variant.id()) }
 }
 
 fn overloaded(target: &Target, variant: &VariantId, retry_after: Duration) -> InvokeError {

@@ -1,6 +1,7 @@
 //! Calls through the invoker, over workers that do as they are told. Time stands still unless
 //! awaited.
 
+mod beside;
 mod demand;
 mod metering;
 
@@ -149,13 +150,17 @@ fn random(instances: Vec<Arc<Instance>>) -> VariantRoute {
 }
 
 pub(crate) fn routed(variant: VariantRoute) -> Arc<RouteTable> {
+    routes_of(vec![variant])
+}
+
+fn routes_of(variants: Vec<VariantRoute>) -> Arc<RouteTable> {
     let mut table = RouteTable::default();
     table.insert(Arc::new(EndpointRoute {
         region: Region::new("r"),
         name: "e".parse().unwrap(),
         closed: None,
         asynchronous: None,
-        variants: vec![variant],
+        variants,
     }));
     Arc::new(table)
 }
@@ -245,6 +250,29 @@ async fn a_call_is_held_while_there_is_no_instance_but_not_for_ever() {
     let started_at = Instant::now();
     assert!(matches!(ask(&invoker).await, Err(InvokeError::NoCapacity { .. })));
     assert_eq!(started_at.elapsed().as_secs(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_variant_that_rests_refuses_at_once_and_leaves_calls_to_others() {
+    let resting =
+        || VariantRoute { is_resting: true, ..VariantRoute::new("rests", "c".into(), Vec::new()) };
+    let awake = VariantRoute {
+        weight: 0.01,
+        ..VariantRoute::new("wakes", "c".into(), vec![instance(Does::Echo, 8)])
+    };
+    let began = Instant::now();
+    let (alone, _routes) = invoker(routed(resting()));
+    let error = ask(&alone).await.unwrap_err();
+    assert_eq!(error.refused_by().flatten().map(|id| &*id.name), Some("rests"));
+    assert!(matches!(error, InvokeError::NoCapacity { .. }));
+
+    let (both, _routes) = invoker(routes_of(vec![resting(), awake]));
+    for _ in 0..9 {
+        assert_eq!(&*ask(&both).await.unwrap().variant.name, "wakes");
+    }
+    let named = both.invoke(&target("e", Some("rests")), call()).await;
+    assert!(matches!(named, Err(InvokeError::NoCapacity { .. })));
+    assert_eq!(began.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,8 @@ use sagebrush_core::fleet::{FleetView, GroupSpec};
 
 use super::plan::{Progress, Sight, Step, Wanted, in_service, lost, progress};
 use super::rollout::{Rollback, Rollout, Share, Stage, later};
-use super::{Deployment, EndpointState};
+use super::{DeployedVariant, Deployment, EndpointState};
+use crate::endpoint_config::Scaling;
 
 /// An update that is under way.
 struct Update<'a> {
@@ -111,6 +112,12 @@ impl Update<'_> {
     fn new_groups(&self) -> Vec<GroupSpec> {
         let step = self.rollout.step(self.wanted.deployment);
         let count = |variant: &_| self.rollout.policy.new_count(step, variant);
+        let is_exposed = self.is_exposed();
+        // One that scales has as many as its calls need, once it has some.
+        let count = |variant: &DeployedVariant| {
+            let is_led_by_calls = is_exposed && variant.scaling != Scaling::Fixed;
+            if is_led_by_calls { 0 } else { count(variant) }
+        };
         self.wanted.sized(self.wanted.deployment, count)
     }
 

@@ -18,7 +18,7 @@ const MOST_INSTANCES: u32 = 1000;
 pub(crate) struct Change {
     pub(crate) variant: String,
     pub(crate) weight: Option<f32>,
-    /// 0 is a count as any other: calls wait, and are refused after a while.
+    /// 0 is a count as any other: calls are refused.
     pub(crate) instance_count: Option<u32>,
     /// `ServerlessUpdateConfig.MaxConcurrency`.
     pub(crate) max_concurrency: Option<u32>,

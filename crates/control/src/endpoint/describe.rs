@@ -233,7 +233,10 @@ pub(super) fn pending(
         current_weight: Some(share.of_weight(variant.weight)),
         desired_weight: Some(variant.weight),
         current_instance_count: ran.current_count(variant),
-        desired_instance_count: i32::try_from(variant.first_count()).ok(),
+        desired_instance_count: match variant.scaling {
+            Scaling::Fixed => i32::try_from(variant.first_count()).ok(),
+            Scaling::Serverless(_) | Scaling::Managed { .. } => ran.desired_count(variant),
+        },
         variant_status: stage::of_pending(&ran, variant),
         desired_serverless_config: serverless(variant),
         ..wire::PendingProductionVariantSummary::default()

@@ -31,6 +31,7 @@ mod events;
 mod plan;
 mod probe;
 mod reconcile;
+mod replay;
 mod retain;
 pub(crate) mod rollout;
 mod routes;

@@ -2,6 +2,7 @@
 //!
 //! Every instance is pinged. A container whose environment has `SAGEBRUSH_PROBE_PAYLOAD` is asked
 //! that as well, in the way of all calls: what its model answers does not count, only that it does.
+//! Where none has, the instance is asked what the old fleet answered last ([`super::replay`]).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use sagebrush_core::worker::{Call, Payload, WorkerError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::replay::{REPLAY, Samples};
 use super::{DeployedVariant, Endpoint, EndpointState};
 
 const PAYLOAD: &str = "SAGEBRUSH_PROBE_PAYLOAD";
@@ -72,12 +74,22 @@ impl Prober {
 
     /// Begins the probes of instances that are new, forgets those that are gone, and says what is
     /// known of the others.
-    pub(super) fn look(&mut self, endpoints: &[Stored<Endpoint>], seen: &FleetView) -> Probed {
+    pub(super) fn look(
+        &mut self,
+        endpoints: &[Stored<Endpoint>],
+        seen: &FleetView,
+        samples: &Samples,
+    ) -> Probed {
         let mut there = HashSet::new();
-        for (variant, instance) in endpoints.iter().flat_map(|it| on_trial(it, seen)) {
-            there.insert(instance.id.clone());
-            if self.begun.insert(instance.id.clone()) {
-                self.begin(variant, instance.clone());
+        for endpoint in endpoints {
+            for (variant, instance) in on_trial(endpoint, seen) {
+                there.insert(instance.id.clone());
+                if self.begun.insert(instance.id.clone()) {
+                    let own = calls(variant);
+                    let lent = own.is_empty().then(|| samples.lent(endpoint, variant)).flatten();
+                    let (endpoint, variant) = (endpoint.name.clone(), variant.name.clone());
+                    self.begin(instance.clone(), Asked { endpoint, variant, own, lent });
+                }
             }
         }
         self.begun.retain(|id| there.contains(id));
@@ -86,13 +98,13 @@ impl Prober {
         probed.clone()
     }
 
-    fn begin(&self, variant: &DeployedVariant, instance: Arc<Instance>) {
-        let calls = calls(variant);
-        let (name, probed, wake) = (variant.name.clone(), self.probed.clone(), self.wake.clone());
+    fn begin(&self, instance: Arc<Instance>, asked: Asked) {
+        let (probed, wake) = (self.probed.clone(), self.wake.clone());
         task::spawn("probe", async move {
-            let outcome = probe(&instance, &calls).await;
+            let outcome = probe(&instance, &asked).await;
             let outcome = outcome.map_err(|reason| {
-                format!("The probe of variant {name} on instance {} failed: {reason}", instance.id)
+                let (name, id) = (&asked.variant, &instance.id);
+                format!("The probe of variant {name} on instance {id} failed: {reason}")
             });
             lock(&probed).note(&instance.id, outcome);
             wake.notify_one();
@@ -134,6 +146,28 @@ fn unproven(endpoint: &Stored<Endpoint>) -> &[DeployedVariant] {
     }
 }
 
+/// What an instance must answer beside a ping.
+struct Asked {
+    /// Whose it is.
+    endpoint: String,
+    variant: String,
+    /// By its containers' environment.
+    own: Vec<Call>,
+    /// What the old fleet answered well.
+    lent: Option<Call>,
+}
+
+/// Why a call of a probe was not answered well.
+#[derive(Debug, thiserror::Error)]
+enum ProbeError {
+    #[error("the instance has no room")]
+    Full,
+    #[error("the instance is on its way out")]
+    Closed,
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+}
+
 /// The calls that containers ask for by their environment. Of a series, the first gets them.
 fn calls(variant: &DeployedVariant) -> Vec<Call> {
     let is_direct = variant.execution == Execution::Direct;
@@ -159,14 +193,38 @@ fn call(container: &ContainerSpec, is_direct: bool) -> Option<Call> {
     })
 }
 
-async fn probe(instance: &Arc<Instance>, calls: &[Call]) -> Result<(), String> {
+async fn probe(instance: &Arc<Instance>, asked: &Asked) -> Result<(), String> {
     ping(instance).await?;
-    for call in calls {
-        for _ in 0..N_CALLS {
-            ask(instance, call).await?;
-        }
+    for call in &asked.own {
+        ask(instance, call).await.map_err(|error| error.to_string())?;
     }
-    Ok(())
+    let Some(lent) = &asked.lent else { return Ok(()) };
+    match ask(instance, lent).await {
+        Ok(()) => Ok(()),
+        // It takes another input than the old one, as it may.
+        Err(ProbeError::Worker(error)) if is_refusal(&error) => {
+            let Asked { endpoint, variant, .. } = asked;
+            tracing::warn!(endpoint, variant, %error, "a new model refuses what the old one took");
+            Ok(())
+        }
+        Err(error) => Err(format!(
+            "{error} (It was asked what the old instances answered last. {REPLAY}=false in the \
+             Environment of the model turns that off.)"
+        )),
+    }
+}
+
+/// Whether the model says that the call is at fault, and not itself.
+fn is_refusal(error: &WorkerError) -> bool {
+    match error {
+        WorkerError::Model { status, .. } => (400..500).contains(status),
+        WorkerError::Invalid { .. } => true,
+        WorkerError::At { error, .. } => is_refusal(error),
+        WorkerError::Died { .. }
+        | WorkerError::TimedOut
+        | WorkerError::NotReady { .. }
+        | WorkerError::Gone { .. } => false,
+    }
 }
 
 async fn ping(instance: &Instance) -> Result<(), String> {
@@ -181,39 +239,30 @@ async fn ping(instance: &Instance) -> Result<(), String> {
     outcome
 }
 
-async fn ask(instance: &Arc<Instance>, call: &Call) -> Result<(), String> {
-    let deadline = Instant::now() + CALL_TIMEOUT;
-    let admitted = instance.admit(call.payload.body.len(), deadline);
-    let admitted = admitted.map_err(|refused| match refused {
-        Refused::Full { .. } => "the instance has no room".to_owned(),
-        Refused::Closed => "the instance is on its way out".to_owned(),
-    })?;
-    let answer = admitted.answer(Call { deadline, ..call.clone() });
-    let answered = match tokio::time::timeout_at(deadline, answer).await {
-        Ok(Ok(answered)) => answered.outcome,
-        Ok(Err(_)) | Err(_) => Err(WorkerError::TimedOut),
-    };
-    answered.map(|_| ()).map_err(|error| error.to_string())
+/// Asks as often as an instance must answer in a row.
+async fn ask(instance: &Arc<Instance>, call: &Call) -> Result<(), ProbeError> {
+    for _ in 0..N_CALLS {
+        let deadline = Instant::now() + CALL_TIMEOUT;
+        let admitted = instance.admit(call.payload.body.len(), deadline);
+        let admitted = admitted.map_err(|refused| match refused {
+            Refused::Full { .. } => ProbeError::Full,
+            Refused::Closed => ProbeError::Closed,
+        })?;
+        let answer = admitted.answer(Call { deadline, ..call.clone() });
+        match tokio::time::timeout_at(deadline, answer).await {
+            Ok(Ok(answered)) => drop(answered.outcome?),
+            Ok(Err(_)) | Err(_) => return Err(WorkerError::TimedOut.into()),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use sagebrush_core::fleet::{ContainerSpec, Execution};
+    use sagebrush_core::fleet::Execution;
 
     use super::calls;
-    use crate::endpoint::tests::deployment;
-
-    fn container(hostname: &str, environment: &[(&str, &str)]) -> ContainerSpec {
-        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        ContainerSpec {
-            hostname: Some(hostname.to_owned()),
-            image: "i".to_owned(),
-            model_data: None,
-            environment: environment.iter().map(pair).collect(),
-            multi_model: None,
-            role_arn: None,
-        }
-    }
+    use crate::endpoint::tests::{container, deployment};
 
     #[test]
     fn containers_say_how_they_are_asked() {

@@ -18,6 +18,7 @@ use super::Endpoint;
 use super::events::{Herald, log_change};
 use super::plan::{Sight, Step, Wanted, plan};
 use super::probe::Prober;
+use super::replay::Samples;
 use super::routes::{Ground, route_table};
 use super::scaler::{IdleAfter, Scaled, Scaler};
 use super::trace::Deployments;
@@ -43,6 +44,7 @@ pub struct Reconciler {
     since: Timestamp,
     scaler: Scaler,
     prober: Prober,
+    samples: Samples,
     herald: Herald,
     deployments: Deployments,
 }
@@ -64,6 +66,7 @@ impl Reconciler {
             since: clock.now(),
             scaler: Scaler::new(wake.clone()),
             prober: Prober::new(wake.clone()),
+            samples: Samples::default(),
             herald: Herald::new(events, control.account.clone(), clock.clone()),
             deployments: Deployments::default(),
             wake,
@@ -115,7 +118,7 @@ impl Reconciler {
     async fn activate(&mut self, seen: &FleetView) -> Result<Option<Instant>, SettleError> {
         let all = self.endpoints.all().await?;
         self.herald.look(&all, seen);
-        let probed = self.prober.look(&all, seen);
+        let probed = self.prober.look(&all, seen, &self.samples);
         let now = self.clock.now();
         let (mut endpoints, mut look_at) = (Vec::new(), None::<Timestamp>);
         for endpoint in all {
@@ -131,7 +134,9 @@ impl Reconciler {
         self.deployments.look(&endpoints);
         let scaled = self.scaler.look(&endpoints, seen, Instant::now());
         // The routes name the new fleet before the old one is drained: no call is lost.
-        let ground = Ground { seen, probed: &probed, scaler: &self.scaler };
+        self.samples.look(&endpoints, Instant::now());
+        let (scaler, samples) = (&self.scaler, &self.samples);
+        let ground = Ground { seen, probed: &probed, scaler, samples };
         self.routes.send_replace(Arc::new(route_table(&endpoints, &ground)));
         self.settle_fleet(&endpoints, seen, &scaled).await?;
         let look_at = look_at.map(|at| Instant::now() + at.since(self.clock.now()));

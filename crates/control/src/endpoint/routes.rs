@@ -8,6 +8,7 @@ use sagebrush_core::resource::Stored;
 use sagebrush_core::route::{EndpointRoute, RouteTable, VariantRoute};
 
 use super::probe::{Probed, Verdict};
+use super::replay::Samples;
 use super::scaler::Scaler;
 use super::{DeployedVariant, Deployment, Endpoint, EndpointState, Share, shadow};
 
@@ -16,6 +17,7 @@ pub(super) struct Ground<'a> {
     pub(super) seen: &'a FleetView,
     pub(super) probed: &'a Probed,
     pub(super) scaler: &'a Scaler,
+    pub(super) samples: &'a Samples,
 }
 
 pub(super) fn route_table(endpoints: &[Stored<Endpoint>], ground: &Ground<'_>) -> RouteTable {
@@ -44,6 +46,8 @@ pub(super) fn route(endpoint: &Stored<Endpoint>, ground: &Ground<'_>) -> Option<
 struct Fleet<'a> {
     deployment: &'a Deployment,
     share: f32,
+    /// It served before the update that is under way, or that is undone.
+    is_old: bool,
     /// Only instances that passed their probes take calls.
     is_on_trial: bool,
     is_alone: bool,
@@ -55,10 +59,17 @@ fn fleets(endpoint: &Stored<Endpoint>) -> Vec<Fleet<'_>> {
     let Some(old) = status.serving() else { return Vec::new() };
     let share = status.share_of(new);
     let is_alone = share == Share::NONE || share == Share::ALL;
-    let old = Fleet { deployment: old, share: 1.0 - share.as_f32(), is_on_trial: false, is_alone };
+    let old = Fleet {
+        deployment: old,
+        share: 1.0 - share.as_f32(),
+        is_old: true,
+        is_on_trial: false,
+        is_alone,
+    };
     let new = Fleet {
         deployment: new,
         share: share.as_f32(),
+        is_old: false,
         is_on_trial: matches!(status, EndpointState::Updating { .. }),
         is_alone,
     };
@@ -78,15 +89,18 @@ impl Fleet<'_> {
             let usable = instances
                 .filter_map(InstanceState::ready)
                 .filter(|instance| self.may_call(instance, ground.probed));
+            let usable: Vec<_> = usable.cloned().collect();
             VariantRoute {
                 weight: variant.weight / unit,
                 share: self.share,
                 targets: variant.targets(),
                 routing: variant.routing,
                 retries_after_death: variant.retries_after_death(),
-                demand: ground.scaler.demand(endpoint, variant),
+                demand: ground.scaler.demand(&key),
                 capture: capture.clone(),
-                ..VariantRoute::new(&variant.name, config.clone(), usable.cloned().collect())
+                sample: self.is_old.then(|| ground.samples.of(endpoint, variant)).flatten(),
+                is_resting: usable.is_empty() && self.is_to_rest(variant, endpoint),
+                ..VariantRoute::new(&variant.name, config.clone(), usable)
             }
         };
         let shadow = |variant: &DeployedVariant| {
@@ -99,7 +113,23 @@ impl Fleet<'_> {
         self.deployment.variants.iter().map(shadowed).collect()
     }
 
+    /// Whether a variant is to have no instance, and none is on its way that takes its calls.
+    fn is_to_rest(&self, variant: &DeployedVariant, endpoint: &Stored<Endpoint>) -> bool {
+        let is_growing = matches!(endpoint.status, EndpointState::Updating { .. })
+            && self.is_alone
+            && has_instances(&endpoint.spec.wanted, &variant.name);
+        variant.first_count() == 0 && !is_growing
+    }
+
     fn may_call(&self, instance: &Instance, probed: &Probed) -> bool {
         !self.is_on_trial || probed.verdict(&instance.id) == Verdict::Good
+    }
+}
+
+/// Whether calls of the variant `name` find instances in `wanted`, or others do where it is gone.
+fn has_instances(wanted: &Deployment, name: &str) -> bool {
+    match wanted.variants.iter().find(|variant| variant.name == name) {
+        Some(variant) => variant.first_count() > 0,
+        None => wanted.variants.iter().any(|variant| variant.first_count() > 0),
     }
 }

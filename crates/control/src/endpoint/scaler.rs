@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagebrush_core::Region;
-use sagebrush_core::demand::{Demand, Terms};
+use sagebrush_core::demand::Demand;
 use sagebrush_core::fleet::{FleetView, GroupKey, InstanceState};
 use sagebrush_core::instance::Instance;
 use sagebrush_core::resource::Stored;
@@ -14,7 +13,7 @@ use tokio::time::Instant;
 
 use super::plan::given_up;
 use super::scaling::{Bounds, Course, Sight};
-use super::{DeployedVariant, Endpoint};
+use super::{Deployment, Endpoint, EndpointState, Share};
 use crate::endpoint_config::Scaling;
 
 /// How long an instance stays that no call needs.
@@ -36,12 +35,14 @@ pub(super) struct Scaler {
     pub(super) idle_after: IdleAfter,
     /// Told when calls want more than there is.
     wake: Arc<Notify>,
-    demands: HashMap<VariantKey, Arc<Demand>>,
-    courses: HashMap<GroupKey, Course>,
+    courses: HashMap<GroupKey, Followed>,
 }
 
-/// An endpoint's variant, whatever is deployed of it.
-type VariantKey = (Region, String, String);
+/// A fleet of a variant that scales, and takes calls.
+struct Followed {
+    demand: Arc<Demand>,
+    course: Course,
+}
 
 /// What follows from a look.
 #[derive(Default)]
@@ -57,17 +58,12 @@ pub(super) struct Scaled {
 impl Scaler {
     pub(super) fn new(wake: Arc<Notify>) -> Self {
         let idle_after = IdleAfter::default();
-        Self { idle_after, wake, demands: HashMap::new(), courses: HashMap::new() }
+        Self { idle_after, wake, courses: HashMap::new() }
     }
 
-    /// Where the calls of a variant are counted, if it scales with them.
-    pub(super) fn demand(
-        &self,
-        endpoint: &Stored<Endpoint>,
-        variant: &DeployedVariant,
-    ) -> Option<Arc<Demand>> {
-        variant.scaling.terms()?;
-        self.demands.get(&variant_key(endpoint, &variant.name)).cloned()
+    /// Where the calls of a group are counted, if it scales with them.
+    pub(super) fn demand(&self, group: &GroupKey) -> Option<Arc<Demand>> {
+        self.courses.get(group).map(|followed| followed.demand.clone())
     }
 
     /// Looks at all variants that scale and take calls. Those of others are as large as they are
@@ -80,45 +76,31 @@ impl Scaler {
     ) -> Scaled {
         let mut scaled = Scaled::default();
         let mut kept = HashSet::new();
-        for endpoint in endpoints {
-            let Some(serving) = endpoint.status.serving() else { continue };
-            for variant in &serving.variants {
+        for (endpoint, fleet) in endpoints.iter().flat_map(|it| fleets(it).map(move |f| (it, f))) {
+            for variant in &fleet.deployment.variants {
                 let Some(terms) = variant.scaling.terms() else { continue };
-                let demand = self.count_calls(endpoint, variant, terms);
-                let key = serving.key(&endpoint.region, &endpoint.name, &variant.name);
+                let key = fleet.deployment.key(&endpoint.region, &endpoint.name, &variant.name);
                 let instances = seen.get(&key).map_or(&[][..], Vec::as_slice);
-                demand.set_trouble(trouble(instances));
                 let bounds = self.bounds(variant.scaling);
-                let course = self
-                    .courses
-                    .entry(key.clone())
-                    .or_insert_with(|| Course::new(n_alive(instances), now));
-                let next = course.next(&bounds, &sight(&demand, instances, now));
+                let Followed { demand, course } =
+                    self.courses.entry(key.clone()).or_insert_with(|| Followed {
+                        demand: Demand::telling(terms, self.wake.clone()),
+                        course: Course::new(n_alive(instances), now),
+                    });
+                demand.set_trouble(trouble(instances));
+                if fleet.keeps_all {
+                    course.hold(now);
+                }
+                let next = course.next(&bounds, &sight(demand, instances, now));
                 demand.cover(next.covers);
                 scaled.look_at = scaled.look_at.into_iter().chain(next.look_at).min();
                 scaled.counts.insert(key.clone(), next.count);
                 kept.insert(key);
             }
         }
-        let is_gone = |key: &GroupKey, _: &mut Course| !kept.contains(key);
+        let is_gone = |key: &GroupKey, _: &mut Followed| !kept.contains(key);
         scaled.gone = self.courses.extract_if(is_gone).map(|(key, _)| key).collect();
-        let variant_of =
-            |key: &GroupKey| (key.region.clone(), key.name.clone(), key.variant.clone());
-        let kept: HashSet<VariantKey> = kept.iter().map(variant_of).collect();
-        self.demands.retain(|key, _| kept.contains(key));
         scaled
-    }
-
-    fn count_calls(
-        &mut self,
-        endpoint: &Stored<Endpoint>,
-        variant: &DeployedVariant,
-        terms: Terms,
-    ) -> Arc<Demand> {
-        let demand = self.demands.entry(variant_key(endpoint, &variant.name));
-        let demand = demand.or_insert_with(|| Demand::telling(terms, self.wake.clone()));
-        demand.set_terms(terms); // A newer configuration may say otherwise.
-        demand.clone()
     }
 
     fn bounds(&self, scaling: Scaling) -> Bounds {
@@ -140,8 +122,21 @@ impl Scaler {
     }
 }
 
-fn variant_key(endpoint: &Stored<Endpoint>, variant: &str) -> VariantKey {
-    (endpoint.region.clone(), endpoint.name.clone(), variant.to_owned())
+/// A deployment whose instances take calls, or may have to again.
+struct Fleet<'a> {
+    deployment: &'a Deployment,
+    /// It gets no smaller: all calls may come back to it.
+    keeps_all: bool,
+}
+
+/// The one that serves, and the one that an update brings once it has calls.
+fn fleets(endpoint: &Stored<Endpoint>) -> impl Iterator<Item = Fleet<'_>> {
+    let (status, new) = (&endpoint.status, &endpoint.spec.wanted);
+    let has_new = status.share_of(new) > Share::NONE;
+    let keeps_all = has_new || matches!(status, EndpointState::RollingBack { .. });
+    let old = status.serving().map(|deployment| Fleet { deployment, keeps_all });
+    let new = has_new.then_some(Fleet { deployment: new, keeps_all: false });
+    old.into_iter().chain(new)
 }
 
 fn sight(demand: &Demand, instances: &[InstanceState], now: Instant) -> Sight {

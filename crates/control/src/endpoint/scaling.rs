@@ -85,6 +85,11 @@ impl Course {
         Next { count: self.count, covers: self.covers(bounds, sight), look_at }
     }
 
+    /// Keeps what there is, as if it were begun anew.
+    pub(super) fn hold(&mut self, now: Instant) {
+        (self.began, self.low) = (now, None);
+    }
+
     /// Since when there is no call, if there is none.
     fn idle_since(&self, sight: &Sight) -> Option<Instant> {
         (sight.calls == 0).then_some(sight.idle_since.max(self.began))

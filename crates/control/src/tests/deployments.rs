@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use sagebrush_core::alarms::{AlarmState, SetAlarms};
 use sagebrush_core::clock::FakeClock;
+use sagebrush_core::demand::Demand;
 use sagebrush_core::events::MemoryEvents;
+use sagebrush_core::route::EndpointRoute;
 use sagebrush_core::{Clock as _, Region, Timestamp};
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -60,11 +62,33 @@ impl Stage {
         self.platform.status("e").await
     }
 
+    fn route(&self) -> Arc<EndpointRoute> {
+        let table = self.platform.routes.borrow().clone();
+        table.find(&Region::new("us-east-1"), &"e".parse().unwrap()).unwrap().clone()
+    }
+
     /// The configuration and the share of each fleet that takes calls.
     fn shares(&self) -> Vec<(String, f32)> {
-        let table = self.platform.routes.borrow().clone();
-        let route = table.find(&Region::new("us-east-1"), &"e".parse().unwrap()).unwrap().clone();
+        let route = self.route();
         route.variants.iter().map(|it| (it.config.to_string(), it.share)).collect()
+    }
+
+    /// How many instances of each take them.
+    fn counts(&self) -> Vec<usize> {
+        self.route().variants.iter().map(|it| it.instances.len()).collect()
+    }
+
+    /// Where the calls of a fleet are counted.
+    fn demand(&self, fleet: usize) -> Arc<Demand> {
+        self.route().variants[fleet].demand.clone().expect("it counts its calls")
+    }
+
+    /// A configuration of a serverless variant.
+    async fn serverless(&self, name: &str, max_concurrency: u32) {
+        let variant = json!({"VariantName": "v", "ModelName": "new",
+            "ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": max_concurrency}});
+        let config = json!({"EndpointConfigName": name, "ProductionVariants": [variant]});
+        self.platform.ok("CreateEndpointConfig", config).await;
     }
 
     /// The types and statuses of the events since the last time.
@@ -302,16 +326,21 @@ async fn what_does_not_go_together_is_refused_by_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn steps_are_not_for_variants_that_scale_with_calls() {
+async fn steps_of_instances_are_not_for_variants_that_scale_with_calls() {
     let stage = Stage::set().await;
-    let variant = json!({"VariantName": "v", "ModelName": "new",
-        "ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 5}});
-    let config = json!({"EndpointConfigName": "s", "ProductionVariants": [variant]});
-    stage.platform.ok("CreateEndpointConfig", config).await;
-    let mut to_serverless = update(&canary(60));
+    stage.serverless("s", 5).await;
+    let mut to_serverless = update(&json!({}));
     to_serverless["EndpointConfigName"] = json!("s");
-    let refused = stage.platform.call("UpdateEndpoint", to_serverless.clone()).await;
-    Platform::refused(refused, "not for variants with ServerlessConfig, as v is in s");
+    let canary = json!({"Type": "CANARY", "WaitIntervalInSeconds": 9, "CanarySize": instances(1)});
+    let batch = json!({"MaximumBatchSize": percent(50), "WaitIntervalInSeconds": 9});
+    for (config, wanted) in [
+        (routed(&canary, 0), "a size of Type INSTANCE_COUNT, which is not for variants with"),
+        (json!({"RollingUpdatePolicy": batch}), "with ServerlessConfig, as v is in s"),
+    ] {
+        to_serverless["DeploymentConfig"] = config;
+        let refused = stage.platform.call("UpdateEndpoint", to_serverless.clone()).await;
+        Platform::refused(refused, wanted);
+    }
     to_serverless["DeploymentConfig"] = json!({});
     stage.platform.ok("UpdateEndpoint", to_serverless).await;
     sleep(SOON).await;
@@ -324,6 +353,46 @@ async fn steps_are_not_for_variants_that_scale_with_calls() {
     let described = stage.platform.status("e").await;
     let config = &described["ProductionVariants"][0]["CurrentServerlessConfig"];
     assert_eq!(*config, json!({"MemorySizeInMB": 1024, "MaxConcurrency": 9}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fleets_that_scale_with_calls_share_them_in_a_canary() {
+    let stage = Stage::set().await;
+    stage.serverless("s", 5).await;
+    stage.serverless("t", 9).await;
+    stage.platform.ok("UpdateEndpoint", endpoint("e", "s")).await;
+    sleep(SOON).await;
+    let mut to_other = update(&canary(300));
+    to_other["EndpointConfigName"] = json!("t");
+    stage.platform.ok("UpdateEndpoint", to_other).await;
+    sleep(SOON).await;
+    assert_eq!(stage.shares(), [("s".to_owned(), 0.9), ("t".to_owned(), 0.1)]);
+    // Each fleet grows by its own calls, and has its own MaxConcurrency.
+    let new = stage.demand(1);
+    let calls: Vec<_> = (0..9).map(|_| new.call().unwrap()).collect();
+    assert!(new.call().is_none());
+    assert_eq!(stage.demand(0).calls(), 0);
+    sleep(5 * SOON).await;
+    assert_eq!(stage.counts(), [1, 5]);
+    drop(calls);
+    // The new fleet may be without a call for long; the old one stays for those that come back.
+    sleep(Duration::from_secs(200)).await;
+    assert_eq!(stage.counts(), [1, 0]);
+    let described = stage.platform.status("e").await;
+    let pending = &described["PendingDeploymentSummary"]["ProductionVariants"][0];
+    let message = pending["VariantStatus"][0]["StatusMessage"].as_str().unwrap();
+    assert!(message.ends_with("on canary capacity of 10 percent of the calls."), "{message}");
+    assert_eq!(pending["DesiredInstanceCount"], 0);
+    let described = stage.after(300).await;
+    assert_eq!(stage.shares(), [("t".to_owned(), 1.0)], "no instance is as good as any");
+    assert_eq!(described["ProductionVariants"][0]["CurrentInstanceCount"], 1);
+    stage.alarm("errors", AlarmState::Alarm);
+    sleep(SOON).await;
+    assert_eq!(stage.shares(), [("s".to_owned(), 1.0)]);
+    assert_eq!(stage.counts(), [1]);
+    assert_eq!(stage.platform.status("e").await["EndpointConfigName"], "s");
+    sleep(Duration::from_secs(200)).await;
+    assert_eq!(stage.counts(), [0], "it shrinks again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -378,29 +447,4 @@ async fn weights_and_counts_are_described_as_they_are_and_as_they_are_to_be() {
     let described = stage.platform.status("e").await;
     assert_eq!(described["EndpointStatus"], "InService");
     assert_eq!(described["ProductionVariants"][0]["CurrentInstanceCount"], 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_probe_that_is_refused_keeps_the_old_fleet() {
-    let stage = Stage::set().await;
-    for (name, image, payload) in [("good", "fake", "[1]"), ("bad", "fake:deaf", "[1]")] {
-        let container =
-            json!({"Image": image, "Environment": {"SAGEBRUSH_PROBE_PAYLOAD": payload}});
-        let model = json!({"ModelName": name, "PrimaryContainer": container});
-        stage.platform.ok("CreateModel", model).await;
-        let variant = json!({"VariantName": "v", "ModelName": name, "InitialInstanceCount": 1,
-            "InstanceType": "ml.m5.large"});
-        let config = json!({"EndpointConfigName": name, "ProductionVariants": [variant]});
-        stage.platform.ok("CreateEndpointConfig", config).await;
-    }
-    stage.platform.ok("UpdateEndpoint", endpoint("e", "good")).await;
-    sleep(SOON).await;
-    assert_eq!(stage.platform.status("e").await["EndpointConfigName"], "good");
-    stage.platform.ok("UpdateEndpoint", endpoint("e", "bad")).await;
-    sleep(SOON).await;
-    let described = stage.platform.status("e").await;
-    assert_eq!(described["EndpointConfigName"], "good");
-    let reason = described["FailureReason"].as_str().unwrap();
-    assert!(reason.starts_with("The probe of variant v on instance i-"), "{reason}");
-    assert!(reason.ends_with("failed: the model answered 500: deaf"), "{reason}");
 }

@@ -99,13 +99,14 @@ async fn payloads_are_limited_each_way() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_too_long_is_the_models_error() {
-    let demand = demand(Terms { max_payload: Some(100), ..TERMS });
-    let (invoker, _routes) = invoker(scaled(&demand, vec![instance(Does::Answer(101), 8)]));
-    let error = ask(&invoker).await.unwrap().outcome.unwrap_err();
+    let of = |most| {
+        let demand = demand(Terms { max_payload: Some(most), ..TERMS });
+        invoker(scaled(&demand, vec![instance(Does::Answer(101), 8)]))
+    };
+    let error = ask(&of(100).0).await.unwrap().outcome.unwrap_err();
     assert_eq!(error.code().0, "ModelError");
     assert!(error.to_string().contains("The response has 101 bytes"), "{error}");
-    demand.set_terms(Terms { max_payload: Some(101), ..TERMS });
-    assert!(ask(&invoker).await.unwrap().outcome.is_ok());
+    assert!(ask(&of(101).0).await.unwrap().outcome.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! What data capture adds to the way of a call, counted in allocations of its thread.
+//! What data capture and samples add to the way of a call, counted in allocations of its thread.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use sagebrush_core::instance::{Instance, Limits};
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::objects::{ByteStream, ObjectError, ObjectMeta, ObjectRef, ObjectStore};
 use sagebrush_core::route::{EndpointRoute, RouteTable, VariantRoute};
+use sagebrush_core::sample::Sample;
 use sagebrush_core::worker::{Call, Payload, Reply, Timings, Worker, WorkerError};
 use sagebrush_core::{AccountId, Region, SystemClock};
 use sagebrush_serving::capture::{self, Space};
@@ -127,6 +128,15 @@ const N_CALLS: u64 = 20;
 
 /// The allocations of a call, and their bytes, where the route captures so.
 fn cost(capture: Option<Arc<CaptureConfig>>, body: &Bytes) -> (u64, u64) {
+    cost_of(capture, None, body)
+}
+
+/// As [`cost`], where calls are kept in `sample`.
+fn cost_of(
+    capture: Option<Arc<CaptureConfig>>,
+    sample: Option<Arc<Sample>>,
+    body: &Bytes,
+) -> (u64, u64) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().unwrap();
     let _inside = runtime.enter();
@@ -138,7 +148,11 @@ fn cost(capture: Option<Arc<CaptureConfig>>, body: &Bytes) -> (u64, u64) {
         name: "e".parse().unwrap(),
         closed: None,
         asynchronous: None,
-        variants: vec![VariantRoute { capture, ..VariantRoute::new("v", "c".into(), instances) }],
+        variants: vec![VariantRoute {
+            capture,
+            sample,
+            ..VariantRoute::new("v", "c".into(), instances)
+        }],
     }));
     let (_table, routes) = watch::channel(Arc::new(table));
     let parts = capture::Parts {
@@ -191,4 +205,17 @@ fn a_call_pays_for_no_more_than_it_is() {
     let large = Bytes::from(vec![b'1'; 256 << 10]);
     let (_, of_large) = cost(Some(config(100)), &large);
     assert!(of_large < bytes + 1024, "payloads are not copied");
+}
+
+#[test]
+fn a_call_that_is_not_kept_pays_nothing_for_samples() {
+    let small = Bytes::from_static(b"1,2,3");
+    let sample = Arc::new(Sample::default());
+    assert_eq!(cost_of(None, Some(sample.clone()), &small), cost(None, &small));
+    assert_eq!(sample.last().map(|call| call.payload.body), Some(small));
+
+    let large = Bytes::from(vec![b'1'; sagebrush_core::sample::LONGEST + 1]);
+    let unused = Arc::new(Sample::default());
+    assert_eq!(cost_of(None, Some(unused.clone()), &large), cost(None, &large));
+    assert!(unused.is_wanted() && unused.last().is_none(), "it is too long to be kept");
 }

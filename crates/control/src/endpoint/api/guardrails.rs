@@ -127,7 +127,7 @@ pub(super) fn check(
         return Ok(());
     }
     for deployment in serving.into_iter().chain([wanted]) {
-        check_scaling(deployment)?;
+        check_scaling(policy, deployment)?;
     }
     let is_other =
         |serving: &&Deployment| serving.asynchronous.is_some() != wanted.asynchronous.is_some();
@@ -151,7 +151,16 @@ pub(super) fn check(
     }
 }
 
-fn check_scaling(deployment: &Deployment) -> Result<(), ApiError> {
+/// Calls decide how many instances a variant has that scales: steps of instances mean nothing.
+fn check_scaling(policy: &Policy, deployment: &Deployment) -> Result<(), ApiError> {
+    let counted = match policy.way {
+        Way::Rolling { .. } => "a RollingUpdatePolicy, which is",
+        Way::BlueGreen {
+            traffic: Traffic::Canary(Size::Instances(_)) | Traffic::Linear(Size::Instances(_)),
+            ..
+        } => "a size of Type INSTANCE_COUNT, which is",
+        Way::BlueGreen { .. } => return Ok(()),
+    };
     for variant in &deployment.variants {
         let what = match variant.scaling {
             Scaling::Fixed => continue,
@@ -159,7 +168,7 @@ fn check_scaling(deployment: &Deployment) -> Result<(), ApiError> {
             Scaling::Managed { .. } => "ManagedInstanceScaling",
         };
         return Err(refused(&format!(
-            "has steps, waits or alarms, which are not for variants with {what}, as {} is in {}",
+            "has {counted} not for variants with {what}, as {} is in {}",
             variant.name, deployment.config
         )));
     }

@@ -7,6 +7,7 @@ use sagebrush_wire::sagemaker as wire;
 use super::Ran;
 use crate::endpoint::rollout::{Rollout, Stage, Traffic, Way};
 use crate::endpoint::{DeployedVariant, EndpointState, Share};
+use crate::endpoint_config::Scaling;
 use crate::list::to_wire;
 
 type Statuses = Option<Vec<wire::ProductionVariantStatus>>;
@@ -71,7 +72,13 @@ fn capacity(ran: &Ran<'_>, variant: &DeployedVariant, rollout: &Rollout) -> Stri
         Way::BlueGreen { traffic: Traffic::Linear(_) | Traffic::AllAtOnce, .. } => "linear step",
         Way::Rolling { .. } => "rolling batch",
     };
-    format!("{kind} capacity of {n} instance(s)")
+    match variant.scaling {
+        Scaling::Fixed => format!("{kind} capacity of {n} instance(s)"),
+        // How many instances that takes, the calls decide.
+        Scaling::Serverless(_) | Scaling::Managed { .. } => {
+            format!("{kind} capacity of {:.0} percent of the calls", share.as_f32() * 100.0)
+        }
+    }
 }
 
 /// Of the fleet that serves.

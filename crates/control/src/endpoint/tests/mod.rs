@@ -47,6 +47,18 @@ pub(super) fn deployment(revision: &str, instance_count: u32) -> Deployment {
     }
 }
 
+pub(super) fn container(hostname: &str, environment: &[(&str, &str)]) -> ContainerSpec {
+    let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    ContainerSpec {
+        hostname: Some(hostname.to_owned()),
+        image: "i".to_owned(),
+        model_data: None,
+        environment: environment.iter().map(pair).collect(),
+        multi_model: None,
+        role_arn: None,
+    }
+}
+
 fn seen(groups: &[(&Deployment, &[InstanceState])]) -> FleetView {
     let key = |deployment: &Deployment| deployment.key(&Region::new("r"), "e", "v");
     groups.iter().map(|(deployment, states)| (key(deployment), states.to_vec())).collect()

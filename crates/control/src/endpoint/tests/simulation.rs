@@ -11,9 +11,11 @@ use sagebrush_core::resource::Stored;
 use sagebrush_core::route::EndpointRoute;
 use sagebrush_core::{Region, Timestamp};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::endpoint::plan::{Sight, Step, Wanted, plan};
 use crate::endpoint::probe::Probed;
+use crate::endpoint::replay::Samples;
 use crate::endpoint::rollout::{Policy, Rollout};
 use crate::endpoint::routes::{Ground, route};
 use crate::endpoint::scaler::Scaler;
@@ -127,7 +129,10 @@ impl Simulation {
 
     pub(super) fn route(&self) -> EndpointRoute {
         let scaler = Scaler::new(Arc::new(Notify::new()));
-        let ground = Ground { seen: &self.fleet, probed: &self.probed, scaler: &scaler };
+        let mut samples = Samples::default();
+        samples.look(std::slice::from_ref(&self.endpoint), Instant::now());
+        let (seen, probed) = (&self.fleet, &self.probed);
+        let ground = Ground { seen, probed, scaler: &scaler, samples: &samples };
         route(&self.endpoint, &ground).unwrap()
     }
 
