@@ -85,6 +85,7 @@ impl Fleet<'_> {
                 routing: variant.routing,
                 demand: ground.scaler.demand(endpoint, variant),
                 capture: capture.clone(),
+                metrics: self.deployment.metrics,
                 ..VariantRoute::new(&variant.name, config.clone(), usable.cloned().collect())
             }
         };

@@ -36,18 +36,6 @@ pub(super) enum Source {
     LevelByInstance(&'static str),
     /// For each, one by the number of the variant's instances.
     CountByInstance(&'static str),
-    /// What an instance of the variant computes, in percent of one core.
-    CpuByInstance(&'static str),
-    /// What an instance of the variant has, in percent of what the machine has.
-    PartByInstance {
-        of: &'static str,
-        whole: &'static str,
-    },
-    /// The same for each variant: in percent, `of` the machine's `whole`.
-    PartOfMachine {
-        of: &'static str,
-        whole: &'static str,
-    },
 }
 
 pub(super) const INSTANCES: &str = "sagebrush_instances";
@@ -60,12 +48,7 @@ pub(super) fn names() -> Vec<&'static str> {
         Source::Count(name) | Source::Times(name) | Source::Level(name) => vec![name],
         Source::Share { of, among } => vec![of, among],
         Source::Hits { hits, misses } => vec![hits, misses],
-        Source::LevelByInstance(name)
-        | Source::CountByInstance(name)
-        | Source::CpuByInstance(name) => vec![name, INSTANCES],
-        Source::PartByInstance { of, whole } | Source::PartOfMachine { of, whole } => {
-            vec![of, whole, INSTANCES]
-        }
+        Source::LevelByInstance(name) | Source::CountByInstance(name) => vec![name, INSTANCES],
     };
     let mut names: Vec<_> = ROWS.iter().flat_map(of).collect();
     names.sort_unstable();
@@ -154,29 +137,10 @@ pub(super) const ROWS: &[Row] = &[
     ))),
     millis("TimeInBacklog", "sagebrush_async_time_in_backlog_seconds"),
     millis("TotalProcessingTime", "sagebrush_async_total_processing_time_seconds"),
-    // Instances.
-    of_instances(
-        "CPUUtilization",
-        "Percent",
-        Source::CpuByInstance("sagebrush_instance_cpu_seconds_total"),
-    ),
-    of_instances(
-        "MemoryUtilization",
-        "Percent",
-        Source::PartByInstance {
-            of: "sagebrush_instance_memory_bytes",
-            whole: "sagebrush_memory_limit_bytes",
-        },
-    ),
-    of_instances(
-        "DiskUtilization",
-        "Percent",
-        Source::PartOfMachine {
-            of: "sagebrush_disk_used_bytes",
-            whole: "sagebrush_disk_size_bytes",
-        },
-    ),
-    of_instances("LoadedModelCount", "None", Source::Level("sagebrush_loaded_models")),
+    Row {
+        namespace: "/aws/sagemaker/Endpoints",
+        ..of_variant(call("LoadedModelCount", Source::LevelByInstance("sagebrush_loaded_models")))
+    },
 ];
 
 /// A metric of calls, without a unit. Of high resolution, so that an alarm with a short period
@@ -214,8 +178,4 @@ const fn counted(name: &'static str, counter: &'static str) -> Row {
 
 const fn millis(name: &'static str, times: &'static str) -> Row {
     Row { unit: "Milliseconds", ..of_variant(call(name, Source::Times(times))) }
-}
-
-const fn of_instances(name: &'static str, unit: &'static str, source: Source) -> Row {
-    Row { namespace: "/aws/sagemaker/Endpoints", unit, ..of_variant(call(name, source)) }
 }

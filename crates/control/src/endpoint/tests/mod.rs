@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sagebrush_core::alarms::SetAlarms;
 use sagebrush_core::fleet::{Execution, FleetView, InstanceState};
-use sagebrush_core::route::Routing;
+use sagebrush_core::route::{MetricsConfig, Routing};
 use sagebrush_core::{Region, Timestamp};
 
 use super::plan::{Sight, Step, Wanted, plan};
@@ -40,6 +40,7 @@ pub(super) fn deployment(revision: &str, instance_count: u32) -> Deployment {
         config,
         asynchronous: None,
         capture: None,
+        metrics: MetricsConfig::default(),
         variants: vec![variant],
         shadows: Vec::new(),
     }
