@@ -30,7 +30,7 @@ const MAX_WORKERS_GONE: u32 = 3;
 const GONE_WAIT: Duration = Duration::from_millis(100);
 
 /// SageMaker's name for the only container.
-const PRIMARY: &str = "primary";
+pub(crate) const PRIMARY: &str = "primary";
 
 /// What names the target of a call.
 #[derive(Debug, Clone)]

@@ -42,6 +42,8 @@ pub(super) const INSTANCES: &str = "sagebrush_instances";
 
 const INVOCATIONS: &str = "sagebrush_invocations_total";
 
+const INSTANCE_INVOCATIONS: &str = "sagebrush_instance_invocations_total";
+
 /// All names that the sources know.
 pub(super) fn names() -> Vec<&'static str> {
     let of = |row: &Row| match row.source {
@@ -81,6 +83,25 @@ pub(super) const ROWS: &[Row] = &[
         Source::Times("sagebrush_first_chunk_overhead_latency_seconds"),
     )),
     call("MidStreamErrors", Source::Count("sagebrush_mid_stream_errors_total")),
+    // The same by instance, where the endpoint's configuration asks for it.
+    of_instance("Invocations", Source::Count(INSTANCE_INVOCATIONS)),
+    of_instance(
+        "Invocation4XXErrors",
+        errors_of_instance("sagebrush_instance_invocation_4xx_errors_total"),
+    ),
+    of_instance(
+        "Invocation5XXErrors",
+        errors_of_instance("sagebrush_instance_invocation_5xx_errors_total"),
+    ),
+    of_instance(
+        "InvocationModelErrors",
+        errors_of_instance("sagebrush_instance_invocation_model_errors_total"),
+    ),
+    micros(of_instance("ModelLatency", Source::Times("sagebrush_instance_model_latency_seconds"))),
+    micros(of_instance(
+        "OverheadLatency",
+        Source::Times("sagebrush_instance_overhead_latency_seconds"),
+    )),
     // Multi-model endpoints.
     of_variant(call(
         "ModelCacheHit",
@@ -160,12 +181,20 @@ const fn errors(of: &'static str) -> Source {
     Source::Share { of, among: INVOCATIONS }
 }
 
+const fn errors_of_instance(of: &'static str) -> Source {
+    Source::Share { of, among: INSTANCE_INVOCATIONS }
+}
+
 const fn micros(row: Row) -> Row {
     Row { unit: "Microseconds", ..row }
 }
 
 const fn of_variant(row: Row) -> Row {
     Row { dimensions: Dimensions::Variant, ..row }
+}
+
+const fn of_instance(name: &'static str, source: Source) -> Row {
+    Row { dimensions: Dimensions::Instance, ..call(name, source) }
 }
 
 const fn of_endpoint(name: &'static str, unit: &'static str, level: &'static str) -> Row {

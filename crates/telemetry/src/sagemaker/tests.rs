@@ -164,6 +164,20 @@ async fn what_is_told_by_instance() {
 }
 
 #[tokio::test]
+async fn calls_of_an_instance_are_told_by_its_id() {
+    let mut world = world();
+    let mut labels = labels("v", "c");
+    labels.push(("instance", "i-1".to_owned()));
+    world.add("sagebrush_instance_invocations_total", labels.clone(), 4);
+    world.add("sagebrush_instance_invocation_5xx_errors_total", labels, 1);
+    world.sagemaker.put().await;
+    let dimensions = [V[0], V[1], ("InstanceId", "i-1")];
+    assert_eq!(world.read("Invocations", &dimensions, Statistic::Sum), Some(4.0));
+    assert_eq!(world.read("Invocation5XXErrors", &dimensions, Statistic::Average), Some(0.25));
+    assert_eq!(world.read("Invocations", &V, Statistic::Sum), None, "these are told as before");
+}
+
+#[tokio::test]
 async fn models_are_told_by_instance() {
     let mut world = world();
     world.registry.gauge("sagebrush_instances", "", labels("v", "c")).set(2);
