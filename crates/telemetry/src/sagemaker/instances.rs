@@ -175,7 +175,7 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// In percent of one core. A worker that was replaced begins to count anew.
+/// In percent of one core.
 fn cpu(usage: Usage, before: Duration, passed: Duration) -> Option<f64> {
     let computed = usage.cpu.saturating_sub(before);
     (!passed.is_zero()).then(|| computed.as_secs_f64() / passed.as_secs_f64() * 100.0)

@@ -229,12 +229,14 @@ impl Cache {
         state.ledger.bytes()
     }
 
-    /// What all models take that are in memory, and what those computed that are gone.
-    pub(super) fn usage(&self) -> Usage {
+    /// What all models take that are in memory, and what those computed that are gone; `None` if
+    /// no model ever told it.
+    pub(super) fn usage(&self) -> Option<Usage> {
         let state = self.state();
         let loaded = state.ledger.models().filter_map(|resident| resident.loaded());
-        let told = loaded.filter_map(|loaded| loaded.worker.usage());
-        told.fold(Usage { cpu: state.computed, memory_bytes: 0 }, Usage::plus)
+        let gone = Usage { cpu: state.computed, memory_bytes: 0 };
+        let gone = (!gone.cpu.is_zero()).then_some(gone);
+        loaded.filter_map(|loaded| loaded.worker.usage()).chain(gone).reduce(Usage::plus)
     }
 
     /// From now on nothing is loaded.

@@ -134,7 +134,7 @@ impl Worker for MultiModelWorker {
     }
 
     fn usage(&self) -> Option<Usage> {
-        Some(self.cache.host.usage().unwrap_or_else(|| self.cache.usage()))
+        self.cache.host.usage().or_else(|| self.cache.usage())
     }
 
     async fn ended(&self) -> String {
