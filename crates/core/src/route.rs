@@ -1,7 +1,9 @@
 //! What the data plane reads: an immutable table of endpoints, made anew with each change.
 
 use std::collections::HashMap;
+use std::iter;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -51,6 +53,31 @@ pub struct EndpointRoute {
     pub variants: Vec<VariantRoute>,
 }
 
+impl EndpointRoute {
+    /// Its variants, each followed by its shadow.
+    pub fn all_variants(&self) -> impl Iterator<Item = &VariantRoute> {
+        self.variants.iter().flat_map(|variant| {
+            let shadow = variant.shadow.as_deref().map(|shadow| &shadow.variant);
+            iter::once(variant).chain(shadow)
+        })
+    }
+}
+
+/// SageMaker API: `MetricsConfig`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricsConfig {
+    /// `EnableEnhancedMetrics`: metrics by instance as well.
+    pub is_enhanced: bool,
+    /// `MetricPublishFrequencyInSeconds`: how often it is told what instances take.
+    pub publish_each: Duration,
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self { is_enhanced: false, publish_each: Duration::from_secs(10) }
+    }
+}
+
 /// SageMaker API: `AsyncInferenceConfig`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AsyncConfig {
@@ -94,6 +121,7 @@ pub struct VariantRoute {
     pub sample: Option<Arc<Sample>>,
     /// It is to have no instance, and none is on its way: no call waits for one.
     pub is_resting: bool,
+    pub metrics: MetricsConfig,
     pub instances: Vec<Arc<Instance>>,
 }
 
@@ -114,6 +142,7 @@ impl VariantRoute {
             shadow: None,
             sample: None,
             is_resting: false,
+            metrics: MetricsConfig::default(),
             instances,
         }
     }

@@ -50,6 +50,11 @@ pub trait ModelHost: Send + Sync + 'static {
         None
     }
 
+    /// What it and its models take of the machine; `None` where they are asked one by one.
+    fn usage(&self) -> Option<Usage> {
+        None
+    }
+
     /// Ends the host and its models, at the latest at `deadline`.
     async fn stop(&self, deadline: Instant);
 }
@@ -148,6 +153,17 @@ pub struct Usage {
     /// So far, of all cores together.
     pub cpu: Duration,
     pub memory_bytes: u64,
+}
+
+impl Usage {
+    /// Of two together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu + other.cpu,
+            memory_bytes: self.memory_bytes.saturating_add(other.memory_bytes),
+        }
+    }
 }
 
 /// SageMaker: what a container answers to `GET /execution-parameters`.

@@ -1,5 +1,6 @@
 //! Images, run through a Docker-compatible socket: Docker's own, or that of Podman's service.
 
+mod cgroup;
 mod create;
 mod engine;
 mod image;
@@ -30,7 +31,7 @@ use uuid::Uuid;
 use self::engine::{Engine, EngineError};
 use self::image::{Found, Reference};
 use self::running::Container;
-use self::worker::{ContainerWorker, Exit};
+use self::worker::{Answering, ContainerWorker, Exit};
 use crate::contract::{Address, ContractClient, ContractHost, NotReady, Paths, first_ping};
 use crate::output::Tail;
 use crate::sandbox::Home;
@@ -53,6 +54,8 @@ pub struct ContainerSettings {
     /// Where the files of models lie that containers of many models load. No other process may
     /// use it; best on the file system of the models themselves.
     pub models: PathBuf,
+    /// Where the `proc` and the `sys` of the containers' kernel are.
+    pub root: PathBuf,
 }
 
 impl ContainerSettings {
@@ -60,7 +63,8 @@ impl ContainerSettings {
     #[must_use]
     pub fn new(owner: String) -> Self {
         let models = Path::new(&owner).join("container-models");
-        Self { pull: false, owner, grace: Duration::from_secs(30), concurrency: 64, models }
+        let (grace, root) = (Duration::from_secs(30), PathBuf::from("/"));
+        Self { pull: false, owner, grace, concurrency: 64, models, root }
     }
 }
 
@@ -170,9 +174,8 @@ impl ContainerRuntime {
             Err(error) => Err(fault(error)),
         };
         match started {
-            Ok((client, exit)) => {
-                let settings = &self.settings;
-                Ok(ContainerWorker::new(container, client, exit, digest, settings, spec))
+            Ok(answering) => {
+                Ok(ContainerWorker::new(container, answering, digest, &self.settings, spec))
             }
             Err(error) => {
                 container.remove().await;
@@ -186,15 +189,15 @@ impl ContainerRuntime {
         container: &Arc<Container>,
         spec: &LaunchSpec,
         deadline: Instant,
-    ) -> Result<(ContractClient, Exit), LaunchError> {
+    ) -> Result<Answering, LaunchError> {
         let tail = Tail::default();
         let (engine, id) = (self.engine.clone(), container.id.clone());
         let log = logs::follow(engine, id, spec.clone(), tail.clone());
         let log = task::spawn("container log", log);
         let exit = Exit::of(container, spec.resources);
-        let port = container.port().await;
-        let port = port.map_err(|error| failed("The container's port is unknown", &error))?;
-        let outcome = match port {
+        let place = container.place().await;
+        let place = place.map_err(|error| failed("The container's port is unknown", &error))?;
+        let outcome = match place.port {
             Some(port) => {
                 let (address, idle) = (Address::Port(port), self.settings.concurrency);
                 let client = ContractClient::new(address, Paths::default(), idle);
@@ -207,7 +210,10 @@ impl ContainerRuntime {
             },
         };
         let reason = match outcome {
-            Ok(client) => return Ok((client, exit)),
+            Ok(client) => {
+                let cgroup = container.cgroup(&self.settings.root, place.pid).await;
+                return Ok(Answering { client, exit, cgroup });
+            }
             Err(NotReady::Ended(how)) => format!("{how} before it answered its first ping."),
             Err(NotReady::TooLate(last)) => format!(
                 "The container did not answer GET /ping with 200 on its port 8080 within {} s \

@@ -38,7 +38,7 @@ use sagebrush_onnx::OnnxRuntime;
 use sagebrush_serving::Meters;
 use sagebrush_store::SqliteStore;
 use sagebrush_telemetry::metrics::MetricStore;
-use sagebrush_telemetry::sagemaker::SageMakerMetrics;
+use sagebrush_telemetry::sagemaker::{self, NvidiaSmi, SageMakerMetrics};
 use sagebrush_telemetry::traces::Traces;
 use tokio::task::JoinHandle;
 
@@ -112,9 +112,15 @@ impl App {
         let serving = serving::open(config, &shared, &routes).await?;
         let reconciler = reconciler.with_idle_after(config.idle_after).traced(tracer.clone());
         let machine = Arc::new(Machine::new(ground, memory.clone(), fleet.clone()));
-        let gauges = look(&machine, &serving);
-        let measured = shared.watched.metrics.clone();
-        let told = SageMakerMetrics::new(metrics.clone(), measured, clock.clone(), gauges);
+        let told = SageMakerMetrics::new(sagemaker::Parts {
+            registry: metrics.clone(),
+            metrics: shared.watched.metrics.clone(),
+            clock: clock.clone(),
+            look: Box::new(look(&machine, &serving)),
+            routes: routes.clone(),
+            fleet: fleet.watch(),
+            gpus: config.nvidia_smi.clone().map(|program| Arc::new(NvidiaSmi(program)) as _),
+        });
         let mut background = vec![
             task::spawn("endpoint-reconciler", reconciler.run()),
             task::spawn("transform-reconciler", transforms.traced(tracer.clone()).run()),

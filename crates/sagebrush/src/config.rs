@@ -160,6 +160,8 @@ pub struct Config {
     pub pull_images: bool,
     pub process_images: bool,
     pub images: Vec<ImageEntry>,
+    /// NVIDIA's program that tells what GPUs do, where it is on the PATH.
+    pub nvidia_smi: Option<PathBuf>,
     /// The variables of our environment that set up pip and uv.
     pub installer_environment: BTreeMap<String, String>,
     pub max_payload_bytes: u64,
@@ -227,6 +229,7 @@ impl Options {
             pull_images: options.pull_images.unwrap_or(false),
             process_images: options.process_images.unwrap_or(true),
             images: options.image,
+            nvidia_smi: on_path("nvidia-smi"),
             installer_environment: installer_environment(),
             max_payload_bytes: options.max_payload_bytes.unwrap_or(MAX_PAYLOAD),
             limits: Limits {
@@ -370,6 +373,12 @@ fn parse_format(given: Option<&str>) -> Result<LogFormat, ConfigError> {
 /// A variable of our environment; one that is no text is none.
 fn variable(name: &str) -> Option<String> {
     std::env::var_os(name)?.into_string().ok()
+}
+
+/// The program of that name in the first folder of the PATH that has it.
+fn on_path(program: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 /// A variable that is no text sets up nothing.

@@ -25,7 +25,7 @@ use crate::sessions::{self, Sessions};
 const HOLD: Duration = Duration::from_secs(30);
 
 /// SageMaker's name for the only container.
-const PRIMARY: &str = "primary";
+pub(crate) const PRIMARY: &str = "primary";
 
 /// What names the target of a call.
 #[derive(Debug, Clone)]

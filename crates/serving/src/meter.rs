@@ -2,6 +2,7 @@
 //!
 //! The handles of a variant are resolved once; a call costs some atomic adds then.
 
+mod instances;
 mod stream;
 mod usage;
 
@@ -12,12 +13,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use sagebrush_core::instance::{Batch, Instance, Left};
 use sagebrush_core::metrics::{Counter, Histogram, Labels, Registry};
-use sagebrush_core::route::{EndpointRoute, RouteTable, VariantId, VariantRoute};
+use sagebrush_core::route::{EndpointRoute, RouteTable, Routes, VariantId, VariantRoute};
 use sagebrush_core::{Region, ResourceName};
 
 use crate::error::InvokeError;
 use crate::invoke::{Invoked, Target};
 use crate::reply::Spent;
+use instances::{InstanceMeter, InstanceMeters};
 pub(crate) use stream::StreamMeter;
 use stream::StreamMetrics;
 use usage::Usages;
@@ -52,6 +54,8 @@ pub struct Meters {
     registry: Registry,
     tree: ArcSwap<Tree>,
     usage: Usages,
+    /// Say whose calls are counted by instance as well.
+    routes: Option<Routes>,
 }
 
 /// The metrics of one variant.
@@ -72,12 +76,22 @@ struct Meter {
     /// Batches by why they left the queue.
     left: [(Left, Arc<Counter>); 4],
     streams: OnceLock<Arc<StreamMetrics>>,
+    /// Of a variant with enhanced metrics.
+    instances: Option<InstanceMeters>,
 }
 
 impl Meters {
     #[must_use]
     pub fn new(registry: Registry) -> Self {
-        Self { registry, tree: ArcSwap::default(), usage: Usages::default() }
+        let (tree, usage) = (ArcSwap::default(), Usages::default());
+        Self { registry, tree, usage, routes: None }
+    }
+
+    /// Counts by instance as well where `routes` say so.
+    #[must_use]
+    pub fn enhanced(mut self, routes: Routes) -> Self {
+        self.routes = Some(routes);
+        self
     }
 
     /// Counts a call that a worker answered, well or not.
@@ -94,8 +108,26 @@ impl Meters {
             meter.post.observe(spent.timings.post);
         }
         meter.batched(invoked.batch);
-        if let Err(error) = &invoked.outcome {
+        let error = invoked.outcome.as_ref().err();
+        if let Some(error) = error {
             meter.failed(error);
+        }
+        self.of_instance(&meter, (target, &invoked.variant), &invoked.instance, |instance| {
+            instance.count(error, Some(spent));
+        });
+    }
+
+    /// Has a call counted by its instance, where that is asked for.
+    fn of_instance(
+        &self,
+        meter: &Meter,
+        (target, variant): (&Target, &VariantId),
+        instance: &Instance,
+        count: impl FnOnce(&InstanceMeter),
+    ) {
+        if let Some(instances) = &meter.instances {
+            let labels = || labels(&target.region, &target.endpoint, variant);
+            count(&instances.of(&instance.id, &self.registry, labels));
         }
     }
 
@@ -103,11 +135,12 @@ impl Meters {
     pub(crate) fn streamed(
         &self,
         target: &Target,
-        variant: &VariantId,
+        (variant, instance): (&VariantId, &Instance),
         spent: &Spent,
     ) -> StreamMeter {
         let meter = self.meter(target, variant);
         meter.invocations.add(1);
+        self.of_instance(&meter, (target, variant), instance, |it| it.count(None, None));
         meter.queue_time.observe(spent.queued);
         let streams = meter.streams.get_or_init(|| {
             let labels = labels(&target.region, &target.endpoint, variant);
@@ -120,12 +153,13 @@ impl Meters {
     pub(crate) fn not_streamed(
         &self,
         target: &Target,
-        variant: &VariantId,
+        (variant, instance): (&VariantId, &Instance),
         error: &InvokeError,
         spent: &Spent,
     ) {
         let meter = self.meter(target, variant);
         meter.invocations.add(1);
+        self.of_instance(&meter, (target, variant), instance, |it| it.count(Some(error), None));
         meter.queue_time.observe(spent.queued);
         meter.failed(error);
     }
@@ -193,7 +227,14 @@ impl Meters {
     }
 
     fn new_meter(&self, target: &Target, variant: &VariantId) -> Arc<Meter> {
-        let new = Arc::new(Meter::new(&self.registry, target, variant));
+        let is_enhanced = self.routes.as_ref().is_some_and(|routes| {
+            let table = routes.borrow();
+            let route = table.find(&target.region, &target.endpoint);
+            let variants = route.into_iter().flat_map(|route| &route.variants);
+            variants.filter(|it| it.id() == *variant).any(|it| it.metrics.is_enhanced)
+        });
+        let instances = is_enhanced.then(InstanceMeters::default);
+        let new = Arc::new(Meter { instances, ..Meter::new(&self.registry, target, variant) });
         self.tree.rcu(|tree| {
             let mut tree = Tree::clone(tree);
             let endpoints = tree.entry(target.region.clone()).or_default();
@@ -218,6 +259,9 @@ fn keep_last(variants: &mut Vec<(VariantId, Arc<Meter>)>, route: &EndpointRoute)
         n_to_drop -= usize::from(drops);
         !drops
     });
+    for instances in variants.iter().filter_map(|(_, meter)| meter.instances.as_ref()) {
+        instances.retain(route);
+    }
 }
 
 /// Whether what the labels name is there: an endpoint, and where they name a configuration, the
@@ -233,7 +277,11 @@ fn is_kept(labels: &Labels, table: &RouteTable, tree: &Tree) -> bool {
     };
     let variants = tree.get(&region).and_then(|endpoints| endpoints.get(&endpoint));
     let mut variants = variants.into_iter().flatten();
-    variants.any(|(id, _)| *id.name == **name && *id.config == **config)
+    let found = variants.find(|(id, _)| *id.name == **name && *id.config == **config);
+    found.is_some_and(|(_, meter)| match (rest, &meter.instances) {
+        ([.., ("instance", id)], Some(instances)) => instances.has(id),
+        _ => true,
+    })
 }
 
 pub(crate) fn labels(region: &Region, endpoint: &ResourceName, variant: &VariantId) -> Labels {
@@ -308,6 +356,7 @@ impl Meter {
                 left(Left::Delayed, "delayed"),
             ],
             streams: OnceLock::new(),
+            instances: None,
         }
     }
 
@@ -335,7 +384,7 @@ impl Meter {
 }
 
 /// Whether an error counts as `Invocation5XXErrors`: of a model's, its own status says so.
-fn is_servers(error: &InvokeError) -> bool {
+pub(crate) fn is_servers(error: &InvokeError) -> bool {
     if let InvokeError::Model { original_status, .. } = error {
         return !(400..500).contains(original_status); // 0: it did not answer, or not in time.
     }

@@ -68,12 +68,12 @@ impl Door {
         if let Some(trace) = &mut arrived.trace {
             trace.streamed(&streamed);
         }
-        let Streamed { variant, outcome, queued, model_latency, .. } = streamed;
+        let Streamed { variant, instance, outcome, queued, model_latency } = streamed;
         let total = arrived.at.elapsed();
         let spent = Spent { total, queued, model_latency, batch_size: 1, ..Spent::default() };
         Ok(match outcome {
             Ok(reply) => {
-                let meter = self.meters.streamed(&target, &variant, &spent);
+                let meter = self.meters.streamed(&target, (&variant, &instance), &spent);
                 let head = reply::parted((), &reply, &variant.name, id, &spent);
                 let mut trace = arrived.trace.take(); // It ends with the parts.
                 if let Some(trace) = &mut trace {
@@ -83,7 +83,7 @@ impl Door {
                 head.map(|()| Either::Right(frames))
             }
             Err(error) => {
-                self.meters.not_streamed(&target, &variant, &error, &spent);
+                self.meters.not_streamed(&target, (&variant, &instance), &error, &spent);
                 reply::failure(&error, id, &spent).map(Either::Left)
             }
         })

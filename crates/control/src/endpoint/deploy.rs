@@ -45,6 +45,7 @@ pub(super) async fn resolve(
         config: config.name,
         asynchronous,
         capture: config.spec.capture,
+        metrics: config.spec.metrics,
         variants,
         shadows,
     };

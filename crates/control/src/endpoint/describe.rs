@@ -49,7 +49,7 @@ pub(super) fn output(
         explainer_config: None,
         shadow_production_variants: (has_variants && !deployed.shadows.is_empty())
             .then(|| variants(endpoint, |it| &it.shadows, None, seen)),
-        metrics_config: None,
+        metrics_config: request.as_ref().and_then(|request| request.metrics_config.clone()),
         cross_region_traffic_config: None,
     })
 }

@@ -50,7 +50,7 @@ use sagebrush_core::fleet::{
     ContainerSpec, Execution, GroupKey, GroupSpec, Owner, retries_after_death,
 };
 use sagebrush_core::resource::Resource;
-use sagebrush_core::route::{AsyncConfig, Routing, Targets};
+use sagebrush_core::route::{AsyncConfig, MetricsConfig, Routing, Targets};
 use sagebrush_core::worker::Resources;
 use sagebrush_core::{Region, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -198,6 +198,8 @@ pub struct Deployment {
     pub asynchronous: Option<Box<AsyncConfig>>,
     #[serde(default)]
     pub capture: Option<Box<CaptureConfig>>,
+    #[serde(default)]
+    pub metrics: MetricsConfig,
     pub variants: Vec<DeployedVariant>,
     /// They get copies of calls, and answer nobody.
     #[serde(default)]

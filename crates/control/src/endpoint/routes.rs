@@ -100,6 +100,7 @@ impl Fleet<'_> {
                 capture: capture.clone(),
                 sample: self.is_old.then(|| ground.samples.of(endpoint, variant)).flatten(),
                 is_resting: usable.is_empty() && self.is_to_rest(variant, endpoint),
+                metrics: self.deployment.metrics,
                 ..VariantRoute::new(&variant.name, config.clone(), usable)
             }
         };

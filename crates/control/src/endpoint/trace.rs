@@ -71,6 +71,7 @@ mod tests {
 
     use sagebrush_core::Timestamp;
     use sagebrush_core::clock::FakeClock;
+    use sagebrush_core::route::MetricsConfig;
     use sagebrush_core::trace::MemorySpans;
 
     use super::super::{Deployment, EndpointSpec};
@@ -96,6 +97,7 @@ mod tests {
             config,
             asynchronous: None,
             capture: None,
+            metrics: MetricsConfig::default(),
             variants: Vec::new(),
             shadows: Vec::new(),
         }

@@ -15,6 +15,7 @@ use sagebrush_wire::sagemaker as wire;
 
 use super::asynchronous::asynchronous;
 use super::capture::capture;
+use super::metrics::{is_detailed, metrics};
 use super::shadow::shadows;
 use super::{EndpointConfig, EndpointConfigSpec, ProductionVariant};
 use crate::list::{self, to_wire};
@@ -131,8 +132,16 @@ impl TryFrom<wire::CreateEndpointConfigInput> for EndpointConfigSpec {
         let network_isolation = input.enable_network_isolation.unwrap_or(false);
         let asynchronous = input.async_inference_config.clone().map(asynchronous).transpose()?;
         let capture = input.data_capture_config.clone().map(capture).transpose()?;
-        let spec =
-            Self { variants, shadows, network_isolation, asynchronous, capture, unserved, request };
+        let spec = Self {
+            variants,
+            shadows,
+            network_isolation,
+            asynchronous,
+            capture,
+            metrics: metrics(input.metrics_config.as_ref())?,
+            unserved,
+            request,
+        };
         scaling::check_beside_serverless(&spec, &input)?;
         Ok(spec)
     }
@@ -214,6 +223,7 @@ fn unserved(input: &wire::CreateEndpointConfigInput) -> Vec<String> {
     };
     let is_there = [
         ("ExplainerConfig", input.explainer_config.is_some()),
+        ("EnableDetailedObservability", is_detailed(input.metrics_config.as_ref())),
         ("RoutingStrategy PREFIX_AWARE", routed_by(wire::RoutingStrategy::PrefixAware)),
         ("RoutingStrategy KV_AWARE", routed_by(wire::RoutingStrategy::KvAware)),
     ];

@@ -3,12 +3,13 @@
 pub(crate) mod api;
 pub(crate) mod asynchronous;
 pub(crate) mod capture;
+mod metrics;
 mod scaling;
 mod shadow;
 
 use sagebrush_core::capture::CaptureConfig;
 use sagebrush_core::resource::Resource;
-use sagebrush_core::route::{AsyncConfig, Routing};
+use sagebrush_core::route::{AsyncConfig, MetricsConfig, Routing};
 use serde::{Deserialize, Serialize};
 
 pub use scaling::{Scaling, Serverless};
@@ -39,6 +40,8 @@ pub struct EndpointConfigSpec {
     pub asynchronous: Option<Box<AsyncConfig>>,
     #[serde(default)]
     pub capture: Option<Box<CaptureConfig>>,
+    #[serde(default)]
+    pub metrics: MetricsConfig,
     /// What the configuration asks for that no endpoint here can do yet, by member name.
     pub unserved: Vec<String>,
     /// The request as it came, for `DescribeEndpointConfig`.

@@ -69,22 +69,30 @@ impl Launcher {
         };
         let worker = worker.ok_or_else(no_container)?;
         if group.key.owner == Owner::Endpoint {
-            self.note_start(&group.key, began.elapsed());
+            self.note_start(group, began.elapsed());
         }
         Ok(Instance::new(id, worker, self.limits))
     }
 
-    fn note_start(&self, group: &GroupKey, took: Duration) {
-        let what = (
+    /// SageMaker tells `ModelSetupTime` of serverless variants only, so theirs alone is recorded.
+    fn note_start(&self, group: &GroupSpec, took: Duration) {
+        let (name, help) = (
             "sagebrush_instance_start_seconds",
             "How long an instance took to start (SageMaker's ModelSetupTime).",
         );
+        let (key, is_serverless) = (&group.key, group.resources.concurrency.is_some());
         let labels = vec![
-            ("region", group.region.to_string()),
-            ("endpoint", group.name.clone()),
-            ("variant", group.variant.clone()),
+            ("region", key.region.to_string()),
+            ("endpoint", key.name.clone()),
+            ("variant", key.variant.clone()),
+            ("serverless", is_serverless.to_string()),
         ];
-        self.metrics.recorded(what, labels, Duration::from_micros(1)).observe(took);
+        let started = if is_serverless {
+            self.metrics.recorded((name, help), labels, Duration::from_micros(1))
+        } else {
+            self.metrics.histogram(name, help, labels)
+        };
+        started.observe(took);
     }
 
     /// Lets go what was kept for instances of the group's owner.

@@ -56,10 +56,7 @@ impl Parts {
     /// Of all of them; `None` if none can tell it.
     pub(super) fn usage(&self) -> Option<Usage> {
         let told = self.0.iter().filter_map(|part| part.worker.usage());
-        told.reduce(|sum, usage| Usage {
-            cpu: sum.cpu + usage.cpu,
-            memory_bytes: sum.memory_bytes.saturating_add(usage.memory_bytes),
-        })
+        told.reduce(Usage::plus)
     }
 
     /// Returns when the first of them has ended: without it, the others are of no use.

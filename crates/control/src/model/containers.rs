@@ -97,6 +97,11 @@ impl TryFrom<wire::ContainerDefinition> for Container {
                  Give the container an Image and a ModelDataUrl."
             )));
         }
+        if definition.container_metrics_config.is_some() {
+            return Err(ApiError::validation(
+                "ContainerMetricsConfig is not served here: no metrics are read from containers.",
+            ));
+        }
         let Some(image) = definition.image else {
             return Err(ApiError::validation("Image is required for a container."));
         };

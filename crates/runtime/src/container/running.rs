@@ -1,6 +1,7 @@
 //! A container from its creation until nothing is left of it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
+use super::cgroup::Cgroup;
 use super::create::PORT;
 use super::engine::{Engine, EngineError};
 
@@ -23,6 +25,14 @@ pub(super) struct Container {
     engine: Arc<Engine>,
     pub(super) id: String,
     removed: AtomicBool,
+}
+
+/// Where a container is on this machine.
+pub(super) struct Place {
+    /// The port that leads to it; `None` if there is none, as for one that ended.
+    pub(super) port: Option<u16>,
+    /// Of its first process, as the engine's machine numbers it; 0 if there is none.
+    pub(super) pid: u32,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +54,7 @@ struct Inspected {
 struct State {
     running: bool,
     exit_code: i64,
+    pid: u32,
     #[serde(rename = "OOMKilled")]
     oom_killed: bool,
     error: String,
@@ -79,11 +90,17 @@ impl Container {
         self.engine.post(&self.path("start"), None).await.map(drop)
     }
 
-    /// The port of this machine that leads to it; `None` if there is none, as for one that ended.
-    pub(super) async fn port(&self) -> Result<Option<u16>, EngineError> {
+    pub(super) async fn place(&self) -> Result<Place, EngineError> {
         let found = self.inspect().await?;
         let bindings = found.network_settings.ports.get(PORT).and_then(Option::as_ref);
-        Ok(bindings.and_then(|all| all.iter().find_map(|one| one.host_port.parse().ok())))
+        let port = bindings.and_then(|all| all.iter().find_map(|one| one.host_port.parse().ok()));
+        Ok(Place { port, pid: found.state.pid })
+    }
+
+    /// What accounts for it, where its kernel is ours.
+    pub(super) async fn cgroup(&self, root: &Path, pid: u32) -> Option<Cgroup> {
+        let (root, id) = (root.to_owned(), self.id.clone());
+        task::blocking(move || Cgroup::find(&root, pid, &id)).await.ok()?
     }
 
     /// Returns once it has ended, and says how: `ended with exit code 1`.

@@ -3,11 +3,12 @@
 mod fake;
 mod hosts;
 
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sagebrush_core::logs::MemoryLog;
-use sagebrush_core::worker::{LaunchError, LaunchSpec, Runtime as _, Worker, WorkerError};
+use sagebrush_core::worker::{LaunchError, LaunchSpec, Runtime as _, Usage, Worker, WorkerError};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
@@ -28,6 +29,7 @@ impl Bench {
         let settings = ContainerSettings {
             pull: true,
             models: engine.dir().join("models"),
+            root: engine.dir().to_owned(),
             ..ContainerSettings::new("data".to_owned())
         };
         let log = Arc::new(MemoryLog::default());
@@ -99,6 +101,25 @@ async fn a_container_is_created_as_sagemaker_would() {
         ["started", "a warning"].iter().all(|line| lines.iter().any(|found| found == line))
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_a_container_takes_is_read_of_its_cgroup() {
+    let bench = Bench::new(Image::Serves);
+    assert_eq!(bench.launch().await.usage(), None, "it is on another machine");
+    let write = |path: &str, text: &str| {
+        let path = bench.engine.dir().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("proc/7/cgroup", "0::/docker/c2\n");
+    write("sys/fs/cgroup/docker/c2/cpu.stat", "usage_usec 2000000\n");
+    write("sys/fs/cgroup/docker/c2/memory.current", "4096\n");
+    let worker = bench.launch().await;
+    let wanted = Usage { cpu: Duration::from_secs(2), memory_bytes: 4096 };
+    assert_eq!(worker.usage(), Some(wanted));
+    fs::remove_dir_all(bench.engine.dir().join("sys")).unwrap();
+    assert_eq!(worker.usage(), None, "it has ended");
 }
 
 #[tokio::test]

@@ -9,13 +9,15 @@ use futures::future::BoxFuture;
 use sagebrush_core::artifact::ArtifactLease;
 use sagebrush_core::task;
 use sagebrush_core::worker::{
-    Call, ExecutionParameters, LaunchSpec, Reply, Resources, StreamedReply, Worker, WorkerError,
+    Call, ExecutionParameters, LaunchSpec, Reply, Resources, StreamedReply, Usage, Worker,
+    WorkerError,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::ContainerSettings;
+use super::cgroup::Cgroup;
 use super::running::Container;
 use crate::contract::{
     ContractClient, Contracted, HealthCheck, Pulse, each, told, told_in_parts, until_sick,
@@ -30,13 +32,22 @@ pub(super) struct ContainerWorker {
     pulse: Arc<Pulse>,
     /// `ended with exit code 1`.
     exit: Exit,
-    /// The same, or why it was killed.
+    /// `None` where the engine's machine is another one.
+    cgroup: Option<Cgroup>,
+    /// The same as `exit`, or why it was killed.
     ended: Ended,
     watcher: JoinHandle<()>,
     image: String,
     concurrency: usize,
     grace: Duration,
     _leases: Vec<Arc<dyn ArtifactLease>>,
+}
+
+/// What is known of a container that has answered its first ping.
+pub(super) struct Answering {
+    pub(super) client: ContractClient,
+    pub(super) exit: Exit,
+    pub(super) cgroup: Option<Cgroup>,
 }
 
 /// Waits for a container's end from its start on.
@@ -71,12 +82,12 @@ impl Drop for Exit {
 impl ContainerWorker {
     pub(super) fn new(
         container: Arc<Container>,
-        client: ContractClient,
-        exit: Exit,
+        answering: Answering,
         image: String,
         settings: &ContainerSettings,
         spec: &LaunchSpec,
     ) -> Self {
+        let Answering { client, exit, cgroup } = answering;
         let (client, pulse) = (Arc::new(client), Arc::new(Pulse::default()));
         let (sender, ended) = watch::channel(None);
         let watch = watch(container.clone(), client.clone(), pulse.clone(), exit.ended.clone());
@@ -92,6 +103,7 @@ impl ContainerWorker {
             client,
             pulse,
             exit,
+            cgroup,
             ended,
             watcher,
             image,
@@ -124,6 +136,10 @@ impl Worker for ContainerWorker {
 
     fn concurrency(&self) -> usize {
         self.concurrency
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.cgroup.as_ref()?.usage()
     }
 
     async fn execution_parameters(&self) -> Option<ExecutionParameters> {

@@ -11,7 +11,8 @@ use futures::future::BoxFuture;
 use sagebrush_core::artifact::ArtifactLease;
 use sagebrush_core::task;
 use sagebrush_core::worker::{
-    Call, LaunchError, LoadError, ModelHost, ModelSpec, Reply, StreamedReply, Worker, WorkerError,
+    Call, LaunchError, LoadError, ModelHost, ModelSpec, Reply, StreamedReply, Usage, Worker,
+    WorkerError,
 };
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -113,6 +114,10 @@ impl<C: Contracted> ModelHost for ContractHost<C> {
 
     fn image(&self) -> Option<String> {
         self.0.container.image()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.0.container.usage()
     }
 
     async fn stop(&self, deadline: Instant) {

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use sagebrush_core::artifact::ArtifactLease;
 use sagebrush_core::task;
 use sagebrush_core::worker::{
-    Call, LaunchError, LaunchSpec, LoadError, ModelHost, ModelSpec, Reply, StreamedReply, Worker,
-    WorkerError,
+    Call, LaunchError, LaunchSpec, LoadError, ModelHost, ModelSpec, Reply, StreamedReply, Usage,
+    Worker, WorkerError,
 };
 use tokio::time::Instant;
 
@@ -91,6 +91,10 @@ impl ModelHost for PythonHost {
 
     fn image(&self) -> Option<String> {
         Some(self.image.clone())
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        Some(self.template.usage())
     }
 
     async fn stop(&self, deadline: Instant) {

@@ -19,6 +19,7 @@ pub(super) fn open(ground: &Ground, watched: &Watched) -> Beside {
     let shadows = Shadows::start(shadow::Parts {
         capture: Some(capture.clone()),
         chance: rand::random::<f32>,
+        account: ground.account.clone(),
         clock: ground.clock.clone(),
         registry: ground.metrics.clone(),
         metrics: watched.metrics.clone(),

@@ -29,7 +29,7 @@ pub(super) async fn open(
         invoker,
         verifier: shared.verifier.clone(),
         authorizer: shared.access.clone(),
-        meters: Arc::new(Meters::new(shared.ground.metrics.clone())),
+        meters: Arc::new(Meters::new(shared.ground.metrics.clone()).enhanced(routes.clone())),
         settings: Settings { max_payload, body_memory: shared.memory.clone() },
         tracer: shared.tracer.clone(),
     })

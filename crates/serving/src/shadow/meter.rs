@@ -1,4 +1,7 @@
 //! What came of copied calls, in numbers: for Prometheus at once, for CloudWatch from time to time.
+//!
+//! SageMaker's metrics of the shadow variant are put here, so that nothing that counts the calls of
+//! clients ever adds them up with copies.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,9 +13,14 @@ use sagebrush_core::sketch::Sketch;
 use sagebrush_core::{Clock, Region, ResourceName, Timestamp};
 
 use super::compare::Comparison;
+use crate::error::InvokeError;
+use crate::meter::is_servers;
+use crate::reply::Spent;
 
 /// No metric of AWS says what these say.
 const NAMESPACE: &str = "sagebrush/Shadow";
+/// Where SageMaker's are of a variant's calls.
+const SAGEMAKER: &str = "AWS/SageMaker";
 
 /// Whose copies they are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -28,11 +36,21 @@ pub(super) enum Copied {
     Answered {
         comparison: Comparison,
         production: Duration,
-        shadow: Duration,
+        asked: Asked,
     },
     /// The shadow variant failed where the production variant did not.
-    Failed,
+    Failed {
+        error: InvokeError,
+        asked: Asked,
+    },
     Dropped(Why),
+}
+
+/// How a shadow variant was asked.
+pub(super) struct Asked {
+    pub(super) spent: Spent,
+    /// How many instances it had.
+    pub(super) n_instances: usize,
 }
 
 /// Why a copy was not answered.
@@ -72,6 +90,19 @@ struct Told {
     relative: Sketch,
     latency_difference: Sketch,
     errors: Sketch,
+    calls: Calls,
+}
+
+/// SageMaker's metrics of calls, by their names.
+#[derive(Default)]
+struct Calls {
+    invocations: Sketch,
+    errors_4xx: Sketch,
+    errors_5xx: Sketch,
+    model_errors: Sketch,
+    per_instance: Sketch,
+    model_latency: Sketch,
+    overhead_latency: Sketch,
 }
 
 impl ShadowMeters {
@@ -147,20 +178,23 @@ impl Meter {
         match copied {
             Copied::Dropped(Why::Full) => self.full.add(1),
             Copied::Dropped(Why::NoInstance) => self.no_instance.add(1),
-            Copied::Failed => {
+            Copied::Failed { error, asked } => {
                 self.copies.add(1);
                 self.errors.add(1);
                 self.told.errors.add(1.0, 1.0);
+                self.told.calls.add(asked, Some(error));
             }
-            Copied::Answered { comparison, production, shadow } => {
+            Copied::Answered { comparison, production, asked } => {
+                let shadow = asked.spent.model_latency;
                 self.copies.add(1);
-                self.latency.observe(*shadow);
+                self.latency.observe(shadow);
+                self.told.calls.add(asked, None);
                 self.agreements.add(u64::from(comparison.agrees));
                 if let Some(distance) = comparison.distance {
                     self.absolute.observe(as_duration(distance.mean_absolute));
                     self.relative.observe(as_duration(distance.max_relative));
                 }
-                self.told.answered(comparison, *production, *shadow);
+                self.told.answered(comparison, *production, shadow);
             }
         }
     }
@@ -173,7 +207,6 @@ fn as_duration(difference: f64) -> Duration {
 
 impl Told {
     fn answered(&mut self, comparison: &Comparison, production: Duration, shadow: Duration) {
-        let micros = |it: Duration| it.as_secs_f64() * 1e6;
         self.agreement.add(f64::from(u8::from(comparison.agrees)), 1.0);
         self.errors.add(0.0, 1.0);
         self.latency_difference.add(micros(shadow) - micros(production), 1.0);
@@ -184,31 +217,69 @@ impl Told {
     }
 
     fn data(self, pair: &Pair, at: Timestamp) -> Vec<MetricDatum> {
-        let dimensions = [
-            ("EndpointName", pair.endpoint.as_str()),
-            ("VariantName", pair.variant.as_str()),
-            ("ShadowVariantName", pair.shadow.as_str()),
-        ];
-        let datum = |(name, unit, values): (&str, &str, Sketch)| MetricDatum {
-            metric: MetricId::new(
-                NAMESPACE,
-                name,
-                dimensions.map(|(name, value)| (name.into(), value.into())),
-            ),
-            unit: unit.into(),
-            at,
-            values,
-            high_resolution: false,
-        };
-        let all = [
+        let compared = [
             ("Agreement", "None", self.agreement),
             ("NumericDistance", "None", self.distance),
             ("NumericRelativeDistance", "None", self.relative),
             ("LatencyDifference", "Microseconds", self.latency_difference),
             ("ShadowErrors", "Count", self.errors),
         ];
-        all.into_iter().filter(|(_, _, values)| !values.is_empty()).map(datum).collect()
+        let endpoint = ("EndpointName", pair.endpoint.as_str());
+        let both = [
+            endpoint,
+            ("VariantName", pair.variant.as_str()),
+            ("ShadowVariantName", pair.shadow.as_str()),
+        ];
+        let alone = [endpoint, ("VariantName", pair.shadow.as_str())];
+        let compared = compared.into_iter().map(|value| datum(NAMESPACE, &both, value, at));
+        let calls = self.calls.named().into_iter().map(|value| MetricDatum {
+            high_resolution: true, // As those of production variants.
+            ..datum(SAGEMAKER, &alone, value, at)
+        });
+        compared.chain(calls).filter(|datum| !datum.values.is_empty()).collect()
     }
+}
+
+impl Calls {
+    fn add(&mut self, asked: &Asked, error: Option<&InvokeError>) {
+        let one_if = |it: bool| f64::from(u8::from(it));
+        let n_instances = u32::try_from(asked.n_instances).unwrap_or(u32::MAX).max(1);
+        self.invocations.add(1.0, 1.0);
+        self.per_instance.add(1.0 / f64::from(n_instances), 1.0);
+        self.errors_4xx.add(one_if(error.is_some_and(|error| !is_servers(error))), 1.0);
+        self.errors_5xx.add(one_if(error.is_some_and(is_servers)), 1.0);
+        let is_models = error.is_some_and(|error| matches!(error, InvokeError::Model { .. }));
+        self.model_errors.add(one_if(is_models), 1.0);
+        self.model_latency.add(micros(asked.spent.model_latency), 1.0);
+        self.overhead_latency.add(micros(asked.spent.overhead()), 1.0);
+    }
+
+    fn named(self) -> [(&'static str, &'static str, Sketch); 7] {
+        [
+            ("Invocations", "None", self.invocations),
+            ("InvocationsPerInstance", "None", self.per_instance),
+            ("Invocation4XXErrors", "None", self.errors_4xx),
+            ("Invocation5XXErrors", "None", self.errors_5xx),
+            ("InvocationModelErrors", "None", self.model_errors),
+            ("ModelLatency", "Microseconds", self.model_latency),
+            ("OverheadLatency", "Microseconds", self.overhead_latency),
+        ]
+    }
+}
+
+fn micros(it: Duration) -> f64 {
+    it.as_secs_f64() * 1e6
+}
+
+fn datum(
+    namespace: &str,
+    dimensions: &[(&str, &str)],
+    (name, unit, values): (&str, &str, Sketch),
+    at: Timestamp,
+) -> MetricDatum {
+    let dimensions = dimensions.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+    let metric = MetricId::new(namespace, name, dimensions);
+    MetricDatum { metric, unit: unit.into(), at, values, high_resolution: false }
 }
 
 fn labels(pair: &Pair) -> Labels {

@@ -20,16 +20,18 @@ use sagebrush_core::instance::{Admitted, Answered, NoTurn, Refused};
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::route::{ShadowRoute, VariantRoute};
 use sagebrush_core::worker::{Call, Payload};
-use sagebrush_core::{Clock, task};
+use sagebrush_core::{AccountId, Clock, task};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::capture::{self, Capture};
 use crate::choose::choose_instance;
-use crate::invoke::Target;
+use crate::explain::explain;
+use crate::invoke::{PRIMARY, Target};
+use crate::reply::Spent;
 use crate::room::{Room, Taken};
 use compare::{Comparison, compare};
-use meter::{Copied, Pair, ShadowMeters, Why};
+use meter::{Asked, Copied, Pair, ShadowMeters, Why};
 
 /// Copies that are under way: of one variant, and of all.
 const MOST_OF_ONE: usize = 64;
@@ -49,6 +51,7 @@ pub struct Parts {
     pub capture: Option<Capture>,
     /// A number in `0.0..1.0`, as the invoker has it.
     pub chance: fn() -> f32,
+    pub account: AccountId,
     pub clock: Arc<dyn Clock>,
     /// In Prometheus' form.
     pub registry: Registry,
@@ -63,6 +66,7 @@ pub struct Shadows(Arc<Core>);
 struct Core {
     capture: Option<Capture>,
     chance: fn() -> f32,
+    account: AccountId,
     places: Arc<Semaphore>,
     room: Room,
     meters: ShadowMeters,
@@ -101,10 +105,11 @@ impl Shadows {
     /// Begins to count what comes of copies.
     #[must_use]
     pub fn start(parts: Parts) -> Self {
-        let Parts { capture, chance, clock, registry, metrics } = parts;
+        let Parts { capture, chance, account, clock, registry, metrics } = parts;
         let meters = ShadowMeters::new(registry, metrics, clock);
         let places = Arc::new(Semaphore::new(MOST));
-        let core = Arc::new(Core { capture, chance, places, room: Room::new(MEMORY), meters });
+        let room = Room::new(MEMORY);
+        let core = Arc::new(Core { capture, chance, account, places, room, meters });
         let reporter = Arc::downgrade(&core);
         drop(task::spawn("shadow-report", async move {
             let mut ticks = tokio::time::interval(TICK);
@@ -168,21 +173,30 @@ impl Core {
 
     async fn ask(&self, shadowed: &Shadowed) -> Copied {
         let Shadowed { target, route, admitted, call, answer, took, .. } = shadowed;
-        let variant = &route.variant;
+        let (variant, began) = (&route.variant, Instant::now());
         let record = self.capture.as_ref().and_then(|capture| {
             let config = capture::sampled(variant, self.chance)?;
             Some((capture, capture.record(config, target, &variant.name, call)?))
         });
-        let Answered { outcome, took: shadow, .. } = match admitted.answer(call.clone()).await {
-            Ok(answered) => answered,
-            Err(NoTurn { .. }) => return Copied::Dropped(Why::Full),
+        let Answered { outcome, took: model_latency, .. } =
+            match admitted.answer(call.clone()).await {
+                Ok(answered) => answered,
+                Err(NoTurn { .. }) => return Copied::Dropped(Why::Full),
+            };
+        let spent = Spent { total: began.elapsed(), model_latency, ..Spent::default() };
+        let asked = Asked { spent, n_instances: variant.instances.len() };
+        let reply = match outcome {
+            Ok(reply) => reply,
+            Err(error) => {
+                let error = explain(&self.account, &target.endpoint, PRIMARY, error);
+                return Copied::Failed { error, asked };
+            }
         };
-        let Ok(reply) = outcome else { return Copied::Failed };
         if let Some((capture, record)) = record {
             capture.answered(record, &reply.payload);
         }
         let comparison = compared(answer, reply.payload).await;
-        Copied::Answered { comparison, production: *took, shadow }
+        Copied::Answered { comparison, production: *took, asked }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sagebrush_core::AccountId;
 use sagebrush_core::clock::FakeClock;
 use sagebrush_core::cloudwatch::MemoryMetrics;
 use sagebrush_core::instance::Instance;
@@ -34,6 +35,7 @@ impl World {
         let shadows = Shadows::start(Parts {
             capture: Some(captured.capture.clone()),
             chance: || 0.5,
+            account: AccountId("1".into()),
             clock: Arc::new(FakeClock::default()),
             registry: registry.clone(),
             metrics: metrics.clone(),
@@ -77,8 +79,15 @@ impl World {
         let data = self.metrics.data();
         let of = data.iter().map(|(_, datum)| datum).filter(|datum| &*datum.metric.name == name);
         of.fold((0.0, 0.0), |(sum, count), datum| {
-            assert_eq!(&*datum.metric.namespace, "sagebrush/Shadow");
-            assert_eq!(datum.metric.dimensions().len(), 3);
+            let namespace = if datum.metric.dimensions().len() == 3 {
+                "sagebrush/Shadow"
+            } else {
+                let dimensions = datum.metric.dimensions().iter();
+                let named: Vec<_> = dimensions.map(|(_, value)| &**value).collect();
+                assert_eq!(named, ["e", "s"]);
+                "AWS/SageMaker"
+            };
+            assert_eq!(&*datum.metric.namespace, namespace);
             (sum + datum.values.sum(), count + datum.values.count())
         })
     }
@@ -106,6 +115,41 @@ async fn other_answers_and_errors_are_counted_and_harm_nobody() {
     world.ask(2).await;
     world.check(&[("copies_total", 2), ("errors_total", 2)]);
     assert_eq!((world.told("Agreement"), world.told("ShadowErrors")), ((0.0, 0.0), (2.0, 2.0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sagemakers_metrics_are_told_by_the_shadows_own_name() {
+    let took = Duration::from_millis(20);
+    let slow = || instance(Does::Take(took), 1000);
+    let world = World::new(1.0, vec![slow(), slow()]);
+    world.ask(4).await;
+    for (name, wanted) in [
+        ("Invocations", (4.0, 4.0)),
+        ("InvocationsPerInstance", (2.0, 4.0)),
+        ("Invocation4XXErrors", (0.0, 4.0)),
+        ("Invocation5XXErrors", (0.0, 4.0)),
+        ("InvocationModelErrors", (0.0, 4.0)),
+        ("ModelLatency", (80_000.0, 4.0)),
+    ] {
+        assert_eq!(world.told(name), wanted, "{name}");
+    }
+    assert!(!world.registry.render().contains("sagebrush_invocations_total"));
+
+    for (error, wanted) in [
+        (WorkerError::TimedOut, (0.0, 3.0, 3.0)),
+        (WorkerError::Invalid { message: "no".to_owned() }, (3.0, 0.0, 0.0)),
+    ] {
+        let world = World::new(1.0, vec![instance(Does::Fail(error), 1000)]);
+        world.ask(3).await;
+        let told = |name| world.told(name).0;
+        let errors = (
+            told("Invocation4XXErrors"),
+            told("Invocation5XXErrors"),
+            told("InvocationModelErrors"),
+        );
+        assert_eq!(errors, wanted);
+        assert_eq!(world.told("Invocations"), (3.0, 3.0));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -133,11 +133,9 @@ impl Bench {
     /// The body of a reply that begins.
     async fn begin(&self) -> Frames {
         let streamed = self.ask().await.unwrap();
-        let meter = self.meters.streamed(
-            &target(),
-            &VariantId { name: "v".into(), config: "c".into() },
-            &Spent::default(),
-        );
+        let variant = VariantId { name: "v".into(), config: "c".into() };
+        let place = (&variant, &*streamed.instance);
+        let meter = self.meters.streamed(&target(), place, &Spent::default());
         Frames::new(streamed.outcome.unwrap().parts, meter, None)
     }
 

@@ -1,10 +1,13 @@
 //! What is counted of calls.
 
+use std::sync::Arc;
+
+use sagebrush_core::instance::Instance;
 use sagebrush_core::metrics::Registry;
-use sagebrush_core::route::RouteTable;
+use sagebrush_core::route::{MetricsConfig, RouteTable, VariantRoute};
 use sagebrush_core::worker::WorkerError;
 
-use super::{Does, ask, break_down, call, instance, invoker, one, table, target};
+use super::{Does, ask, break_down, call, instance, invoker, one, routed, table, target};
 use crate::reply::Spent;
 
 #[tokio::test(start_paused = true)]
@@ -23,6 +26,37 @@ async fn calls_are_counted_until_their_endpoint_is_gone() {
     assert!(registry.render().contains(line), "it is still there");
     meters.retain(&RouteTable::default());
     assert_eq!(registry.render(), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_enhanced_variants_are_counted_by_instance() {
+    let route = |is_enhanced, instances: Vec<Arc<Instance>>| {
+        let metrics = MetricsConfig { is_enhanced, ..MetricsConfig::default() };
+        routed(VariantRoute { metrics, ..VariantRoute::new("v", "c".into(), instances) })
+    };
+    for is_enhanced in [true, false] {
+        let registry = Registry::default();
+        let error = WorkerError::Model { status: 422, message: String::new(), content_type: None };
+        let table = route(is_enhanced, vec![instance(Does::Fail(error), 8)]);
+        let (invoker, routes) = invoker(table.clone());
+        let meters = crate::Meters::new(registry.clone()).enhanced(routes.subscribe());
+        meters.invoked(&target("e", None), &ask(&invoker).await.unwrap(), &Spent::default());
+        for (name, n) in [
+            ("invocations_total", 1),
+            ("invocation_4xx_errors_total", 1),
+            ("invocation_5xx_errors_total", 0),
+            ("invocation_model_errors_total", 1),
+            ("model_latency_seconds_count", 1),
+            ("overhead_latency_seconds_count", 1),
+        ] {
+            let labels = "region=\"r\",endpoint=\"e\",variant=\"v\",config=\"c\",instance=\"i-0\"";
+            let line = format!("sagebrush_instance_{name}{{{labels}}} {n}\n");
+            assert_eq!(registry.render().contains(&line), is_enhanced, "{line}");
+        }
+        meters.retain(&route(is_enhanced, Vec::new()));
+        let is_kept = registry.render().contains("sagebrush_instance_invocations_total");
+        assert_eq!(is_kept, is_enhanced, "what the last ones counted is still read");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,6 +18,8 @@ pub(super) enum Dimensions {
     Calls,
     /// `EndpointName` and `VariantName`.
     Variant,
+    /// These and `InstanceId`.
+    Instance,
     /// `EndpointName`.
     Endpoint,
 }
@@ -31,20 +33,21 @@ pub(super) fn dimension_sets(row: &Row, labels: &Labels) -> Vec<(Region, MetricI
     let (Some(region), Some(endpoint)) = (label("region"), label("endpoint")) else {
         return Vec::new();
     };
-    let metric = |variant: Option<&str>, config: Option<&str>| {
-        let dimensions = [
-            Some(("EndpointName", endpoint)),
-            variant.map(|variant| ("VariantName", variant)),
-            config.map(|config| ("EndpointConfigName", config)),
-        ];
+    let metric = |variant: Option<&str>, more: Option<(&str, &str)>| {
+        let dimensions =
+            [Some(("EndpointName", endpoint)), variant.map(|it| ("VariantName", it)), more];
         let dimensions = dimensions.into_iter().flatten();
         let dimensions = dimensions.map(|(name, value)| (Arc::from(name), Arc::from(value)));
         (Region::new(region), MetricId::new(row.namespace, row.name, dimensions))
     };
     let (variant, config) = (label("variant"), label("config"));
+    let config = config.map(|config| ("EndpointConfigName", config));
     let mut sets = match row.dimensions {
         Dimensions::Endpoint => vec![metric(None, None)],
         Dimensions::Variant => vec![metric(variant, None)],
+        Dimensions::Instance => {
+            vec![metric(variant, label("instance").map(|id| ("InstanceId", id)))]
+        }
         Dimensions::Calls => {
             let configs = [None, config];
             let variants = [Some(ALL_TRAFFIC), variant];

@@ -5,6 +5,8 @@
 //! reads what has changed since it looked last.
 
 mod dimensions;
+mod gpus;
+mod instances;
 mod table;
 
 #[cfg(test)]
@@ -15,28 +17,41 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sagebrush_core::cloudwatch::{MetricDatum, MetricId, Metrics};
+use sagebrush_core::fleet::FleetView;
 use sagebrush_core::metrics::{Labels, Reading, Registry};
+use sagebrush_core::route::Routes;
 use sagebrush_core::sketch::Sketch;
 use sagebrush_core::{Clock, Region, Timestamp};
+use tokio::sync::watch;
 
-use tokio::time::Instant;
+pub use gpus::{Gpu, Gpus, NvidiaSmi};
 
 use dimensions::dimension_sets;
+use instances::{Instances, Machine, running};
 use table::{ROWS, Row, Source};
 
 /// How often metrics are put. CloudWatch's high-resolution metrics have a value every 10 s.
 const EACH: Duration = Duration::from_secs(10);
 
+/// What SageMaker's metrics are made of, and where they are put.
+pub struct Parts {
+    pub registry: Registry,
+    pub metrics: Arc<dyn Metrics>,
+    pub clock: Arc<dyn Clock>,
+    /// Has gauges set to how things are now.
+    pub look: Box<dyn Fn() + Send + Sync>,
+    pub routes: Routes,
+    pub fleet: watch::Receiver<Arc<FleetView>>,
+    /// `None` on a machine without GPUs.
+    pub gpus: Option<Arc<dyn Gpus>>,
+}
+
 /// Puts SageMaker's metrics.
 pub struct SageMakerMetrics {
-    registry: Registry,
-    metrics: Arc<dyn Metrics>,
-    clock: Arc<dyn Clock>,
-    /// Has gauges set to how things are now.
-    look: Box<dyn Fn() + Send + Sync>,
+    parts: Parts,
     /// Counts at the last look.
     before: HashMap<Series, u64>,
-    looked_at: Option<Instant>,
+    instances: Instances,
 }
 
 /// The name of a metric in the registry, and the labels of one of its series.
@@ -47,14 +62,8 @@ type Values = BTreeMap<(Region, MetricId), (&'static Row, Sketch)>;
 
 impl SageMakerMetrics {
     #[must_use]
-    pub fn new(
-        registry: Registry,
-        metrics: Arc<dyn Metrics>,
-        clock: Arc<dyn Clock>,
-        look: impl Fn() + Send + Sync + 'static,
-    ) -> Self {
-        let (look, before, looked_at) = (Box::new(look), HashMap::new(), None);
-        Self { registry, metrics, clock, look, before, looked_at }
+    pub fn new(parts: Parts) -> Self {
+        Self { parts, before: HashMap::new(), instances: Instances::default() }
     }
 
     /// Puts what is new, again and again, until the task is dropped.
@@ -63,28 +72,47 @@ impl SageMakerMetrics {
         turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             turn.tick().await;
-            self.put();
+            self.put().await;
         }
     }
 
     /// Puts what is new since the last time.
-    pub fn put(&mut self) {
-        (self.look)();
-        let at = self.clock.now();
+    pub async fn put(&mut self) {
+        (self.parts.look)();
+        let mut data = self.of_instances().await;
+        let at = self.parts.clock.now();
+        let counted = self.values().into_iter();
+        data.extend(counted.map(|((region, metric), (row, values))| {
+            (region, datum(metric, (row.unit, row.high_resolution), values, at))
+        }));
         let mut by_region = BTreeMap::<Region, Vec<MetricDatum>>::new();
-        for ((region, metric), (row, values)) in self.values() {
-            let datum = datum(metric, row, values, at);
+        for (region, datum) in data {
             by_region.entry(region).or_default().push(datum);
         }
         for (region, data) in by_region {
-            self.metrics.put(&region, data);
+            self.parts.metrics.put(&region, data);
         }
     }
 
+    async fn of_instances(&mut self) -> Vec<(Region, MetricDatum)> {
+        let (table, fleet) =
+            (self.parts.routes.borrow().clone(), self.parts.fleet.borrow().clone());
+        let running = running(&table, &fleet);
+        let gpus = match &self.parts.gpus {
+            Some(gpus) if !running.is_empty() => gpus.look().await,
+            Some(_) | None => Vec::new(),
+        };
+        let machine = Machine::read(&self.parts.registry, &gpus);
+        let percents = self.instances.look(&running, &machine);
+        let at = self.parts.clock.now();
+        let datum = |((region, metric), (is_often, values))| {
+            (region, datum(metric, ("Percent", is_often), values, at))
+        };
+        percents.into_iter().map(datum).collect()
+    }
+
     fn values(&mut self) -> Values {
-        let now = Instant::now();
-        let passed = self.looked_at.replace(now).map(|at| now - at).unwrap_or_default();
-        let mut counted = Counted::read(&self.registry, &mut self.before, passed);
+        let mut counted = Counted::read(&self.parts.registry, &mut self.before);
         let mut values = Values::new();
         for row in ROWS {
             for (labels, sketch) in counted.of(row) {
@@ -99,8 +127,13 @@ impl SageMakerMetrics {
     }
 }
 
-fn datum(metric: MetricId, row: &Row, values: Sketch, at: Timestamp) -> MetricDatum {
-    MetricDatum { metric, unit: row.unit.into(), at, values, high_resolution: row.high_resolution }
+fn datum(
+    metric: MetricId,
+    (unit, high_resolution): (&str, bool),
+    values: Sketch,
+    at: Timestamp,
+) -> MetricDatum {
+    MetricDatum { metric, unit: unit.into(), at, values, high_resolution }
 }
 
 /// The changes since the last look.
@@ -108,14 +141,12 @@ struct Counted {
     counts: BTreeMap<Series, u64>,
     levels: BTreeMap<Series, i64>,
     times: BTreeMap<Series, Sketch>,
-    /// Since the last look; zero at the first.
-    passed: Duration,
 }
 
 impl Counted {
-    fn read(registry: &Registry, before: &mut HashMap<Series, u64>, passed: Duration) -> Self {
+    fn read(registry: &Registry, before: &mut HashMap<Series, u64>) -> Self {
         let (counts, levels, times) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut read = Self { counts, levels, times, passed };
+        let mut read = Self { counts, levels, times };
         let mut now = HashMap::new();
         for name in table::names() {
             for (labels, reading) in registry.readings(name) {
@@ -154,27 +185,7 @@ impl Counted {
             }
             Source::Times(name) => self.times_of(name),
             Source::Level(name) => self.levels_of(name, |level, _| level),
-            Source::LevelByInstance(name) => self.by_instance(self.by_variant(name), 1.0),
-            Source::CpuByInstance(name) => {
-                let mut computed = BTreeMap::new();
-                for ((_, labels), nanos) in self.counts.iter().filter(|((of, _), _)| *of == name) {
-                    *computed.entry(variant_of(labels)).or_default() += float(*nanos);
-                }
-                let passed = self.passed.as_nanos();
-                let passed = float(u64::try_from(passed).unwrap_or(u64::MAX));
-                if passed > 0.0 { self.by_instance(computed, 100.0 / passed) } else { Vec::new() }
-            }
-            Source::PartByInstance { of, whole } => match self.of_machine(whole) {
-                Some(whole) => self.by_instance(self.by_variant(of), 100.0 / whole),
-                None => Vec::new(),
-            },
-            Source::PartOfMachine { of, whole } => {
-                let part = self.of_machine(of).zip(self.of_machine(whole));
-                let part = part.map(|(of, whole)| Sketch::of(of / whole * 100.0));
-                let variants = self.by_variant(table::INSTANCES).into_keys();
-                part.map(|part| variants.map(|labels| (labels, part.clone())).collect())
-                    .unwrap_or_default()
-            }
+            Source::LevelByInstance(name) => self.by_instance(self.by_variant(name)),
             Source::CountByInstance(name) => {
                 let instances = self.by_variant(table::INSTANCES).into_iter();
                 instances.map(|(labels, n)| self.count_by_instance(name, labels, n)).collect()
@@ -205,20 +216,14 @@ impl Counted {
         series.map(|((_, labels), count)| (labels.clone(), values(*count, labels))).collect()
     }
 
-    /// These values of variants, each by the number of its instances and times `factor`.
-    fn by_instance(&self, values: BTreeMap<Labels, f64>, factor: f64) -> Vec<(Labels, Sketch)> {
+    /// These values of variants, each by the number of its instances.
+    fn by_instance(&self, values: BTreeMap<Labels, f64>) -> Vec<(Labels, Sketch)> {
         let instances = self.by_variant(table::INSTANCES);
         let by_instance = |(labels, value): (Labels, f64)| {
             let n = instances.get(&labels).copied().filter(|n| *n > 0.0)?;
-            Some((labels, Sketch::of(value / n * factor)))
+            Some((labels, Sketch::of(value / n)))
         };
         values.into_iter().filter_map(by_instance).collect()
-    }
-
-    /// A level of the whole machine, if it is known and not zero.
-    fn of_machine(&self, name: &'static str) -> Option<f64> {
-        let level = self.levels.get(&(name, Labels::new())).copied().filter(|level| *level > 0);
-        level.map(level_of)
     }
 
     fn count(&self, name: &'static str, labels: &Labels) -> u64 {

@@ -36,23 +36,13 @@ pub(super) enum Source {
     LevelByInstance(&'static str),
     /// For each, one by the number of the variant's instances.
     CountByInstance(&'static str),
-    /// What an instance of the variant computes, in percent of one core.
-    CpuByInstance(&'static str),
-    /// What an instance of the variant has, in percent of what the machine has.
-    PartByInstance {
-        of: &'static str,
-        whole: &'static str,
-    },
-    /// The same for each variant: in percent, `of` the machine's `whole`.
-    PartOfMachine {
-        of: &'static str,
-        whole: &'static str,
-    },
 }
 
 pub(super) const INSTANCES: &str = "sagebrush_instances";
 
 const INVOCATIONS: &str = "sagebrush_invocations_total";
+
+const INSTANCE_INVOCATIONS: &str = "sagebrush_instance_invocations_total";
 
 /// All names that the sources know.
 pub(super) fn names() -> Vec<&'static str> {
@@ -60,12 +50,7 @@ pub(super) fn names() -> Vec<&'static str> {
         Source::Count(name) | Source::Times(name) | Source::Level(name) => vec![name],
         Source::Share { of, among } => vec![of, among],
         Source::Hits { hits, misses } => vec![hits, misses],
-        Source::LevelByInstance(name)
-        | Source::CountByInstance(name)
-        | Source::CpuByInstance(name) => vec![name, INSTANCES],
-        Source::PartByInstance { of, whole } | Source::PartOfMachine { of, whole } => {
-            vec![of, whole, INSTANCES]
-        }
+        Source::LevelByInstance(name) | Source::CountByInstance(name) => vec![name, INSTANCES],
     };
     let mut names: Vec<_> = ROWS.iter().flat_map(of).collect();
     names.sort_unstable();
@@ -98,6 +83,25 @@ pub(super) const ROWS: &[Row] = &[
         Source::Times("sagebrush_first_chunk_overhead_latency_seconds"),
     )),
     call("MidStreamErrors", Source::Count("sagebrush_mid_stream_errors_total")),
+    // The same by instance, where the endpoint's configuration asks for it.
+    of_instance("Invocations", Source::Count(INSTANCE_INVOCATIONS)),
+    of_instance(
+        "Invocation4XXErrors",
+        errors_of_instance("sagebrush_instance_invocation_4xx_errors_total"),
+    ),
+    of_instance(
+        "Invocation5XXErrors",
+        errors_of_instance("sagebrush_instance_invocation_5xx_errors_total"),
+    ),
+    of_instance(
+        "InvocationModelErrors",
+        errors_of_instance("sagebrush_instance_invocation_model_errors_total"),
+    ),
+    micros(of_instance("ModelLatency", Source::Times("sagebrush_instance_model_latency_seconds"))),
+    micros(of_instance(
+        "OverheadLatency",
+        Source::Times("sagebrush_instance_overhead_latency_seconds"),
+    )),
     // Multi-model endpoints.
     of_variant(call(
         "ModelCacheHit",
@@ -154,29 +158,10 @@ pub(super) const ROWS: &[Row] = &[
     ))),
     millis("TimeInBacklog", "sagebrush_async_time_in_backlog_seconds"),
     millis("TotalProcessingTime", "sagebrush_async_total_processing_time_seconds"),
-    // Instances.
-    of_instances(
-        "CPUUtilization",
-        "Percent",
-        Source::CpuByInstance("sagebrush_instance_cpu_seconds_total"),
-    ),
-    of_instances(
-        "MemoryUtilization",
-        "Percent",
-        Source::PartByInstance {
-            of: "sagebrush_instance_memory_bytes",
-            whole: "sagebrush_memory_limit_bytes",
-        },
-    ),
-    of_instances(
-        "DiskUtilization",
-        "Percent",
-        Source::PartOfMachine {
-            of: "sagebrush_disk_used_bytes",
-            whole: "sagebrush_disk_size_bytes",
-        },
-    ),
-    of_instances("LoadedModelCount", "None", Source::Level("sagebrush_loaded_models")),
+    Row {
+        namespace: "/aws/sagemaker/Endpoints",
+        ..of_variant(call("LoadedModelCount", Source::LevelByInstance("sagebrush_loaded_models")))
+    },
 ];
 
 /// A metric of calls, without a unit. Of high resolution, so that an alarm with a short period
@@ -196,12 +181,20 @@ const fn errors(of: &'static str) -> Source {
     Source::Share { of, among: INVOCATIONS }
 }
 
+const fn errors_of_instance(of: &'static str) -> Source {
+    Source::Share { of, among: INSTANCE_INVOCATIONS }
+}
+
 const fn micros(row: Row) -> Row {
     Row { unit: "Microseconds", ..row }
 }
 
 const fn of_variant(row: Row) -> Row {
     Row { dimensions: Dimensions::Variant, ..row }
+}
+
+const fn of_instance(name: &'static str, source: Source) -> Row {
+    Row { dimensions: Dimensions::Instance, ..call(name, source) }
 }
 
 const fn of_endpoint(name: &'static str, unit: &'static str, level: &'static str) -> Row {
@@ -214,8 +207,4 @@ const fn counted(name: &'static str, counter: &'static str) -> Row {
 
 const fn millis(name: &'static str, times: &'static str) -> Row {
     Row { unit: "Milliseconds", ..of_variant(call(name, Source::Times(times))) }
-}
-
-const fn of_instances(name: &'static str, unit: &'static str, source: Source) -> Row {
-    Row { namespace: "/aws/sagemaker/Endpoints", unit, ..of_variant(call(name, source)) }
 }

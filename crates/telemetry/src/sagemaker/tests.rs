@@ -1,26 +1,43 @@
 //! What is counted, and the metrics that come of it.
 
+mod instances;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use sagebrush_core::clock::FakeClock;
 use sagebrush_core::cloudwatch::{MemoryMetrics, MetricId, MetricQuery, Metrics, Statistic};
+use sagebrush_core::fleet::FleetView;
 use sagebrush_core::metrics::{Labels, Registry};
+use sagebrush_core::route::RouteTable;
 use sagebrush_core::{Region, Timestamp};
+use tokio::sync::watch;
 
-use super::SageMakerMetrics;
+use super::{Parts, SageMakerMetrics};
 
 struct World {
     registry: Registry,
     metrics: Arc<MemoryMetrics>,
     sagemaker: SageMakerMetrics,
+    route_table: watch::Sender<Arc<RouteTable>>,
+    fleet_view: watch::Sender<Arc<FleetView>>,
 }
 
 fn world() -> World {
     let (registry, metrics) = (Registry::default(), Arc::new(MemoryMetrics::default()));
     let clock = Arc::new(FakeClock::at(Timestamp(60_000)));
-    let sagemaker = SageMakerMetrics::new(registry.clone(), metrics.clone(), clock, || {});
-    World { registry, metrics, sagemaker }
+    let (route_table, routes) = watch::channel(Arc::default());
+    let (fleet_view, fleet) = watch::channel(Arc::default());
+    let sagemaker = SageMakerMetrics::new(Parts {
+        registry: registry.clone(),
+        metrics: metrics.clone(),
+        clock,
+        look: Box::new(|| {}),
+        routes,
+        fleet,
+        gpus: None,
+    });
+    World { registry, metrics, sagemaker, route_table, fleet_view }
 }
 
 fn labels(variant: &str, config: &str) -> Labels {
@@ -65,8 +82,8 @@ impl World {
 const ALL: [(&str, &str); 2] = [("EndpointName", "e"), ("VariantName", "AllTraffic")];
 const V: [(&str, &str); 2] = [("EndpointName", "e"), ("VariantName", "v")];
 
-#[test]
-fn calls_are_told_by_variant_by_all_and_by_configuration() {
+#[tokio::test]
+async fn calls_are_told_by_variant_by_all_and_by_configuration() {
     let mut world = world();
     let [old, new, other] = [labels("v", "old"), labels("v", "new"), labels("w", "old")];
     world.add("sagebrush_invocations_total", old.clone(), 6);
@@ -75,7 +92,7 @@ fn calls_are_told_by_variant_by_all_and_by_configuration() {
     world.add("sagebrush_invocations_total", labels("", ""), 4);
     world.add("sagebrush_invocation_4xx_errors_total", labels("", ""), 4);
     world.add("sagebrush_invocation_5xx_errors_total", new, 1);
-    world.sagemaker.put();
+    world.sagemaker.put().await;
     let of = |config| [V[0], V[1], ("EndpointConfigName", config)];
     for (dimensions, n_calls, rate) in
         [(&V[..], 8.0, 0.125), (&of("old"), 6.0, 0.0), (&of("new"), 2.0, 0.5), (&ALL, 20.0, 0.05)]
@@ -88,33 +105,33 @@ fn calls_are_told_by_variant_by_all_and_by_configuration() {
     assert_eq!(world.read("Invocation4XXErrors", &V, Statistic::Sum), Some(0.0));
     // What was told is not told again.
     let n_told = world.metrics.data().len();
-    world.sagemaker.put();
+    world.sagemaker.put().await;
     assert_eq!(world.metrics.data().len(), n_told);
     world.add("sagebrush_invocations_total", old, 1);
-    world.sagemaker.put();
+    world.sagemaker.put().await;
     assert_eq!(world.read("Invocations", &V, Statistic::Sum), Some(9.0));
 }
 
-#[test]
-fn an_endpoint_that_is_made_anew_counts_from_zero() {
+#[tokio::test]
+async fn an_endpoint_that_is_made_anew_counts_from_zero() {
     let mut world = world();
     world.add("sagebrush_invocations_total", labels("v", "c"), 5);
-    world.sagemaker.put();
+    world.sagemaker.put().await;
     world.registry.retain(|_| false);
     world.add("sagebrush_invocations_total", labels("v", "c"), 2);
-    world.sagemaker.put();
+    world.sagemaker.put().await;
     assert_eq!(world.read("Invocations", &V, Statistic::Sum), Some(7.0));
 }
 
-#[test]
-fn times_are_told_in_their_units_with_their_percentiles() {
+#[tokio::test]
+async fn times_are_told_in_their_units_with_their_percentiles() {
     let mut world = world();
     let name = ("sagebrush_model_latency_seconds", "");
     let latency = world.registry.recorded(name, labels("v", "c"), Duration::from_micros(1));
     for millis in 1..=100 {
         latency.observe(Duration::from_millis(millis));
     }
-    world.sagemaker.put();
+    world.sagemaker.put().await;
     let told = |statistic| world.read("ModelLatency", &V, statistic).unwrap();
     assert_eq!((told(Statistic::SampleCount), told(Statistic::Average)), (100.0, 50_500.0));
     assert_eq!((told(Statistic::Minimum), told(Statistic::Maximum)), (1000.0, 100_000.0));
@@ -126,47 +143,48 @@ fn times_are_told_in_their_units_with_their_percentiles() {
     assert_eq!((&*datum.unit, datum.high_resolution), ("Microseconds", true));
 }
 
-#[test]
-fn what_is_told_by_instance() {
+#[tokio::test]
+async fn what_is_told_by_instance() {
     let mut world = world();
     for config in ["old", "new"] {
         world.registry.gauge("sagebrush_instances", "", labels("v", config)).set(2);
         world.registry.gauge("sagebrush_outstanding_calls", "", labels("v", config)).set(3);
         world.add("sagebrush_invocations_total", labels("v", config), 10);
     }
-    world.sagemaker.put();
+    world.sagemaker.put().await;
     let calls = |world: &World| {
         [Statistic::Sum, Statistic::SampleCount]
             .map(|statistic| world.read("InvocationsPerInstance", &V, statistic).unwrap())
     };
     assert_eq!(calls(&world), [5.0, 20.0]);
-    world.sagemaker.put();
+    world.sagemaker.put().await;
     assert_eq!(calls(&world), [5.0, 21.0], "nobody called, and that is told");
     let concurrent = world.read("ConcurrentRequestsPerModel", &V, Statistic::Average);
     assert_eq!(concurrent, Some(1.5));
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_instances_take_is_told_in_percent() {
+#[tokio::test]
+async fn calls_of_an_instance_are_told_by_its_id() {
     let mut world = world();
-    let name = "sagebrush_instance_cpu_seconds_total";
-    let cpu = world.registry.seconds(name, "", labels("v", "c"));
-    let gauge = |name, labels, level| world.registry.gauge(name, "", labels).set(level);
-    gauge("sagebrush_instances", labels("v", "c"), 2);
-    gauge("sagebrush_instance_memory_bytes", labels("v", "c"), 100);
-    gauge("sagebrush_memory_limit_bytes", Vec::new(), 1000);
-    gauge("sagebrush_disk_used_bytes", Vec::new(), 250);
-    gauge("sagebrush_disk_size_bytes", Vec::new(), 1000);
-    cpu.add(7_000_000_000);
-    world.sagemaker.put();
-    let told = |world: &World, name| {
-        world.read_of("/aws/sagemaker/Endpoints", name, &V, Statistic::Maximum)
-    };
-    assert_eq!(told(&world, "CPUUtilization"), None, "nothing is known of the time before");
-    assert_eq!(told(&world, "MemoryUtilization"), Some(5.0));
-    assert_eq!(told(&world, "DiskUtilization"), Some(25.0));
-    cpu.add(30_000_000_000);
-    tokio::time::advance(Duration::from_secs(10)).await;
-    world.sagemaker.put();
-    assert_eq!(told(&world, "CPUUtilization"), Some(150.0));
+    let mut labels = labels("v", "c");
+    labels.push(("instance", "i-1".to_owned()));
+    world.add("sagebrush_instance_invocations_total", labels.clone(), 4);
+    world.add("sagebrush_instance_invocation_5xx_errors_total", labels, 1);
+    world.sagemaker.put().await;
+    let dimensions = [V[0], V[1], ("InstanceId", "i-1")];
+    assert_eq!(world.read("Invocations", &dimensions, Statistic::Sum), Some(4.0));
+    assert_eq!(world.read("Invocation5XXErrors", &dimensions, Statistic::Average), Some(0.25));
+    assert_eq!(world.read("Invocations", &V, Statistic::Sum), None, "these are told as before");
+}
+
+#[tokio::test]
+async fn models_are_told_by_instance() {
+    let mut world = world();
+    world.registry.gauge("sagebrush_instances", "", labels("v", "c")).set(2);
+    let variant = labels("v", "").into_iter().filter(|(name, _)| *name != "config").collect();
+    world.registry.gauge("sagebrush_loaded_models", "", variant).set(3);
+    world.sagemaker.put().await;
+    let namespace = "/aws/sagemaker/Endpoints";
+    let told = world.read_of(namespace, "LoadedModelCount", &V, Statistic::Average);
+    assert_eq!(told, Some(1.5));
 }

@@ -12,7 +12,7 @@ use sagebrush_core::alarms::SetAlarms;
 use sagebrush_core::fleet::{
     ContainerSpec, Execution, FleetView, InstanceState, RETRY_AFTER_DEATH,
 };
-use sagebrush_core::route::Routing;
+use sagebrush_core::route::{MetricsConfig, Routing};
 use sagebrush_core::{Region, Timestamp};
 
 use super::plan::{Sight, Step, Wanted, plan};
@@ -42,6 +42,7 @@ pub(super) fn deployment(revision: &str, instance_count: u32) -> Deployment {
         config,
         asynchronous: None,
         capture: None,
+        metrics: MetricsConfig::default(),
         variants: vec![variant],
         shadows: Vec::new(),
     }

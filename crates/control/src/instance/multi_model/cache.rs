@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sagebrush_core::artifact::ArtifactLease;
 use sagebrush_core::task;
-use sagebrush_core::worker::{LaunchSpec, ModelHost, Worker, WorkerError};
+use sagebrush_core::worker::{LaunchSpec, ModelHost, Usage, Worker, WorkerError};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -50,6 +50,8 @@ pub(super) struct State {
     pub(super) failures: Failures,
     /// What each target took when it was loaded last.
     sizes: HashMap<Arc<str>, u64>,
+    /// What models computed that are gone.
+    computed: Duration,
     is_stopping: bool,
 }
 
@@ -91,6 +93,11 @@ impl State {
         }
         self.sizes.insert(target.clone(), bytes);
     }
+
+    /// Counts what a model has computed on that is forgotten.
+    pub(super) fn note_gone(&mut self, loaded: &Loaded) {
+        self.computed += loaded.worker.usage().unwrap_or_default().cpu;
+    }
 }
 
 impl Loaded {
@@ -105,8 +112,12 @@ impl Loaded {
 
 impl Resident {
     pub(super) fn bytes(&self) -> Option<u64> {
+        self.loaded().map(|loaded| loaded.bytes())
+    }
+
+    fn loaded(&self) -> Option<Arc<Loaded>> {
         match &*self.news.borrow() {
-            News::Ready(loaded) => Some(loaded.bytes()),
+            News::Ready(loaded) => Some(loaded.clone()),
             News::Loading | News::Failed(_) | News::Gone => None,
         }
     }
@@ -124,6 +135,7 @@ impl Cache {
             ledger: Ledger::new(settings.room, settings.keeps_models),
             failures: Failures::default(),
             sizes: HashMap::new(),
+            computed: Duration::ZERO,
             is_stopping: false,
         };
         let (state, room, stopped) = (Mutex::new(state), Notify::new(), watch::Sender::new(false));
@@ -217,6 +229,16 @@ impl Cache {
         state.ledger.bytes()
     }
 
+    /// What all models take that are in memory, and what those computed that are gone; `None` if
+    /// no model ever told it.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        let state = self.state();
+        let loaded = state.ledger.models().filter_map(|resident| resident.loaded());
+        let gone = Usage { cpu: state.computed, memory_bytes: 0 };
+        let gone = (!gone.cpu.is_zero()).then_some(gone);
+        loaded.filter_map(|loaded| loaded.worker.usage()).chain(gone).reduce(Usage::plus)
+    }
+
     /// From now on nothing is loaded.
     pub(super) fn set_stopping(&self) {
         self.state().is_stopping = true;
@@ -273,11 +295,7 @@ pub(super) struct Held {
 impl Lease {
     /// For a model that the ledger says is loaded.
     fn ready(lease: Self) -> Claimed {
-        let loaded = match &*lease.resident.news.borrow() {
-            News::Ready(loaded) => Some(loaded.clone()),
-            News::Loading | News::Failed(_) | News::Gone => None,
-        };
-        match loaded {
+        match lease.resident.loaded() {
             Some(loaded) => Claimed::Ready(Held { loaded, lease }),
             None => Claimed::Coming(lease),
         }

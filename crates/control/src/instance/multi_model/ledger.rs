@@ -207,6 +207,10 @@ impl<T: Clone> Ledger<T> {
         self.n_removed
     }
 
+    pub(super) fn models(&self) -> impl Iterator<Item = &T> {
+        self.entries.values().map(|entry| &entry.model)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

@@ -188,8 +188,9 @@ impl Drop for Model<'_> {
         resident.news.send_if_modified(|news| {
             let next = match news {
                 News::Failed(_) => return false,
-                News::Ready(_) => {
+                News::Ready(loaded) => {
                     cache.meter.loaded.add(-1);
+                    state.note_gone(loaded);
                     News::Gone
                 }
                 News::Loading => News::Failed(Failure::CutOff),

@@ -27,7 +27,7 @@ use futures::FutureExt as _;
 use futures::future::join_all;
 use sagebrush_core::task;
 use sagebrush_core::worker::{
-    Call, LaunchSpec, ModelHost, Reply, StreamedReply, Worker, WorkerError,
+    Call, LaunchSpec, ModelHost, Reply, StreamedReply, Usage, Worker, WorkerError,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -131,6 +131,10 @@ impl Worker for MultiModelWorker {
 
     fn memory(&self) -> u64 {
         self.cache.bytes()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.cache.host.usage().or_else(|| self.cache.usage())
     }
 
     async fn ended(&self) -> String {

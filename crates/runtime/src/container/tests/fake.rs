@@ -398,7 +398,7 @@ fn inspect(id: &str, state: &Mutex<State>) -> Response<Body> {
     let ports = if end.is_none() { json!({"8080/tcp": binding}) } else { json!({}) };
     let End { code, oom_killed } = end.unwrap_or_default();
     let status =
-        json!({"Running": end.is_none(), "ExitCode": code, "OOMKilled": oom_killed, "Error": ""});
+        json!({"Running": end.is_none(), "ExitCode": code, "OOMKilled": oom_killed, "Pid": 7});
     say(200, &json!({"State": status, "NetworkSettings": {"Ports": ports}}))
 }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
 use sagebrush_core::worker::{
-    Call, LaunchError, LoadError, ModelHost, ModelSpec, Payload, Reply, Timings, Worker,
+    Call, LaunchError, LoadError, ModelHost, ModelSpec, Payload, Reply, Timings, Usage, Worker,
     WorkerError,
 };
 use tokio::sync::watch;
@@ -110,6 +110,7 @@ pub(super) struct Model {
     call_time: Arc<Mutex<Duration>>,
     unload_time: Duration,
     n_under_way: AtomicUsize,
+    n_calls: AtomicUsize,
     is_gone: bool,
     end: watch::Sender<bool>,
     memory: Arc<Memory>,
@@ -195,6 +196,7 @@ impl ModelHost for Host {
             call_time: self.call_time.clone(),
             unload_time: *self.unload_time.lock().unwrap(),
             n_under_way: AtomicUsize::new(0),
+            n_calls: AtomicUsize::new(0),
             is_gone,
             end: watch::Sender::new(false),
             memory: self.memory.clone(),
@@ -222,6 +224,7 @@ impl Worker for Model {
             return calls.iter().map(|_| Err(gone())).collect();
         }
         self.n_under_way.fetch_add(1, Ordering::SeqCst);
+        self.n_calls.fetch_add(1, Ordering::SeqCst);
         let time = *self.call_time.lock().unwrap();
         sleep(time).await;
         if !self.memory.models().contains_key(&self.spec.name) {
@@ -245,6 +248,12 @@ impl Worker for Model {
 
     fn memory(&self) -> u64 {
         self.spec.files.bytes()
+    }
+
+    /// A second for each call.
+    fn usage(&self) -> Option<Usage> {
+        let n_calls = u64::try_from(self.n_calls.load(Ordering::SeqCst)).unwrap();
+        Some(Usage { cpu: Duration::from_secs(n_calls), memory_bytes: self.memory() })
     }
 
     async fn ended(&self) -> String {

@@ -1,7 +1,7 @@
 //! Who leaves when memory is needed.
 
 use futures::StreamExt as _;
-use sagebrush_core::worker::{LoadError, Worker as _, WorkerError};
+use sagebrush_core::worker::{LoadError, Usage, Worker as _, WorkerError};
 use tokio::time::Instant;
 
 use super::{Container, SECOND, call};
@@ -24,6 +24,24 @@ async fn the_model_used_longest_ago_leaves_first() {
     }
     assert_eq!(container.targets(), ["a", "c"]);
     assert_eq!(container.host.peak(), 80, "the room counts as free after the unload");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_takes_what_its_models_take_and_what_those_computed_that_are_gone() {
+    let container = Container::with(100);
+    three(&container);
+    let check = |seconds: u32, memory_bytes| {
+        let wanted = Usage { cpu: seconds * SECOND, memory_bytes };
+        assert_eq!(container.worker.usage(), Some(wanted));
+    };
+    assert_eq!(container.worker.usage(), None, "no model has told it yet");
+    for target in ["a", "b", "a"] {
+        container.ok(target).await;
+    }
+    check(3, 80);
+    container.ok("c").await;
+    assert_eq!(container.targets(), ["a", "c"]);
+    check(4, 80);
 }
 
 #[tokio::test(start_paused = true)]
