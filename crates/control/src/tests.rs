@@ -16,6 +16,7 @@ use sagebrush_core::{AccountId, Region, task};
 use sagebrush_store::MemoryStore;
 use serde_json::{Value, json};
 
+use crate::inference_experiment::Reconciler as Experiments;
 use crate::instance::{Catalogue, Launcher, LocalFleet};
 use crate::testing::{FakeArtifacts, FakeRuntime, LIMITS, parts};
 use crate::{Control, Parts};
@@ -48,6 +49,7 @@ impl Platform {
         change(&mut parts);
         let (control, reconciler, routes) = Control::new(parts);
         task::spawn("reconciler", reconciler.run());
+        task::spawn("experiments", Experiments::new(control.clone()).run());
         Self { control, operations: crate::operations(), runtime, routes }
     }
 

@@ -1,0 +1,1 @@
+//! Experiments over a store in memory and a fake runtime.
