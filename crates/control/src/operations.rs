@@ -4,9 +4,7 @@ use sagebrush_aws::Dispatch;
 use sagebrush_wire::{application_autoscaling, sagemaker};
 
 use crate::autoscaling::api as autoscaling;
-use crate::{
-    Control, endpoint, endpoint_config, inference_experiment, model, tags, transform_job,
-};
+use crate::{Control, endpoint, endpoint_config, inference_experiment, model, tags, transform_job};
 
 /// What is not here answers `UnknownOperationException`; `unimplemented-operations.txt` names it.
 #[must_use]

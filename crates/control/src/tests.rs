@@ -2,6 +2,7 @@
 //! awaited.
 
 mod deployments;
+mod experiments;
 mod scaling;
 
 use std::sync::Arc;

@@ -122,11 +122,10 @@ fn variant_status(
     endpoint: Option<&Stored<Endpoint>>,
 ) -> wire::ModelVariantStatus {
     let has = |deployment: &Deployment| deployment.all_variants().any(|it| it.name == name);
-    let is_served =
-        endpoint.is_some_and(|endpoint| endpoint.status.serving().is_some_and(&has));
+    let is_served = endpoint.is_some_and(|endpoint| endpoint.status.serving().is_some_and(&has));
     let is_wanted = endpoint.is_some_and(|endpoint| has(&endpoint.spec.wanted));
-    let is_settled = endpoint
-        .is_some_and(|endpoint| matches!(endpoint.status, EndpointState::InService { .. }));
+    let is_settled =
+        endpoint.is_some_and(|endpoint| matches!(endpoint.status, EndpointState::InService { .. }));
     match (is_served, is_wanted) {
         (true, _) if is_settled => wire::ModelVariantStatus::InService,
         (true, true) => wire::ModelVariantStatus::Updating,

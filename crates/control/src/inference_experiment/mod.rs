@@ -244,4 +244,3 @@ impl Layout {
         Self { production, shadow: None, capture: None }
     }
 }
-

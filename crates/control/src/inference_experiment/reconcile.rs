@@ -188,10 +188,9 @@ impl Reconciler {
         self.check_role(experiment, endpoint.is_some())?;
         let wanted = match (goal, &experiment.status.before) {
             (Goal::Own(..), _) => self.own(experiment, goal).await?,
-            (Goal::Before, Some(before)) => Deployment {
-                revision: experiment.spec.id.clone(),
-                ..before.deployment.clone()
-            },
+            (Goal::Before, Some(before)) => {
+                Deployment { revision: experiment.spec.id.clone(), ..before.deployment.clone() }
+            }
             (Goal::Before, None) | (Goal::Kept, _) => return Ok(()),
         };
         match endpoint {
@@ -219,9 +218,11 @@ impl Reconciler {
         let context = Context::new(region.clone(), control.account.clone());
         let name = configs::name(&experiment.spec, *purpose);
         if control.endpoint_configs.get(region, &name).await?.is_none() {
-            let base = experiment.status.before.as_deref().and_then(|before: &Before| {
-                before.config.as_ref()
-            });
+            let base = experiment
+                .status
+                .before
+                .as_deref()
+                .and_then(|before: &Before| before.config.as_ref());
             let request = configs::request(base, layout, &name);
             let spec = configs::spec(&request).map_err(refused)?;
             let tags = BTreeMap::from([(configs::TAG.to_owned(), experiment.name.clone())]);

@@ -132,14 +132,16 @@ fn layout(
     let [shadow] = &mode.shadow_model_variants[..] else {
         return Err(ApiError::validation("ShadowModelVariants must have exactly one variant."));
     };
-    let (source, shadow_name) = (&mode.source_model_variant_name, &shadow.shadow_model_variant_name);
+    let (source, shadow_name) =
+        (&mode.source_model_variant_name, &shadow.shadow_model_variant_name);
     if source == shadow_name {
         return Err(ApiError::validation(format!(
             "Variant {source} cannot be both the SourceModelVariantName and its own shadow."
         )));
     }
     let find = |name: &str| variants.iter().find(|variant| variant.name == name).cloned();
-    let missing = |name: &str| ApiError::validation(format!("ModelVariants has no variant {name}."));
+    let missing =
+        |name: &str| ApiError::validation(format!("ModelVariants has no variant {name}."));
     if let Some(other) = variants.iter().find(|it| it.name != *source && it.name != *shadow_name) {
         return Err(ApiError::validation(format!(
             "Variant {} of ModelVariants is not in the ShadowModeConfig.",

@@ -91,9 +91,9 @@ fn resized(mut layout: Layout, desired: &[Variant]) -> Result<Layout, String> {
 mod tests {
     use serde_json::json;
 
+    use super::super::tests::{deployment, shadowed};
     use super::Action::{Promote, Remove, Retain};
     use super::{Action, Before, Goal, Layout, Purpose, Shadow, Variant, goal};
-    use crate::endpoint::Deployment;
 
     fn variant(name: &str, instance_count: u32) -> Variant {
         let (model, instance_type) = (format!("model-{name}"), "ml.m5.large".to_owned());
@@ -109,15 +109,7 @@ mod tests {
     }
 
     fn before() -> Before {
-        let deployment = Deployment {
-            revision: "1".to_owned(),
-            config: "c".to_owned(),
-            asynchronous: None,
-            capture: None,
-            variants: Vec::new(),
-            shadows: Vec::new(),
-        };
-        Before { deployment, config: None }
+        Before { deployment: deployment("c", "1"), config: None }
     }
 
     #[track_caller]
@@ -137,27 +129,23 @@ mod tests {
     #[test]
     fn what_stays() {
         let before = before();
-        let only = |name: &str, n| {
-            Goal::Own(Purpose::After, Layout::production_only(variant(name, n)))
-        };
+        let only =
+            |name: &str, n| Goal::Own(Purpose::After, Layout::production_only(variant(name, n)));
         let known = Some(&before);
         for promotion in [&[("next", Promote)][..], &[("main", Remove), ("next", Promote)]] {
             check(known, promotion, &[], Ok(only("next", 1)));
             check(None, promotion, &[variant("next", 3)], Ok(only("next", 3)));
         }
-        for removal in [
-            &[("next", Remove)][..],
-            &[("main", Retain)],
-            &[("main", Retain), ("next", Remove)],
-        ] {
+        for removal in
+            [&[("next", Remove)][..], &[("main", Retain)], &[("main", Retain), ("next", Remove)]]
+        {
             check(known, removal, &[], Ok(Goal::Before));
             check(known, removal, &[variant("main", 1)], Ok(Goal::Before));
             check(None, removal, &[], Ok(only("main", 1)));
             check(known, removal, &[variant("main", 2)], Ok(only("main", 2)));
         }
-        let mut shadowed = before.clone();
-        shadowed.deployment.shadows = crate::endpoint::tests::deployment("1", 1).variants;
-        check(Some(&shadowed), &[("next", Remove)], &[], Ok(only("main", 1)));
+        let with_shadow = Before { deployment: shadowed("c", "1", 0.5), config: None };
+        check(Some(&with_shadow), &[("next", Remove)], &[], Ok(only("main", 1)));
         for retention in [&[("next", Retain)][..], &[("main", Retain), ("next", Retain)]] {
             check(known, retention, &[], Ok(Goal::Kept));
             let mut larger = both();
