@@ -59,7 +59,7 @@ fn schedule(experiment: &Stored<InferenceExperiment>) -> wire::InferenceExperime
     let (planned, status) = (experiment.spec.schedule, &experiment.status);
     wire::InferenceExperimentSchedule {
         start_time: Some(to_wire(status.started_at.unwrap_or(planned.starts_at))),
-        end_time: Some(to_wire(status.ended_at.unwrap_or(planned.end()))),
+        end_time: Some(to_wire(status.ended_at.unwrap_or_else(|| planned.end()))),
     }
 }
 

@@ -30,6 +30,17 @@ pub(super) struct Endpoint<'a> {
     pub(super) wanted: &'a Deployment,
     /// The configuration of what serves, as it was asked for.
     pub(super) config: Option<&'a Value>,
+    /// How the instances of the shadow variant are. No update waits for them.
+    pub(super) shadow: &'a Instances,
+}
+
+/// How the instances of a variant are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Instances {
+    Starting,
+    Ready,
+    /// One of them will not start.
+    Lost(String),
 }
 
 /// What to do.
@@ -63,10 +74,7 @@ pub(super) fn failed(seen: &Seen<'_>, reason: &str) -> Step {
     match &seen.status.state {
         // What was asked for cannot be: without it, the endpoint is as it was.
         State::Stopping(stop) if matches!(stop.goal, Goal::Own(Purpose::After, _)) => {
-            let stop = Stop { goal: revert(seen), outcome: Outcome::Cancelled };
-            let mut status = become_state(seen, State::Stopping(Box::new(stop)));
-            status.reason = Some(shortened(reason));
-            Step::Become(status)
+            give_up(seen, reason)
         }
         State::Updating => {
             let mut status = become_state(seen, State::Running);
@@ -83,8 +91,15 @@ pub(super) fn failed(seen: &Seen<'_>, reason: &str) -> Step {
     }
 }
 
+/// The endpoint goes back, and the experiment is cancelled.
+fn give_up(seen: &Seen<'_>, reason: &str) -> Step {
+    let stop = Stop { goal: revert(seen), outcome: Outcome::Cancelled };
+    let status = become_state(seen, State::Stopping(Box::new(stop)));
+    Step::Become(InferenceExperimentStatus { reason: Some(shortened(reason)), ..status })
+}
+
 /// What ends an experiment when nobody says how: the endpoint is again what it was.
-pub(super) fn revert(seen: &Seen<'_>) -> Goal {
+fn revert(seen: &Seen<'_>) -> Goal {
     match &seen.status.before {
         Some(_) => Goal::Before,
         None => {
@@ -154,11 +169,15 @@ fn starting(seen: &Seen<'_>) -> Step {
         Progress::Behind => Step::Deploy(goal),
         Progress::UnderWay => Step::Stay,
         Progress::Failed(reason) => failed(seen, &reason),
-        Progress::Done => {
-            let mut status = become_state(seen, State::Running);
-            status.started_at = Some(seen.now);
-            Step::Become(status)
-        }
+        Progress::Done => match seen.endpoint.map(|endpoint| endpoint.shadow) {
+            Some(Instances::Starting) | None => Step::Stay,
+            Some(Instances::Lost(reason)) => give_up(seen, reason),
+            Some(Instances::Ready) => {
+                let mut status = become_state(seen, State::Running);
+                status.started_at = Some(seen.now);
+                Step::Become(status)
+            }
+        },
     }
 }
 

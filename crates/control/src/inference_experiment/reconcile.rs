@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use sagebrush_aws::{ApiError, Context};
 use sagebrush_core::access::{Asked, Caller};
+use sagebrush_core::fleet::FleetView;
 use sagebrush_core::resource::Stored;
 use sagebrush_core::store::{Query, StoreError};
 use sagebrush_core::{Arn, Region, Timestamp};
 
-use super::plan::{self, Seen, Step, failed, plan};
+use super::plan::{self, Instances, Seen, Step, failed, plan};
 use super::{Before, Goal, InferenceExperiment, State, configs};
 use crate::Control;
 use crate::endpoint::capacity::{self, Change, ChangeError};
-use crate::endpoint::{Deployment, Endpoint, EndpointSpec, redeploy, resolve};
+use crate::endpoint::{Deployment, Endpoint, EndpointSpec, given_up, redeploy, resolve};
 
 /// When nothing wakes the reconciler it looks by itself: a failed write is tried again then.
 const LOOK_AFTER: Duration = Duration::from_secs(10);
@@ -25,6 +26,8 @@ pub struct Reconciler {
     control: Arc<Control>,
     /// Whether there may be configurations of experiments. It is found out after a start.
     has_configs: bool,
+    /// Whether instances of shadow variants are waited for.
+    awaits_instances: bool,
 }
 
 /// Why a step was not taken.
@@ -56,14 +59,16 @@ pub(super) async fn unfinished(
 impl Reconciler {
     #[must_use]
     pub fn new(control: Arc<Control>) -> Self {
-        Self { control, has_configs: true }
+        Self { control, has_configs: true, awaits_instances: false }
     }
 
     /// Reconciles until the task is dropped.
     pub async fn run(mut self) {
         let mut settled = self.control.settled();
+        let mut fleet = self.control.fleet.watch();
         loop {
             settled.borrow_and_update();
+            fleet.borrow_and_update();
             let pause = self.activate().await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "settling inference experiments failed"); // Tried again.
                 LOOK_AFTER
@@ -71,6 +76,9 @@ impl Reconciler {
             tokio::select! {
                 () = self.control.experiment_wake.notified() => {}
                 changed = settled.changed() => if changed.is_err() { return },
+                changed = fleet.changed(), if self.awaits_instances => {
+                    if changed.is_err() { return }
+                }
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -104,6 +112,8 @@ impl Reconciler {
                 }
             }
         }
+        self.awaits_instances =
+            experiments.iter().any(|experiment| experiment.status.state == State::Starting);
         self.collect(&experiments).await?;
         let now = self.control.clock.now();
         Ok(look_at.map_or(LOOK_AFTER, |at| at.since(now).min(LOOK_AFTER)))
@@ -117,6 +127,10 @@ impl Reconciler {
         let control = self.control.clone();
         let endpoint = control.endpoints.get(&experiment.region, &experiment.spec.endpoint).await?;
         let config = self.served_config(experiment, endpoint.as_ref()).await?;
+        let shadow = endpoint.as_ref().map_or(Instances::Starting, |endpoint| {
+            let view = control.fleet.watch().borrow().clone();
+            shadow_instances(endpoint, &view)
+        });
         let seen = Seen {
             spec: &experiment.spec,
             status: &experiment.status,
@@ -124,6 +138,7 @@ impl Reconciler {
                 state: &endpoint.status,
                 wanted: &endpoint.spec.wanted,
                 config: config.as_ref(),
+                shadow: &shadow,
             }),
             has_rival,
             now: control.clock.now(),
@@ -314,6 +329,21 @@ impl Reconciler {
         }
         Ok(())
     }
+}
+
+/// How the instances are of the shadow variant that the endpoint has now.
+fn shadow_instances(endpoint: &Stored<Endpoint>, view: &FleetView) -> Instances {
+    let serving = endpoint.status.serving();
+    let Some((serving, shadow)) = serving.and_then(|it| Some((it, it.shadows.first()?))) else {
+        return Instances::Starting;
+    };
+    let key = serving.key(&endpoint.region, &endpoint.name, &shadow.name);
+    let instances = view.get(&key).map_or(&[][..], Vec::as_slice);
+    if let Some(reason) = instances.iter().find_map(given_up) {
+        return Instances::Lost(reason);
+    }
+    let n_ready = instances.iter().filter(|instance| instance.ready().is_some()).count();
+    if n_ready >= shadow.first_count() as usize { Instances::Ready } else { Instances::Starting }
 }
 
 /// What became of an experiment.

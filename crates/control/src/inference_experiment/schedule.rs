@@ -66,7 +66,7 @@ impl Schedule {
     #[must_use]
     pub fn end(self) -> Timestamp {
         let usual = i64::try_from(USUAL.as_millis()).unwrap_or(i64::MAX);
-        self.ends_at.unwrap_or(Timestamp(self.starts_at.0.saturating_add(usual)))
+        self.ends_at.unwrap_or_else(|| Timestamp(self.starts_at.0.saturating_add(usual)))
     }
 
     /// True when both have their times in common.

@@ -18,6 +18,8 @@ use super::{Platform, endpoint};
 /// After so long the reconcilers have looked by themselves.
 const LOOK: Duration = Duration::from_secs(11);
 const NOW: i64 = 1_700_000_000_000;
+/// The same in seconds, as it is on the wire.
+const SECONDS: f64 = 1_700_000_000.0;
 
 /// Lets so many more writes through, and fails everything after them: the end of a process.
 struct Cut {
@@ -168,7 +170,7 @@ fn both(share: f32) -> (String, Option<(String, f32)>) {
 #[tokio::test(start_paused = true)]
 async fn it_runs_by_its_schedule_and_leaves_the_endpoint_as_it_was() {
     let stage = Stage::with_endpoint().await;
-    let (start, end) = (NOW / 1000 + 1000, NOW / 1000 + 5000);
+    let (start, end) = (SECONDS + 1000.0, SECONDS + 5000.0);
     let request = experiment(json!({"StartTime": start, "EndTime": end}));
     stage.platform.ok("CreateInferenceExperiment", request).await;
     assert_eq!(stage.status().await["Status"], "Created");
@@ -216,16 +218,16 @@ async fn what_was_before_comes_back_without_its_configuration() {
 #[tokio::test(start_paused = true)]
 async fn before_it_starts_everything_can_be_changed() {
     let stage = Stage::with_endpoint().await;
-    let day = NOW / 1000 + 86400;
+    let day = SECONDS + 86400.0;
     let request = experiment(json!({"StartTime": day}));
     stage.platform.ok("CreateInferenceExperiment", request).await;
     assert_eq!(stage.status().await["Status"], "Created");
-    let update = json!({"Name": "x", "Description": "other", "Schedule": {"EndTime": day + 60},
+    let update = json!({"Name": "x", "Description": "other", "Schedule": {"EndTime": day + 60.0},
         "ModelVariants": [variant("t", "new")], "ShadowModeConfig": mode("t", 7)});
     stage.platform.ok("UpdateInferenceExperiment", update).await;
     let seen = stage.describe().await;
     assert_eq!(seen["Description"], "other");
-    assert_eq!(seen["Schedule"], json!({"StartTime": day, "EndTime": day + 60}));
+    assert_eq!(seen["Schedule"], json!({"StartTime": day, "EndTime": day + 60.0}));
     assert_eq!(seen["ModelVariants"][1]["VariantName"], "t");
     stage.platform.ok("StartInferenceExperiment", json!({"Name": "x"})).await;
     assert_eq!(stage.status().await["Status"], "Running");
@@ -235,7 +237,7 @@ async fn before_it_starts_everything_can_be_changed() {
         (json!({"ModelVariants": [variant("t", "old")]}), "cannot be changed"),
         (json!({"ShadowModeConfig": mode("s", 7)}), "cannot be changed"),
         (json!({"DataStorageConfig": {"Destination": "s3://b"}}), "DataStorageConfig cannot"),
-        (json!({"Schedule": {"EndTime": day * 2}}), "30 days"),
+        (json!({"Schedule": {"EndTime": day * 2.0}}), "30 days"),
         (json!({"ShadowModeConfig": mode("t", 101)}), "101"),
     ] {
         let mut update = json!({"Name": "x"});
@@ -263,7 +265,7 @@ async fn the_endpoint_stays_the_clients() {
 async fn it_goes_on_from_any_write() {
     for n_writes in 1..100 {
         let stage = Stage::with_endpoint().await;
-        let end = json!({"EndTime": NOW / 1000 + 5000});
+        let end = json!({"EndTime": SECONDS + 5000.0});
         stage.platform.ok("CreateInferenceExperiment", experiment(end)).await;
         let stage = stage.restart(n_writes);
         sleep(LOOK).await;

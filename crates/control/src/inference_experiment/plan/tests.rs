@@ -8,7 +8,7 @@ use super::super::{
     Before, Goal, InferenceExperimentSpec, InferenceExperimentStatus, Layout, Outcome, Purpose,
     Shadow, State, Stop, Variant,
 };
-use super::{Endpoint, Seen, Step, failed, plan};
+use super::{Endpoint, Instances, Seen, Step, failed, plan};
 use crate::endpoint::{Deployment, EndpointState};
 
 /// It starts at 100 and ends at 200.
@@ -124,12 +124,13 @@ struct Case {
     state: State,
     before: Option<Box<Before>>,
     has_rival: bool,
+    shadow: Instances,
     now: i64,
 }
 
 /// An experiment in this state, at 150.
 fn case(state: State) -> Case {
-    Case { state, before: None, has_rival: false, now: 150 }
+    Case { state, before: None, has_rival: false, shadow: Instances::Ready, now: 150 }
 }
 
 impl Case {
@@ -147,8 +148,12 @@ impl Case {
             before: self.before.clone(),
             ..InferenceExperimentStatus::default()
         };
-        let endpoint =
-            site.as_ref().map(|(state, wanted)| Endpoint { state, wanted, config: None });
+        let endpoint = site.as_ref().map(|(state, wanted)| Endpoint {
+            state,
+            wanted,
+            config: None,
+            shadow: &self.shadow,
+        });
         look(&Seen {
             spec: &spec(),
             status: &status,
@@ -207,6 +212,13 @@ fn the_endpoint_gets_both_variants() {
     starting().check(updating(old(), run()), "stay");
     starting().check(in_service(run()), "Running");
     starting().check(stuck(old(), run()), "Cancelled: no room");
+    let slow = Case { shadow: Instances::Starting, ..starting() };
+    slow.check(in_service(run()), "stay");
+    let lost = || Instances::Lost("no room".to_owned());
+    let failing = Case { shadow: lost(), ..starting() };
+    failing.check(in_service(run()), "Stopping before: no room");
+    let failing = Case { shadow: lost(), ..case(State::Starting) };
+    failing.check(in_service(run()), "Stopping Revert main: no room");
     starting().check(None, "Cancelled: Endpoint e was deleted");
     starting().check(only(EndpointState::Deleting), "Cancelled: Endpoint e was deleted");
 }
