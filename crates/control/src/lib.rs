@@ -5,7 +5,8 @@
 //! killed between any two steps: the rows say where to go on.
 //!
 //! Rooms: [`model`], [`endpoint_config`], [`endpoint`], [`transform_job`], [`instance`];
-//! [`autoscaling`] changes how many instances a variant has.
+//! [`autoscaling`] changes how many instances a variant has, [`inference_experiment`] what variants
+//! an endpoint has for a while.
 
 mod instance_type;
 mod list;
@@ -19,6 +20,7 @@ mod tests;
 pub mod autoscaling;
 pub mod endpoint;
 pub mod endpoint_config;
+pub mod inference_experiment;
 pub mod instance;
 pub mod model;
 pub mod transform_job;
@@ -38,6 +40,7 @@ use tokio::sync::{Notify, watch};
 
 use endpoint::{Endpoint, Reconciler};
 use endpoint_config::EndpointConfig;
+use inference_experiment::InferenceExperiment;
 use model::Model;
 use transform_job::{TransformJob, WrittenOutput};
 
@@ -78,6 +81,8 @@ pub struct Control {
     pub(crate) transform_jobs: Table<TransformJob>,
     pub(crate) written_outputs: Table<WrittenOutput>,
     pub(crate) autoscaling: autoscaling::Tables,
+    pub(crate) inference_experiments: Table<InferenceExperiment>,
+    pub(crate) experiment_wake: Arc<Notify>,
     pub(crate) transform_wake: Arc<Notify>,
     /// Counts the states of transform jobs that were written.
     pub(crate) transform_settled: Arc<watch::Sender<u64>>,
@@ -100,6 +105,8 @@ impl Control {
             endpoint_configs: Table::new(store.clone(), clock.clone()),
             transform_jobs: Table::new(store.clone(), clock.clone()),
             autoscaling: autoscaling::Tables::new(&store, &clock),
+            inference_experiments: Table::new(store.clone(), clock.clone()),
+            experiment_wake: Arc::default(),
             written_outputs: Table::new(store, clock.clone()),
             transform_wake: Arc::default(),
             transform_settled: Arc::default(),

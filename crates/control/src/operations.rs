@@ -4,7 +4,7 @@ use sagebrush_aws::Dispatch;
 use sagebrush_wire::{application_autoscaling, sagemaker};
 
 use crate::autoscaling::api as autoscaling;
-use crate::{Control, endpoint, endpoint_config, model, tags, transform_job};
+use crate::{Control, endpoint, endpoint_config, inference_experiment, model, tags, transform_job};
 
 /// What is not here answers `UnknownOperationException`; `unimplemented-operations.txt` names it.
 #[must_use]
@@ -28,6 +28,13 @@ pub fn operations() -> Dispatch<Control> {
         .on::<sagemaker::DescribeTransformJob, _, _>(transform_job::api::describe)
         .on::<sagemaker::ListTransformJobs, _, _>(transform_job::api::list)
         .on::<sagemaker::StopTransformJob, _, _>(transform_job::api::stop)
+        .on::<sagemaker::CreateInferenceExperiment, _, _>(inference_experiment::api::create)
+        .on::<sagemaker::DescribeInferenceExperiment, _, _>(inference_experiment::api::describe)
+        .on::<sagemaker::ListInferenceExperiments, _, _>(inference_experiment::api::list)
+        .on::<sagemaker::UpdateInferenceExperiment, _, _>(inference_experiment::api::update)
+        .on::<sagemaker::StartInferenceExperiment, _, _>(inference_experiment::api::start)
+        .on::<sagemaker::StopInferenceExperiment, _, _>(inference_experiment::api::stop)
+        .on::<sagemaker::DeleteInferenceExperiment, _, _>(inference_experiment::api::delete)
         .on::<sagemaker::AddTags, _, _>(tags::api::add)
         .on::<sagemaker::ListTags, _, _>(tags::api::list)
         .on::<sagemaker::DeleteTags, _, _>(tags::api::delete)

@@ -2,6 +2,7 @@
 //! awaited.
 
 mod deployments;
+mod experiments;
 mod probes;
 mod scaling;
 
@@ -17,6 +18,7 @@ use sagebrush_core::{AccountId, Region, task};
 use sagebrush_store::MemoryStore;
 use serde_json::{Value, json};
 
+use crate::inference_experiment::Reconciler as Experiments;
 use crate::instance::{Catalogue, Launcher, LocalFleet};
 use crate::testing::{FakeArtifacts, FakeRuntime, LIMITS, parts};
 use crate::{Control, Parts};
@@ -49,6 +51,7 @@ impl Platform {
         change(&mut parts);
         let (control, reconciler, routes) = Control::new(parts);
         task::spawn("reconciler", reconciler.run());
+        task::spawn("experiments", Experiments::new(control.clone()).run());
         Self { control, operations: crate::operations(), runtime, routes }
     }
 

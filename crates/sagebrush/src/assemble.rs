@@ -24,9 +24,9 @@ use sagebrush_artifacts::ArtifactCache;
 use sagebrush_aws::demux::OperationsPage;
 use sagebrush_aws::sigv4::Credentials as _;
 use sagebrush_aws::{InvokeKind, Target};
-use sagebrush_control::Control;
 use sagebrush_control::autoscaling::Autoscaler;
 use sagebrush_control::instance::{Launcher, LocalFleet};
+use sagebrush_control::{Control, inference_experiment};
 use sagebrush_core::fleet::Fleet;
 use sagebrush_core::metrics::{Gauge, Registry};
 use sagebrush_core::route::Routes;
@@ -108,6 +108,7 @@ impl App {
             logs.clone(),
             metrics.clone(),
         );
+        let experiments = inference_experiment::Reconciler::new(control.clone());
         let autoscaler = Autoscaler::new(control.clone());
         let serving = serving::open(config, &shared, &routes).await?;
         let reconciler = reconciler.with_idle_after(config.idle_after).traced(tracer.clone());
@@ -124,6 +125,7 @@ impl App {
         let mut background = vec![
             task::spawn("endpoint-reconciler", reconciler.run()),
             task::spawn("transform-reconciler", transforms.traced(tracer.clone()).run()),
+            task::spawn("experiment-reconciler", experiments.run()),
             task::spawn("autoscaler", autoscaler.clone().run()),
             task::spawn("meter-cleaner", forget_deleted(routes.clone(), serving.meters.clone())),
             task::spawn("blob-sweep", sweep(objects.clone())),

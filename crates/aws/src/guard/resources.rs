@@ -53,6 +53,9 @@ fn sagemaker(operation: &str, context: &Context, input: &Value) -> Vec<String> {
     if let Some(name) = text(input, &format!("{noun}Name")) {
         found.push(arn(&kebab(noun), name));
     }
+    if noun == "InferenceExperiment" {
+        found.extend(text(input, "Name").map(|name| arn(&kebab(noun), name)));
+    }
     if noun == "Endpoint" {
         let config = text(input, "EndpointConfigName");
         found.extend(config.map(|name| arn("endpoint-config", name)));

@@ -57,6 +57,11 @@ fn resources_of_sagemaker() {
         &json!({"TransformJobName": "j", "ModelName": "m"}),
         &["sagemaker:CreateTransformJob arn:aws:sagemaker:eu-west-1:1:transform-job/j"],
     );
+    check(
+        ("sagemaker", "StopInferenceExperiment"),
+        &json!({"Name": "X"}),
+        &["sagemaker:StopInferenceExperiment arn:aws:sagemaker:eu-west-1:1:inference-experiment/x"],
+    );
     check(("sagemaker", "ListModels"), &json!({}), &["sagemaker:ListModels *"]);
     check(("sagemaker", "AddTags"), &json!({"ResourceArn": "a"}), &["sagemaker:AddTags a"]);
     check(

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use sagebrush_aws::{ApiError, Context};
+use sagebrush_core::resource::Stored;
+use sagebrush_core::store::StoreError;
 use uuid::Uuid;
 
-use super::{DeployedVariant, Deployment, shadow};
+use super::rollout::{Policy, Rollout};
+use super::{DeployedVariant, Deployment, Endpoint, EndpointState, shadow};
 use crate::endpoint_config::{EndpointConfigSpec, ProductionVariant, Scaling};
 use crate::{Control, endpoint_config, model};
 
@@ -17,23 +20,33 @@ const SERVERLESS_STARTUP_TIMEOUT: u64 = 180;
 const DOWNLOAD_TIMEOUT: u64 = 3600;
 
 /// A new deployment of the configuration `name` as it and its models are now.
-pub(super) async fn resolve(
+pub(crate) async fn resolve(
     control: &Control,
     ctx: &Context,
     name: &str,
 ) -> Result<Deployment, ApiError> {
     let config = endpoint_config::api::find(control, ctx, name).await?;
-    check_served(&config.spec)?;
-    let mut variants = Vec::with_capacity(config.spec.variants.len());
-    for variant in &config.spec.variants {
-        variants.push(resolve_variant(control, ctx, &config.spec, variant).await?);
+    resolve_spec(control, ctx, config.name, config.spec).await
+}
+
+/// The same of a configuration `name` that need not be stored.
+pub(crate) async fn resolve_spec(
+    control: &Control,
+    ctx: &Context,
+    name: String,
+    config: EndpointConfigSpec,
+) -> Result<Deployment, ApiError> {
+    check_served(&config)?;
+    let mut variants = Vec::with_capacity(config.variants.len());
+    for variant in &config.variants {
+        variants.push(resolve_variant(control, ctx, &config, variant).await?);
     }
-    let mut shadows = Vec::with_capacity(config.spec.shadows.len());
-    for variant in &config.spec.shadows {
-        shadows.push(resolve_variant(control, ctx, &config.spec, variant).await?);
+    let mut shadows = Vec::with_capacity(config.shadows.len());
+    for variant in &config.shadows {
+        shadows.push(resolve_variant(control, ctx, &config, variant).await?);
     }
-    check_asynchronous(&config.spec, &variants)?;
-    let asynchronous = config.spec.asynchronous.map(|mut asynchronous| {
+    check_asynchronous(&config, &variants)?;
+    let asynchronous = config.asynchronous.map(|mut asynchronous| {
         // Their models answer the same calls; the first one's role reads and writes for all.
         let first = variants.first().and_then(|variant| variant.containers.first());
         asynchronous.role_arn = first.and_then(|container| container.role_arn.clone());
@@ -42,15 +55,33 @@ pub(super) async fn resolve(
     let revision = Uuid::now_v7().simple().to_string();
     let deployment = Deployment {
         revision,
-        config: config.name,
+        config: name,
         asynchronous,
-        capture: config.spec.capture,
-        metrics: config.spec.metrics,
+        capture: config.capture,
+        metrics: config.metrics,
         variants,
         shadows,
     };
     shadow::check(&deployment)?;
     Ok(deployment)
+}
+
+/// Has an endpoint that serves brought to `wanted`, all at once; one that does not stays as it is.
+/// The reconciler has to be woken.
+///
+/// # Errors
+/// `Conflict` if it was changed meanwhile.
+pub(crate) async fn redeploy(
+    control: &Control,
+    mut endpoint: Stored<Endpoint>,
+    wanted: Deployment,
+) -> Result<(), StoreError> {
+    let EndpointState::InService { serving, .. } = endpoint.status else { return Ok(()) };
+    let rollout = Box::new(Rollout::begin(Policy::default(), control.clock.now()));
+    endpoint.status = EndpointState::Updating { serving, rollout };
+    endpoint.spec.wanted = wanted;
+    control.endpoints.update(endpoint).await?;
+    Ok(())
 }
 
 async fn resolve_variant(

@@ -64,7 +64,7 @@ pub(super) fn summary(ctx: &Context, endpoint: &Stored<Endpoint>) -> wire::Endpo
     }
 }
 
-fn status(state: &EndpointState) -> wire::EndpointStatus {
+pub(crate) fn status(state: &EndpointState) -> wire::EndpointStatus {
     match state {
         EndpointState::Creating => wire::EndpointStatus::Creating,
         EndpointState::InService { .. } => wire::EndpointStatus::InService,

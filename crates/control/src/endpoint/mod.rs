@@ -58,7 +58,8 @@ use serde::{Deserialize, Serialize};
 use crate::endpoint_config::Scaling;
 use crate::instance_type;
 
-pub(crate) use describe::shortened;
+pub(crate) use deploy::{redeploy, resolve, resolve_spec};
+pub(crate) use describe::{shortened, status};
 pub(crate) use plan::given_up;
 pub use reconcile::Reconciler;
 use rollout::{Rollback, Rollout, Share, Stage};

@@ -9,7 +9,7 @@ use super::{DeployedVariant, Deployment};
 
 impl Deployment {
     /// All variants that have instances.
-    pub(super) fn all_variants(&self) -> impl Iterator<Item = &DeployedVariant> {
+    pub(crate) fn all_variants(&self) -> impl Iterator<Item = &DeployedVariant> {
         self.variants.iter().chain(&self.shadows)
     }
 

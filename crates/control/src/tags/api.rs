@@ -13,6 +13,7 @@ use sagebrush_wire::sagemaker as wire;
 use crate::Control;
 use crate::endpoint::Endpoint;
 use crate::endpoint_config::EndpointConfig;
+use crate::inference_experiment::InferenceExperiment;
 use crate::model::Model;
 use crate::resources::{MAX_TAGS, tag_map};
 use crate::transform_job::TransformJob;
@@ -73,6 +74,9 @@ async fn change(
         Endpoint::KIND => change_in(&control.endpoints, &ctx.region, name, arn, change).await,
         TransformJob::KIND => {
             change_in(&control.transform_jobs, &ctx.region, name, arn, change).await
+        }
+        InferenceExperiment::KIND => {
+            change_in(&control.inference_experiments, &ctx.region, name, arn, change).await
         }
         _ => Err(invalid(arn)),
     }

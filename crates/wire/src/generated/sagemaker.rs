@@ -498,6 +498,25 @@ impl crate::Operation for CreateEndpointConfig {
     }
 }
 
+/// SageMaker API: `CreateInferenceExperiment`.
+#[derive(Debug)]
+pub struct CreateInferenceExperiment;
+
+impl crate::Operation for CreateInferenceExperiment {
+    const NAME: &'static str = "CreateInferenceExperiment";
+    const SERVICE: crate::Service = SAGEMAKER;
+    type Input = CreateInferenceExperimentRequest;
+    type Output = CreateInferenceExperimentResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::CREATE_INFERENCE_EXPERIMENT_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::CREATE_INFERENCE_EXPERIMENT_RESPONSE
+    }
+}
+
 /// SageMaker API: `CreateModel`.
 #[derive(Debug)]
 pub struct CreateModel;
@@ -571,6 +590,25 @@ impl crate::Operation for DeleteEndpointConfig {
 
     fn output_shape() -> &'static crate::Shape {
         &crate::Empty::SHAPE
+    }
+}
+
+/// SageMaker API: `DeleteInferenceExperiment`.
+#[derive(Debug)]
+pub struct DeleteInferenceExperiment;
+
+impl crate::Operation for DeleteInferenceExperiment {
+    const NAME: &'static str = "DeleteInferenceExperiment";
+    const SERVICE: crate::Service = SAGEMAKER;
+    type Input = DeleteInferenceExperimentRequest;
+    type Output = DeleteInferenceExperimentResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::DELETE_INFERENCE_EXPERIMENT_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::DELETE_INFERENCE_EXPERIMENT_RESPONSE
     }
 }
 
@@ -650,6 +688,25 @@ impl crate::Operation for DescribeEndpointConfig {
     }
 }
 
+/// SageMaker API: `DescribeInferenceExperiment`.
+#[derive(Debug)]
+pub struct DescribeInferenceExperiment;
+
+impl crate::Operation for DescribeInferenceExperiment {
+    const NAME: &'static str = "DescribeInferenceExperiment";
+    const SERVICE: crate::Service = SAGEMAKER;
+    type Input = DescribeInferenceExperimentRequest;
+    type Output = DescribeInferenceExperimentResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::DESCRIBE_INFERENCE_EXPERIMENT_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::DESCRIBE_INFERENCE_EXPERIMENT_RESPONSE
+    }
+}
+
 /// SageMaker API: `DescribeModel`.
 #[derive(Debug)]
 pub struct DescribeModel;
@@ -726,6 +783,25 @@ impl crate::Operation for ListEndpoints {
     }
 }
 
+/// SageMaker API: `ListInferenceExperiments`.
+#[derive(Debug)]
+pub struct ListInferenceExperiments;
+
+impl crate::Operation for ListInferenceExperiments {
+    const NAME: &'static str = "ListInferenceExperiments";
+    const SERVICE: crate::Service = SAGEMAKER;
+    type Input = ListInferenceExperimentsRequest;
+    type Output = ListInferenceExperimentsResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::LIST_INFERENCE_EXPERIMENTS_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::LIST_INFERENCE_EXPERIMENTS_RESPONSE
+    }
+}
+
 /// SageMaker API: `ListModels`.
 #[derive(Debug)]
 pub struct ListModels;
@@ -783,6 +859,44 @@ impl crate::Operation for ListTransformJobs {
     }
 }
 
+/// SageMaker API: `StartInferenceExperiment`.
+#[derive(Debug)]
+pub struct StartInferenceExperiment;
+
+impl crate::Operation for StartInferenceExperiment {
+    const NAME: &'static str = "StartInferenceExperiment";
+    const SERVICE: crate::Service = SAGEMAKER;
+    type Input = StartInferenceExperimentRequest;
+    type Output = StartInferenceExperimentResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::START_INFERENCE_EXPERIMENT_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::START_INFERENCE_EXPERIMENT_RESPONSE
+    }
+}
+
+/// SageMaker API: `StopInferenceExperiment`.
+#[derive(Debug)]
+pub struct StopInferenceExperiment;
+
+impl crate::Operation for StopInferenceExperiment {
+    const NAME: &'static str = "StopInferenceExperiment";
+    const SERVICE: crate::Service = SAGEMAKER;
+    type Input = StopInferenceExperimentRequest;
+    type Output = StopInferenceExperimentResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::STOP_INFERENCE_EXPERIMENT_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::STOP_INFERENCE_EXPERIMENT_RESPONSE
+    }
+}
+
 /// SageMaker API: `StopTransformJob`.
 #[derive(Debug)]
 pub struct StopTransformJob;
@@ -837,6 +951,25 @@ impl crate::Operation for UpdateEndpointWeightsAndCapacities {
 
     fn output_shape() -> &'static crate::Shape {
         &shapes::UPDATE_ENDPOINT_WEIGHTS_AND_CAPACITIES_OUTPUT
+    }
+}
+
+/// SageMaker API: `UpdateInferenceExperiment`.
+#[derive(Debug)]
+pub struct UpdateInferenceExperiment;
+
+impl crate::Operation for UpdateInferenceExperiment {
+    const NAME: &'static str = "UpdateInferenceExperiment";
+    const SERVICE: crate::Service = SAGEMAKER;
+    type Input = UpdateInferenceExperimentRequest;
+    type Output = UpdateInferenceExperimentResponse;
+
+    fn input_shape() -> &'static crate::Shape {
+        &shapes::UPDATE_INFERENCE_EXPERIMENT_REQUEST
+    }
+
+    fn output_shape() -> &'static crate::Shape {
+        &shapes::UPDATE_INFERENCE_EXPERIMENT_RESPONSE
     }
 }
 
@@ -1559,6 +1692,35 @@ pub struct CreateEndpointOutput {
     pub endpoint_arn: String,
 }
 
+/// SageMaker API: `CreateInferenceExperimentRequest`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateInferenceExperimentRequest {
+    pub name: String,
+    pub r#type: InferenceExperimentType,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<InferenceExperimentSchedule>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    pub role_arn: String,
+    pub endpoint_name: String,
+    pub model_variants: Vec<ModelVariantConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_storage_config: Option<InferenceExperimentDataStorageConfig>,
+    pub shadow_mode_config: ShadowModeConfig,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<Tag>>,
+}
+
+/// SageMaker API: `CreateInferenceExperimentResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateInferenceExperimentResponse {
+    pub inference_experiment_arn: String,
+}
+
 /// SageMaker API: `CreateModelInput`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -1681,6 +1843,20 @@ pub struct DeleteEndpointConfigInput {
 #[serde(rename_all = "PascalCase")]
 pub struct DeleteEndpointInput {
     pub endpoint_name: String,
+}
+
+/// SageMaker API: `DeleteInferenceExperimentRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeleteInferenceExperimentRequest {
+    pub name: String,
+}
+
+/// SageMaker API: `DeleteInferenceExperimentResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeleteInferenceExperimentResponse {
+    pub inference_experiment_arn: String,
 }
 
 /// SageMaker API: `DeleteModelInput`.
@@ -1810,6 +1986,45 @@ pub struct DescribeEndpointOutput {
     pub metrics_config: Option<MetricsConfig>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cross_region_traffic_config: Option<CrossRegionTrafficConfig>,
+}
+
+/// SageMaker API: `DescribeInferenceExperimentRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DescribeInferenceExperimentRequest {
+    pub name: String,
+}
+
+/// SageMaker API: `DescribeInferenceExperimentResponse`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DescribeInferenceExperimentResponse {
+    pub arn: String,
+    pub name: String,
+    pub r#type: InferenceExperimentType,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<InferenceExperimentSchedule>,
+    pub status: InferenceExperimentStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation_time: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified_time: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_arn: Option<String>,
+    pub endpoint_metadata: EndpointMetadata,
+    pub model_variants: Vec<ModelVariantConfigSummary>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_storage_config: Option<InferenceExperimentDataStorageConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow_mode_config: Option<ShadowModeConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
 }
 
 /// SageMaker API: `DescribeModelInput`.
@@ -1949,6 +2164,19 @@ pub struct EndpointConfigSummary {
     pub creation_time: crate::Timestamp,
 }
 
+/// SageMaker API: `EndpointMetadata`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct EndpointMetadata {
+    pub endpoint_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint_config_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint_status: Option<EndpointStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_reason: Option<String>,
+}
+
 /// SageMaker API: `EndpointSortKey`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EndpointSortKey {
@@ -2085,6 +2313,131 @@ impl std::fmt::Display for InferenceExecutionMode {
     }
 }
 
+/// SageMaker API: `InferenceExperimentDataStorageConfig`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InferenceExperimentDataStorageConfig {
+    pub destination: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<CaptureContentTypeHeader>,
+}
+
+/// SageMaker API: `InferenceExperimentSchedule`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InferenceExperimentSchedule {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<crate::Timestamp>,
+}
+
+/// SageMaker API: `InferenceExperimentStatus`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum InferenceExperimentStatus {
+    Creating,
+    Created,
+    Updating,
+    Running,
+    Starting,
+    Stopping,
+    Completed,
+    Cancelled,
+}
+
+impl InferenceExperimentStatus {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &[
+        "Creating",
+        "Created",
+        "Updating",
+        "Running",
+        "Starting",
+        "Stopping",
+        "Completed",
+        "Cancelled",
+    ];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for InferenceExperimentStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// SageMaker API: `InferenceExperimentStopDesiredState`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum InferenceExperimentStopDesiredState {
+    Completed,
+    Cancelled,
+}
+
+impl InferenceExperimentStopDesiredState {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &["Completed", "Cancelled"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for InferenceExperimentStopDesiredState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// SageMaker API: `InferenceExperimentSummary`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InferenceExperimentSummary {
+    pub name: String,
+    pub r#type: InferenceExperimentType,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<InferenceExperimentSchedule>,
+    pub status: InferenceExperimentStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    pub creation_time: crate::Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<crate::Timestamp>,
+    pub last_modified_time: crate::Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_arn: Option<String>,
+}
+
+/// SageMaker API: `InferenceExperimentType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum InferenceExperimentType {
+    ShadowMode,
+}
+
+impl InferenceExperimentType {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &["ShadowMode"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for InferenceExperimentType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// SageMaker API: `InferenceHubAccessConfig`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -2193,6 +2546,44 @@ pub struct ListEndpointsInput {
 #[serde(rename_all = "PascalCase")]
 pub struct ListEndpointsOutput {
     pub endpoints: Vec<EndpointSummary>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
+/// SageMaker API: `ListInferenceExperimentsRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListInferenceExperimentsRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_contains: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r#type: Option<InferenceExperimentType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_equals: Option<InferenceExperimentStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation_time_after: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation_time_before: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified_time_after: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified_time_before: Option<crate::Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sort_by: Option<SortInferenceExperimentsBy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sort_order: Option<SortOrder>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_results: Option<i32>,
+}
+
+/// SageMaker API: `ListInferenceExperimentsResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListInferenceExperimentsResponse {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inference_experiments: Option<Vec<InferenceExperimentSummary>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_token: Option<String>,
 }
@@ -2424,6 +2815,36 @@ pub struct ModelDataSource {
     pub s3_data_source: Option<S3ModelDataSource>,
 }
 
+/// SageMaker API: `ModelInfrastructureConfig`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ModelInfrastructureConfig {
+    pub infrastructure_type: ModelInfrastructureType,
+    pub real_time_inference_config: RealTimeInferenceConfig,
+}
+
+/// SageMaker API: `ModelInfrastructureType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ModelInfrastructureType {
+    RealTimeInference,
+}
+
+impl ModelInfrastructureType {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &["RealTimeInference"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for ModelInfrastructureType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// SageMaker API: `ModelSortKey`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ModelSortKey {
@@ -2454,6 +2875,76 @@ pub struct ModelSummary {
     pub model_name: String,
     pub model_arn: String,
     pub creation_time: crate::Timestamp,
+}
+
+/// SageMaker API: `ModelVariantAction`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ModelVariantAction {
+    Retain,
+    Remove,
+    Promote,
+}
+
+impl ModelVariantAction {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &["Retain", "Remove", "Promote"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for ModelVariantAction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// SageMaker API: `ModelVariantConfig`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ModelVariantConfig {
+    pub model_name: String,
+    pub variant_name: String,
+    pub infrastructure_config: ModelInfrastructureConfig,
+}
+
+/// SageMaker API: `ModelVariantConfigSummary`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ModelVariantConfigSummary {
+    pub model_name: String,
+    pub variant_name: String,
+    pub infrastructure_config: ModelInfrastructureConfig,
+    pub status: ModelVariantStatus,
+}
+
+/// SageMaker API: `ModelVariantStatus`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ModelVariantStatus {
+    Creating,
+    Updating,
+    InService,
+    Deleting,
+    Deleted,
+}
+
+impl ModelVariantStatus {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] =
+        &["Creating", "Updating", "InService", "Deleting", "Deleted"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for ModelVariantStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// SageMaker API: `MultiModelConfig`.
@@ -3654,6 +4145,14 @@ pub struct ProductionVariantSummary {
     pub accelerator_partition_layouts: Option<Vec<AcceleratorPartitionLayout>>,
 }
 
+/// SageMaker API: `RealTimeInferenceConfig`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RealTimeInferenceConfig {
+    pub instance_type: ProductionVariantInstanceType,
+    pub instance_count: i32,
+}
+
 /// SageMaker API: `RealTimeInferenceRecommendation`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -3834,6 +4333,22 @@ impl std::fmt::Display for S3ModelDataType {
     }
 }
 
+/// SageMaker API: `ShadowModeConfig`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ShadowModeConfig {
+    pub source_model_variant_name: String,
+    pub shadow_model_variants: Vec<ShadowModelVariantConfig>,
+}
+
+/// SageMaker API: `ShadowModelVariantConfig`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ShadowModelVariantConfig {
+    pub shadow_model_variant_name: String,
+    pub sampling_percentage: i32,
+}
+
 /// SageMaker API: `SortBy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SortBy {
@@ -3853,6 +4368,30 @@ impl SortBy {
 }
 
 impl std::fmt::Display for SortBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// SageMaker API: `SortInferenceExperimentsBy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SortInferenceExperimentsBy {
+    Name,
+    CreationTime,
+    Status,
+}
+
+impl SortInferenceExperimentsBy {
+    /// The names on the wire, in the order of the variants.
+    pub const VALUES: &'static [&'static str] = &["Name", "CreationTime", "Status"];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::VALUES[self as usize]
+    }
+}
+
+impl std::fmt::Display for SortInferenceExperimentsBy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
@@ -3904,6 +4443,41 @@ impl std::fmt::Display for SplitType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// SageMaker API: `StartInferenceExperimentRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StartInferenceExperimentRequest {
+    pub name: String,
+}
+
+/// SageMaker API: `StartInferenceExperimentResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StartInferenceExperimentResponse {
+    pub inference_experiment_arn: String,
+}
+
+/// SageMaker API: `StopInferenceExperimentRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StopInferenceExperimentRequest {
+    pub name: String,
+    pub model_variant_actions: std::collections::BTreeMap<String, ModelVariantAction>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_model_variants: Option<Vec<ModelVariantConfig>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_state: Option<InferenceExperimentStopDesiredState>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// SageMaker API: `StopInferenceExperimentResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StopInferenceExperimentResponse {
+    pub inference_experiment_arn: String,
 }
 
 /// SageMaker API: `StopTransformJobRequest`.
@@ -4464,6 +5038,30 @@ pub struct UpdateEndpointWeightsAndCapacitiesOutput {
     pub endpoint_arn: String,
 }
 
+/// SageMaker API: `UpdateInferenceExperimentRequest`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UpdateInferenceExperimentRequest {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<InferenceExperimentSchedule>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_variants: Option<Vec<ModelVariantConfig>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_storage_config: Option<InferenceExperimentDataStorageConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow_mode_config: Option<ShadowModeConfig>,
+}
+
+/// SageMaker API: `UpdateInferenceExperimentResponse`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UpdateInferenceExperimentResponse {
+    pub inference_experiment_arn: String,
+}
+
 /// SageMaker API: `VariantProperty`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -4926,6 +5524,30 @@ pub mod shapes {
     pub static CREATE_ENDPOINT_OUTPUT: Shape =
         Shape::Structure(&[Member { name: "EndpointArn", required: true, shape: &ENDPOINT_ARN }]);
 
+    pub static CREATE_INFERENCE_EXPERIMENT_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "Name", required: true, shape: &INFERENCE_EXPERIMENT_NAME },
+        Member { name: "Type", required: true, shape: &INFERENCE_EXPERIMENT_TYPE },
+        Member { name: "Schedule", required: false, shape: &INFERENCE_EXPERIMENT_SCHEDULE },
+        Member { name: "Description", required: false, shape: &INFERENCE_EXPERIMENT_DESCRIPTION },
+        Member { name: "RoleArn", required: true, shape: &ROLE_ARN },
+        Member { name: "EndpointName", required: true, shape: &ENDPOINT_NAME },
+        Member { name: "ModelVariants", required: true, shape: &MODEL_VARIANT_CONFIG_LIST },
+        Member {
+            name: "DataStorageConfig",
+            required: false,
+            shape: &INFERENCE_EXPERIMENT_DATA_STORAGE_CONFIG,
+        },
+        Member { name: "ShadowModeConfig", required: true, shape: &SHADOW_MODE_CONFIG },
+        Member { name: "KmsKey", required: false, shape: &KMS_KEY_ID },
+        Member { name: "Tags", required: false, shape: &TAG_LIST },
+    ]);
+
+    pub static CREATE_INFERENCE_EXPERIMENT_RESPONSE: Shape = Shape::Structure(&[Member {
+        name: "InferenceExperimentArn",
+        required: true,
+        shape: &INFERENCE_EXPERIMENT_ARN,
+    }]);
+
     pub static CREATE_MODEL_INPUT: Shape = Shape::Structure(&[
         Member { name: "ModelName", required: true, shape: &MODEL_NAME },
         Member { name: "PrimaryContainer", required: false, shape: &CONTAINER_DEFINITION },
@@ -5036,6 +5658,18 @@ pub mod shapes {
     pub static DELETE_ENDPOINT_INPUT: Shape =
         Shape::Structure(&[Member { name: "EndpointName", required: true, shape: &ENDPOINT_NAME }]);
 
+    pub static DELETE_INFERENCE_EXPERIMENT_REQUEST: Shape = Shape::Structure(&[Member {
+        name: "Name",
+        required: true,
+        shape: &INFERENCE_EXPERIMENT_NAME,
+    }]);
+
+    pub static DELETE_INFERENCE_EXPERIMENT_RESPONSE: Shape = Shape::Structure(&[Member {
+        name: "InferenceExperimentArn",
+        required: true,
+        shape: &INFERENCE_EXPERIMENT_ARN,
+    }]);
+
     pub static DELETE_MODEL_INPUT: Shape =
         Shape::Structure(&[Member { name: "ModelName", required: true, shape: &MODEL_NAME }]);
 
@@ -5137,6 +5771,39 @@ pub mod shapes {
             required: false,
             shape: &CROSS_REGION_TRAFFIC_CONFIG,
         },
+    ]);
+
+    pub static DESCRIBE_INFERENCE_EXPERIMENT_REQUEST: Shape = Shape::Structure(&[Member {
+        name: "Name",
+        required: true,
+        shape: &INFERENCE_EXPERIMENT_NAME,
+    }]);
+
+    pub static DESCRIBE_INFERENCE_EXPERIMENT_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "Arn", required: true, shape: &INFERENCE_EXPERIMENT_ARN },
+        Member { name: "Name", required: true, shape: &INFERENCE_EXPERIMENT_NAME },
+        Member { name: "Type", required: true, shape: &INFERENCE_EXPERIMENT_TYPE },
+        Member { name: "Schedule", required: false, shape: &INFERENCE_EXPERIMENT_SCHEDULE },
+        Member { name: "Status", required: true, shape: &INFERENCE_EXPERIMENT_STATUS },
+        Member {
+            name: "StatusReason",
+            required: false,
+            shape: &INFERENCE_EXPERIMENT_STATUS_REASON,
+        },
+        Member { name: "Description", required: false, shape: &INFERENCE_EXPERIMENT_DESCRIPTION },
+        Member { name: "CreationTime", required: false, shape: &TIMESTAMP },
+        Member { name: "CompletionTime", required: false, shape: &TIMESTAMP },
+        Member { name: "LastModifiedTime", required: false, shape: &TIMESTAMP },
+        Member { name: "RoleArn", required: false, shape: &ROLE_ARN },
+        Member { name: "EndpointMetadata", required: true, shape: &ENDPOINT_METADATA },
+        Member { name: "ModelVariants", required: true, shape: &MODEL_VARIANT_CONFIG_SUMMARY_LIST },
+        Member {
+            name: "DataStorageConfig",
+            required: false,
+            shape: &INFERENCE_EXPERIMENT_DATA_STORAGE_CONFIG,
+        },
+        Member { name: "ShadowModeConfig", required: false, shape: &SHADOW_MODE_CONFIG },
+        Member { name: "KmsKey", required: false, shape: &KMS_KEY_ID },
     ]);
 
     pub static DESCRIBE_MODEL_INPUT: Shape =
@@ -5281,6 +5948,13 @@ pub mod shapes {
     pub static ENDPOINT_CONFIG_SUMMARY_LIST: Shape =
         Shape::List { member: &ENDPOINT_CONFIG_SUMMARY, min: None, max: None };
 
+    pub static ENDPOINT_METADATA: Shape = Shape::Structure(&[
+        Member { name: "EndpointName", required: true, shape: &ENDPOINT_NAME },
+        Member { name: "EndpointConfigName", required: false, shape: &ENDPOINT_CONFIG_NAME },
+        Member { name: "EndpointStatus", required: false, shape: &ENDPOINT_STATUS },
+        Member { name: "FailureReason", required: false, shape: &FAILURE_REASON },
+    ]);
+
     pub static ENDPOINT_NAME: Shape = Shape::String {
         min: Some(0),
         max: Some(63),
@@ -5379,6 +6053,78 @@ pub mod shapes {
         max: None,
         pattern: None,
         values: super::InferenceExecutionMode::VALUES,
+    };
+
+    pub static INFERENCE_EXPERIMENT_ARN: Shape = Shape::String {
+        min: Some(0),
+        max: Some(256),
+        pattern: Some(r"arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:inference-experiment/.*"),
+        values: &[],
+    };
+
+    pub static INFERENCE_EXPERIMENT_DATA_STORAGE_CONFIG: Shape = Shape::Structure(&[
+        Member { name: "Destination", required: true, shape: &DESTINATION_S3_URI },
+        Member { name: "KmsKey", required: false, shape: &KMS_KEY_ID },
+        Member { name: "ContentType", required: false, shape: &CAPTURE_CONTENT_TYPE_HEADER },
+    ]);
+
+    pub static INFERENCE_EXPERIMENT_DESCRIPTION: Shape =
+        Shape::String { min: Some(0), max: Some(1024), pattern: Some(".*"), values: &[] };
+
+    pub static INFERENCE_EXPERIMENT_LIST: Shape =
+        Shape::List { member: &INFERENCE_EXPERIMENT_SUMMARY, min: None, max: None };
+
+    pub static INFERENCE_EXPERIMENT_NAME: Shape = Shape::String {
+        min: Some(1),
+        max: Some(120),
+        pattern: Some("[a-zA-Z0-9](-*[a-zA-Z0-9]){0,119}"),
+        values: &[],
+    };
+
+    pub static INFERENCE_EXPERIMENT_SCHEDULE: Shape = Shape::Structure(&[
+        Member { name: "StartTime", required: false, shape: &TIMESTAMP },
+        Member { name: "EndTime", required: false, shape: &TIMESTAMP },
+    ]);
+
+    pub static INFERENCE_EXPERIMENT_STATUS: Shape = Shape::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: super::InferenceExperimentStatus::VALUES,
+    };
+
+    pub static INFERENCE_EXPERIMENT_STATUS_REASON: Shape =
+        Shape::String { min: Some(0), max: Some(1024), pattern: Some(".*"), values: &[] };
+
+    pub static INFERENCE_EXPERIMENT_STOP_DESIRED_STATE: Shape = Shape::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: super::InferenceExperimentStopDesiredState::VALUES,
+    };
+
+    pub static INFERENCE_EXPERIMENT_SUMMARY: Shape = Shape::Structure(&[
+        Member { name: "Name", required: true, shape: &INFERENCE_EXPERIMENT_NAME },
+        Member { name: "Type", required: true, shape: &INFERENCE_EXPERIMENT_TYPE },
+        Member { name: "Schedule", required: false, shape: &INFERENCE_EXPERIMENT_SCHEDULE },
+        Member { name: "Status", required: true, shape: &INFERENCE_EXPERIMENT_STATUS },
+        Member {
+            name: "StatusReason",
+            required: false,
+            shape: &INFERENCE_EXPERIMENT_STATUS_REASON,
+        },
+        Member { name: "Description", required: false, shape: &INFERENCE_EXPERIMENT_DESCRIPTION },
+        Member { name: "CreationTime", required: true, shape: &TIMESTAMP },
+        Member { name: "CompletionTime", required: false, shape: &TIMESTAMP },
+        Member { name: "LastModifiedTime", required: true, shape: &TIMESTAMP },
+        Member { name: "RoleArn", required: false, shape: &ROLE_ARN },
+    ]);
+
+    pub static INFERENCE_EXPERIMENT_TYPE: Shape = Shape::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: super::InferenceExperimentType::VALUES,
     };
 
     pub static INFERENCE_HUB_ACCESS_CONFIG: Shape = Shape::Structure(&[Member {
@@ -5481,6 +6227,25 @@ pub mod shapes {
     pub static LIST_ENDPOINTS_OUTPUT: Shape = Shape::Structure(&[
         Member { name: "Endpoints", required: true, shape: &ENDPOINT_SUMMARY_LIST },
         Member { name: "NextToken", required: false, shape: &PAGINATION_TOKEN },
+    ]);
+
+    pub static LIST_INFERENCE_EXPERIMENTS_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "NameContains", required: false, shape: &NAME_CONTAINS },
+        Member { name: "Type", required: false, shape: &INFERENCE_EXPERIMENT_TYPE },
+        Member { name: "StatusEquals", required: false, shape: &INFERENCE_EXPERIMENT_STATUS },
+        Member { name: "CreationTimeAfter", required: false, shape: &TIMESTAMP },
+        Member { name: "CreationTimeBefore", required: false, shape: &TIMESTAMP },
+        Member { name: "LastModifiedTimeAfter", required: false, shape: &TIMESTAMP },
+        Member { name: "LastModifiedTimeBefore", required: false, shape: &TIMESTAMP },
+        Member { name: "SortBy", required: false, shape: &SORT_INFERENCE_EXPERIMENTS_BY },
+        Member { name: "SortOrder", required: false, shape: &SORT_ORDER },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN },
+        Member { name: "MaxResults", required: false, shape: &MAX_RESULTS },
+    ]);
+
+    pub static LIST_INFERENCE_EXPERIMENTS_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "InferenceExperiments", required: false, shape: &INFERENCE_EXPERIMENT_LIST },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN },
     ]);
 
     pub static LIST_MODELS_INPUT: Shape = Shape::Structure(&[
@@ -5648,6 +6413,22 @@ pub mod shapes {
         shape: &S3_MODEL_DATA_SOURCE,
     }]);
 
+    pub static MODEL_INFRASTRUCTURE_CONFIG: Shape = Shape::Structure(&[
+        Member { name: "InfrastructureType", required: true, shape: &MODEL_INFRASTRUCTURE_TYPE },
+        Member {
+            name: "RealTimeInferenceConfig",
+            required: true,
+            shape: &REAL_TIME_INFERENCE_CONFIG,
+        },
+    ]);
+
+    pub static MODEL_INFRASTRUCTURE_TYPE: Shape = Shape::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: super::ModelInfrastructureType::VALUES,
+    };
+
     pub static MODEL_NAME: Shape = Shape::String {
         min: Some(0),
         max: Some(63),
@@ -5669,6 +6450,61 @@ pub mod shapes {
 
     pub static MODEL_SUMMARY_LIST: Shape =
         Shape::List { member: &MODEL_SUMMARY, min: None, max: None };
+
+    pub static MODEL_VARIANT_ACTION: Shape = Shape::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: super::ModelVariantAction::VALUES,
+    };
+
+    pub static MODEL_VARIANT_ACTION_MAP: Shape = Shape::Map {
+        key: &MODEL_VARIANT_NAME,
+        value: &MODEL_VARIANT_ACTION,
+        min: Some(1),
+        max: Some(2),
+    };
+
+    pub static MODEL_VARIANT_CONFIG: Shape = Shape::Structure(&[
+        Member { name: "ModelName", required: true, shape: &MODEL_NAME },
+        Member { name: "VariantName", required: true, shape: &MODEL_VARIANT_NAME },
+        Member {
+            name: "InfrastructureConfig",
+            required: true,
+            shape: &MODEL_INFRASTRUCTURE_CONFIG,
+        },
+    ]);
+
+    pub static MODEL_VARIANT_CONFIG_LIST: Shape =
+        Shape::List { member: &MODEL_VARIANT_CONFIG, min: Some(1), max: Some(2) };
+
+    pub static MODEL_VARIANT_CONFIG_SUMMARY: Shape = Shape::Structure(&[
+        Member { name: "ModelName", required: true, shape: &MODEL_NAME },
+        Member { name: "VariantName", required: true, shape: &MODEL_VARIANT_NAME },
+        Member {
+            name: "InfrastructureConfig",
+            required: true,
+            shape: &MODEL_INFRASTRUCTURE_CONFIG,
+        },
+        Member { name: "Status", required: true, shape: &MODEL_VARIANT_STATUS },
+    ]);
+
+    pub static MODEL_VARIANT_CONFIG_SUMMARY_LIST: Shape =
+        Shape::List { member: &MODEL_VARIANT_CONFIG_SUMMARY, min: None, max: None };
+
+    pub static MODEL_VARIANT_NAME: Shape = Shape::String {
+        min: Some(0),
+        max: Some(63),
+        pattern: Some(r"[a-zA-Z0-9]([\-a-zA-Z0-9]*[a-zA-Z0-9])?"),
+        values: &[],
+    };
+
+    pub static MODEL_VARIANT_STATUS: Shape = Shape::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: super::ModelVariantStatus::VALUES,
+    };
 
     pub static MULTI_MODEL_CONFIG: Shape = Shape::Structure(&[Member {
         name: "ModelCacheSetting",
@@ -5751,6 +6587,8 @@ pub mod shapes {
 
     pub static PENDING_PRODUCTION_VARIANT_SUMMARY_LIST: Shape =
         Shape::List { member: &PENDING_PRODUCTION_VARIANT_SUMMARY, min: Some(1), max: None };
+
+    pub static PERCENTAGE: Shape = Shape::Integer { min: None, max: Some(100) };
 
     pub static PREFIX_AWARE_ROUTING_CONCURRENCY_THRESHOLD: Shape =
         Shape::Integer { min: Some(1), max: Some(1024) };
@@ -6029,6 +6867,11 @@ pub mod shapes {
     pub static PRODUCTION_VARIANT_VOLUME_SIZE_IN_GB: Shape =
         Shape::Integer { min: Some(1), max: Some(512) };
 
+    pub static REAL_TIME_INFERENCE_CONFIG: Shape = Shape::Structure(&[
+        Member { name: "InstanceType", required: true, shape: &PRODUCTION_VARIANT_INSTANCE_TYPE },
+        Member { name: "InstanceCount", required: true, shape: &TASK_COUNT },
+    ]);
+
     pub static REAL_TIME_INFERENCE_RECOMMENDATION: Shape = Shape::Structure(&[
         Member { name: "RecommendationId", required: true, shape: &STRING },
         Member { name: "InstanceType", required: true, shape: &PRODUCTION_VARIANT_INSTANCE_TYPE },
@@ -6141,6 +6984,23 @@ pub mod shapes {
     pub static SERVERLESS_PROVISIONED_CONCURRENCY: Shape =
         Shape::Integer { min: Some(1), max: Some(200) };
 
+    pub static SHADOW_MODE_CONFIG: Shape = Shape::Structure(&[
+        Member { name: "SourceModelVariantName", required: true, shape: &MODEL_VARIANT_NAME },
+        Member {
+            name: "ShadowModelVariants",
+            required: true,
+            shape: &SHADOW_MODEL_VARIANT_CONFIG_LIST,
+        },
+    ]);
+
+    pub static SHADOW_MODEL_VARIANT_CONFIG: Shape = Shape::Structure(&[
+        Member { name: "ShadowModelVariantName", required: true, shape: &MODEL_VARIANT_NAME },
+        Member { name: "SamplingPercentage", required: true, shape: &PERCENTAGE },
+    ]);
+
+    pub static SHADOW_MODEL_VARIANT_CONFIG_LIST: Shape =
+        Shape::List { member: &SHADOW_MODEL_VARIANT_CONFIG, min: Some(1), max: Some(1) };
+
     pub static SNS_TOPIC_ARN: Shape = Shape::String {
         min: Some(0),
         max: Some(2048),
@@ -6151,11 +7011,48 @@ pub mod shapes {
     pub static SORT_BY: Shape =
         Shape::String { min: None, max: None, pattern: None, values: super::SortBy::VALUES };
 
+    pub static SORT_INFERENCE_EXPERIMENTS_BY: Shape = Shape::String {
+        min: None,
+        max: None,
+        pattern: None,
+        values: super::SortInferenceExperimentsBy::VALUES,
+    };
+
     pub static SORT_ORDER: Shape =
         Shape::String { min: None, max: None, pattern: None, values: super::SortOrder::VALUES };
 
     pub static SPLIT_TYPE: Shape =
         Shape::String { min: None, max: None, pattern: None, values: super::SplitType::VALUES };
+
+    pub static START_INFERENCE_EXPERIMENT_REQUEST: Shape = Shape::Structure(&[Member {
+        name: "Name",
+        required: true,
+        shape: &INFERENCE_EXPERIMENT_NAME,
+    }]);
+
+    pub static START_INFERENCE_EXPERIMENT_RESPONSE: Shape = Shape::Structure(&[Member {
+        name: "InferenceExperimentArn",
+        required: true,
+        shape: &INFERENCE_EXPERIMENT_ARN,
+    }]);
+
+    pub static STOP_INFERENCE_EXPERIMENT_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "Name", required: true, shape: &INFERENCE_EXPERIMENT_NAME },
+        Member { name: "ModelVariantActions", required: true, shape: &MODEL_VARIANT_ACTION_MAP },
+        Member { name: "DesiredModelVariants", required: false, shape: &MODEL_VARIANT_CONFIG_LIST },
+        Member {
+            name: "DesiredState",
+            required: false,
+            shape: &INFERENCE_EXPERIMENT_STOP_DESIRED_STATE,
+        },
+        Member { name: "Reason", required: false, shape: &INFERENCE_EXPERIMENT_STATUS_REASON },
+    ]);
+
+    pub static STOP_INFERENCE_EXPERIMENT_RESPONSE: Shape = Shape::Structure(&[Member {
+        name: "InferenceExperimentArn",
+        required: true,
+        shape: &INFERENCE_EXPERIMENT_ARN,
+    }]);
 
     pub static STOP_TRANSFORM_JOB_REQUEST: Shape = Shape::Structure(&[Member {
         name: "TransformJobName",
@@ -6340,6 +7237,25 @@ pub mod shapes {
 
     pub static UPDATE_ENDPOINT_WEIGHTS_AND_CAPACITIES_OUTPUT: Shape =
         Shape::Structure(&[Member { name: "EndpointArn", required: true, shape: &ENDPOINT_ARN }]);
+
+    pub static UPDATE_INFERENCE_EXPERIMENT_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "Name", required: true, shape: &INFERENCE_EXPERIMENT_NAME },
+        Member { name: "Schedule", required: false, shape: &INFERENCE_EXPERIMENT_SCHEDULE },
+        Member { name: "Description", required: false, shape: &INFERENCE_EXPERIMENT_DESCRIPTION },
+        Member { name: "ModelVariants", required: false, shape: &MODEL_VARIANT_CONFIG_LIST },
+        Member {
+            name: "DataStorageConfig",
+            required: false,
+            shape: &INFERENCE_EXPERIMENT_DATA_STORAGE_CONFIG,
+        },
+        Member { name: "ShadowModeConfig", required: false, shape: &SHADOW_MODE_CONFIG },
+    ]);
+
+    pub static UPDATE_INFERENCE_EXPERIMENT_RESPONSE: Shape = Shape::Structure(&[Member {
+        name: "InferenceExperimentArn",
+        required: true,
+        shape: &INFERENCE_EXPERIMENT_ARN,
+    }]);
 
     pub static URL: Shape = Shape::String {
         min: Some(0),
