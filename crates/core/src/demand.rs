@@ -1,10 +1,14 @@
 //! The calls of a variant that grows and shrinks with them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+
+/// How far back [`Demand::recent_peak`] looks, at the least.
+const RECENT: Duration = Duration::from_secs(9);
 
 /// Counts the calls that want an instance, whether there is one or not. Whoever scales the variant
 /// follows the count; it outlives tables and deployments that keep the variant.
@@ -16,7 +20,27 @@ pub struct Demand {
     /// So many calls have instances, or none would be added for more. Beyond that `grown` is told.
     covered: AtomicUsize,
     grown: Arc<Notify>,
+    measured: Measured,
     told: Mutex<Told>,
+}
+
+/// What metrics tell of the calls.
+#[derive(Debug)]
+struct Measured {
+    /// The most calls at once since `recent` began.
+    peak: AtomicUsize,
+    recent: Mutex<Recent>,
+    /// Calls that found provisioned concurrency, and those that found it taken.
+    provisioned: AtomicU64,
+    spilled: AtomicU64,
+}
+
+/// The time before now that a peak is told of.
+#[derive(Debug)]
+struct Recent {
+    since: Instant,
+    /// That of the time before.
+    peak: usize,
 }
 
 /// What a call of a variant may have, and what it must know.
@@ -34,6 +58,8 @@ pub struct Terms {
     pub max_calls: Option<usize>,
     /// The bytes of a request, and those of an answer.
     pub max_payload: Option<usize>,
+    /// SageMaker API: `ProvisionedConcurrency`, 0 without.
+    pub provisioned: usize,
 }
 
 /// A call that is counted until this is dropped.
@@ -44,25 +70,28 @@ impl Demand {
     /// Counts at most `most` calls at once, if that is given.
     #[must_use]
     pub fn new(most: Option<usize>) -> Arc<Self> {
-        Self::telling(Terms { max_calls: most, max_payload: None }, Arc::default())
+        Self::telling(Terms { max_calls: most, ..Terms::default() }, Arc::default())
     }
 
     /// Tells `grown` when there are more calls than it was told that instances cover.
     #[must_use]
     pub fn telling(terms: Terms, grown: Arc<Notify>) -> Arc<Self> {
+        let now = Instant::now();
         Arc::new(Self {
             calls: watch::Sender::new(0),
             peak: AtomicUsize::new(0),
             covered: AtomicUsize::new(usize::MAX),
             grown,
-            told: Mutex::new(Told { terms, idle_since: Instant::now(), trouble: None }),
+            measured: Measured::new(now),
+            told: Mutex::new(Told { terms, idle_since: now, trouble: None }),
         })
     }
 
     /// Counts a call; `None` if there are as many as there may be.
     #[must_use]
     pub fn call(self: &Arc<Self>) -> Option<Wanted> {
-        let most = self.terms().max_calls.unwrap_or(usize::MAX);
+        let terms = self.terms();
+        let most = terms.max_calls.unwrap_or(usize::MAX);
         let mut n_calls = 0;
         let is_counted = self.calls.send_if_modified(|calls| {
             if *calls >= most {
@@ -73,10 +102,14 @@ impl Demand {
             self.peak.fetch_max(n_calls, Ordering::SeqCst);
             true
         });
-        if is_counted && n_calls > self.covered.load(Ordering::SeqCst) {
+        if !is_counted {
+            return None;
+        }
+        if n_calls > self.covered.load(Ordering::SeqCst) {
             self.grown.notify_one();
         }
-        is_counted.then(|| Wanted(self.clone()))
+        self.measured.called(n_calls, terms.provisioned);
+        Some(Wanted(self.clone()))
     }
 
     /// How many calls there are.
@@ -96,6 +129,22 @@ impl Demand {
     pub fn take_peak(&self) -> usize {
         let calls = self.calls.borrow(); // Held: none comes between.
         self.peak.swap(*calls, Ordering::SeqCst).max(*calls)
+    }
+
+    /// The most calls that there were at once in the last ten seconds or some more. Whoever asks
+    /// takes nothing from others who ask.
+    #[must_use]
+    pub fn recent_peak(&self) -> usize {
+        let calls = *self.calls.borrow();
+        self.measured.recent_peak(calls)
+    }
+
+    /// The calls that were counted since this was asked last: those that found provisioned
+    /// concurrency, and those that found it taken. None are where none is provisioned.
+    #[must_use]
+    pub fn take_provisioned(&self) -> (u64, u64) {
+        let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
+        (take(&self.measured.provisioned), take(&self.measured.spilled))
     }
 
     /// Since when there is no call; of no meaning while there are some.
@@ -134,6 +183,35 @@ impl Demand {
 
     fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Measured {
+    fn new(now: Instant) -> Self {
+        Self {
+            peak: AtomicUsize::new(0),
+            recent: Mutex::new(Recent { since: now, peak: 0 }),
+            provisioned: AtomicU64::new(0),
+            spilled: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes a call that makes it `n_calls` at once.
+    fn called(&self, n_calls: usize, provisioned: usize) {
+        self.peak.fetch_max(n_calls, Ordering::Relaxed);
+        if provisioned > 0 {
+            let count = if n_calls <= provisioned { &self.provisioned } else { &self.spilled };
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn recent_peak(&self, calls: usize) -> usize {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if now - recent.since >= RECENT {
+            *recent = Recent { since: now, peak: self.peak.swap(0, Ordering::Relaxed) };
+        }
+        recent.peak.max(self.peak.load(Ordering::Relaxed)).max(calls)
     }
 }
 
@@ -200,6 +278,34 @@ mod tests {
         assert_eq!(demand.take_peak(), 1, "what is still there counts");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_recent_peak_is_seen_by_all_who_look() {
+        let demand = Demand::new(None);
+        let calls = [demand.call(), demand.call(), demand.call()];
+        drop(calls);
+        let one = demand.call();
+        for (seconds, peak) in [(0, 3), (5, 3), (5, 3), (5, 3), (5, 1), (10, 1)] {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            assert_eq!(demand.recent_peak(), peak);
+        }
+        drop(one);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(demand.recent_peak(), 0);
+    }
+
+    #[test]
+    fn calls_find_provisioned_concurrency_or_find_it_taken() {
+        let demand = Demand::new(None);
+        drop(demand.call());
+        assert_eq!(demand.take_provisioned(), (0, 0));
+        demand.set_terms(Terms { provisioned: 2, max_calls: Some(3), ..Terms::default() });
+        let calls = [demand.call(), demand.call(), demand.call(), demand.call()];
+        drop(calls);
+        drop(demand.call());
+        assert_eq!(demand.take_provisioned(), (3, 1), "one was refused");
+        assert_eq!(demand.take_provisioned(), (0, 0), "each is told once");
+    }
+
     #[test]
     fn more_calls_than_are_covered_are_told() {
         let grown = Arc::new(Notify::new());
@@ -233,7 +339,8 @@ mod tests {
         let demand = Demand::new(Some(1));
         let _first = demand.call().unwrap();
         assert!(demand.call().is_none());
-        demand.set_terms(Terms { max_calls: Some(2), max_payload: Some(10) });
+        let terms = Terms { max_calls: Some(2), max_payload: Some(10), provisioned: 0 };
+        demand.set_terms(terms);
         assert!(demand.call().is_some());
         assert_eq!(demand.terms().max_payload, Some(10));
     }

@@ -2,6 +2,7 @@
 //!
 //! The handles of a variant are resolved once; a call costs some atomic adds then.
 
+mod serverless;
 mod stream;
 mod usage;
 
@@ -161,6 +162,7 @@ impl Meters {
             self.registry.set_gauges(name, help, variants.map(level));
         }
         self.usage.look(&self.registry, table);
+        serverless::look(&self.registry, table);
     }
 
     /// Forgets the endpoints that are not in `table` any more, and the variants of those that are,

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::{Does, ask, call, instance, invoker, one, routed, target};
 use crate::error::InvokeError;
 
-const TERMS: Terms = Terms { max_calls: Some(2), max_payload: Some(4) };
+const TERMS: Terms = Terms { max_calls: Some(2), max_payload: Some(4), provisioned: 0 };
 
 fn demand(terms: Terms) -> Arc<Demand> {
     Demand::telling(terms, Arc::new(Notify::new()))
