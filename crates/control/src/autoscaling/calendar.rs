@@ -41,9 +41,9 @@ impl Calendar {
         due
     }
 
-    /// The next time that one of the actions is due, as far as they were looked at.
-    pub(super) fn next(&self) -> Option<Timestamp> {
-        self.0.values().filter_map(|entry| entry.at).min()
+    /// The next time after `now` that one of the actions is due, as far as they were looked at.
+    pub(super) fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        self.0.values().filter_map(|entry| entry.at).filter(|at| *at > now).min()
     }
 
     /// Forgets the others.
@@ -135,11 +135,13 @@ mod tests {
             (at(25), Some(at(20)), None),
             (at(26), Some(at(20)), None),
         ] {
-            assert_eq!((calendar.due(&action, now), calendar.next()), (due, next), "{now:?}");
+            let seen = (calendar.due(&action, now), calendar.next(now));
+            assert_eq!(seen, (due, next), "{now:?}");
         }
         action.status.seen = Some(at(20));
         action.version = 2;
-        assert_eq!((calendar.due(&action, at(27)), calendar.next()), (None, Some(at(30))));
+        assert_eq!((calendar.due(&action, at(27)), calendar.next(at(27))), (None, Some(at(30))));
+        assert_eq!(calendar.next(at(30)), None, "what is past is not waited for");
     }
 
     #[test]
@@ -151,6 +153,6 @@ mod tests {
         action.version = 2;
         assert_eq!(calendar.due(&action, at(3)), Some(at(3)));
         calendar.keep(&[]);
-        assert_eq!(calendar.next(), None);
+        assert_eq!(calendar.next(at(3)), None);
     }
 }

@@ -105,7 +105,7 @@ impl Autoscaler {
                 tracing::warn!(target = %name, %error, "settling a scalable target failed");
             }
         }
-        let pause = memory.calendar.next().map_or(LOOK_AFTER, |due| due.since(now));
+        let pause = memory.calendar.next(now).map_or(LOOK_AFTER, |due| due.since(now));
         Ok(pause.min(LOOK_AFTER))
     }
 
