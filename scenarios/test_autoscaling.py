@@ -14,6 +14,7 @@ from deployment import Deployment
 boto3 = pytest.importorskip("boto3")
 
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"
+CONCURRENCY = "sagemaker:variant:DesiredProvisionedConcurrency"
 LOGISTIC = {"model.onnx": models.logistic()}
 PER_INSTANCE = {
     "TargetValue": 70.0,
@@ -26,13 +27,13 @@ PER_INSTANCE = {
 class Scaling:
     """Application Auto Scaling of the only variant of an endpoint."""
 
-    def __init__(self, client, endpoint):
+    def __init__(self, client, endpoint, dimension=DIMENSION):
         self.api, self.sagemaker = client("application-autoscaling"), client("sagemaker")
         self.endpoint = endpoint
         self.place = {
             "ServiceNamespace": "sagemaker",
             "ResourceId": f"endpoint/{endpoint}/variant/AllTraffic",
-            "ScalableDimension": DIMENSION,
+            "ScalableDimension": dimension,
         }
 
     def register(self, least, most, **more):
@@ -67,10 +68,20 @@ class Scaling:
         seen = self.sagemaker.describe_endpoint(EndpointName=self.endpoint)
         if seen["EndpointStatus"] != "InService":
             return None
-        return seen["ProductionVariants"][0]["CurrentInstanceCount"]
+        (variant,) = seen["ProductionVariants"]
+        if self.place["ScalableDimension"] == CONCURRENCY:
+            return variant["CurrentServerlessConfig"].get("ProvisionedConcurrency", 0)
+        return variant["CurrentInstanceCount"]
 
     def reaches(self, count):
-        support.wait_for(lambda: self.count() == count, f"{count} instances")
+        support.wait_for(lambda: self.count() == count, f"{count} of {self.place}")
+
+    def track(self, metric, target):
+        config = {"TargetValue": target} | metric
+        return self.api.put_scaling_policy(
+            **self.place, PolicyName="tracking", PolicyType="TargetTrackingScaling",
+            TargetTrackingScalingPolicyConfiguration=config,
+        )
 
 
 def refused(code, operation, **arguments):
@@ -187,6 +198,94 @@ def test_policies_and_tags_are_kept(client, deploy):
     refused("ResourceNotFoundException", api.list_tags_for_resource, ResourceARN=other)
 
 
+def test_provisioned_concurrency_is_a_capacity(client, runtime, deploy):
+    endpoint = deploy(LOGISTIC, serverless={"ProvisionedConcurrency": 1, "MaxConcurrency": 4})
+    scaling = Scaling(client, endpoint, CONCURRENCY)
+    said = refused("ValidationException", scaling.register, least=1, most=5)
+    assert "MaxConcurrency" in said
+    scaling.register(2, 4)
+    scaling.reaches(2)
+    utilization = {
+        "PredefinedMetricSpecification": {
+            "PredefinedMetricType": "SageMakerVariantProvisionedConcurrencyUtilization"
+        }
+    }
+    refused("ValidationException", scaling.track, metric=PER_INSTANCE, target=70.0)
+    scaling.track(utilization, 0.5)
+    (policy,) = scaling.api.describe_scaling_policies(**scaling.place)["ScalingPolicies"]
+    assert policy["ScalableDimension"] == CONCURRENCY
+    scaling.schedule("busy", scaling.soon(), 3, 4)
+    scaling.reaches(3)
+    body = models.csv(models.ROWS[:1])
+    runtime.invoke_endpoint(EndpointName=endpoint, Body=body, ContentType="text/csv")
+    cloudwatch = client("cloudwatch")
+
+    def told(name, statistic):
+        now = datetime.now(timezone.utc)
+        points = cloudwatch.get_metric_statistics(
+            Namespace="AWS/SageMaker", MetricName=f"Serverless{name}", Period=300,
+            StartTime=now - timedelta(minutes=10), EndTime=now + timedelta(minutes=5),
+            Statistics=[statistic], Dimensions=[
+                {"Name": "EndpointName", "Value": endpoint},
+                {"Name": "VariantName", "Value": "AllTraffic"},
+            ],
+        )["Datapoints"]
+        return points and max((point[statistic], point["Unit"]) for point in points)
+
+    used = support.wait_for(
+        lambda: told("ProvisionedConcurrencyInvocations", "Sum"), "the call is told"
+    )
+    assert used == (1.0, "Count")
+    assert told("ProvisionedConcurrencyUtilization", "Maximum") == (pytest.approx(1 / 3), "None")
+    assert told("ProvisionedConcurrencyExecutions", "Maximum") == (1.0, "Count")
+    assert not told("ProvisionedConcurrencySpilloverInvocations", "Sum")
+    assert told("ConcurrentExecutionsUtilization", "Maximum") == (0.25, "None")
+    assert [activity["Description"] for activity in scaling.activities()] == [
+        "Setting desired provisioned concurrency to 3.",
+        "Setting min capacity to 3 and max capacity to 4.",
+        "Setting desired provisioned concurrency to 2.",
+    ]
+    assert not Scaling(client, endpoint).activities(), "of the other dimension there are none"
+
+
+def stat(id, namespace, name):
+    metric = {"Namespace": namespace, "MetricName": name}
+    return {"Id": id, "MetricStat": {"Metric": metric, "Stat": "Sum"}, "ReturnData": False}
+
+
+def test_a_policy_computes_over_several_metrics(client, deploy):
+    scaling = Scaling(client, deploy(LOGISTIC))
+    scaling.register(1, 4)
+    namespace, now = scaling.endpoint, datetime.now(timezone.utc)
+    minutes = [now - timedelta(minutes=n) for n in range(6)]
+    client("cloudwatch").put_metric_data(Namespace=namespace, MetricData=[
+        {"MetricName": name, "Timestamp": minute, "Value": value}
+        for minute in minutes for name, value in [("Waiting", 60.0), ("Lines", 2.0)]
+    ])
+    metrics = [
+        stat("waiting", namespace, "Waiting"), stat("lines", namespace, "Lines"),
+        {"Id": "each", "Expression": "waiting / lines", "Label": "waiting in each line"},
+    ]
+    computed = {"CustomizedMetricSpecification": {"Metrics": metrics}}
+    scaling.track(computed, 10.0)
+    scaling.reaches(3)
+    cause = scaling.activities()[0]["Cause"]
+    assert cause == (
+        "policy tracking was triggered: waiting in each line was 30, above its target of 10"
+    )
+    (policy,) = scaling.api.describe_scaling_policies(**scaling.place)["ScalingPolicies"]
+    assert policy["TargetTrackingScalingPolicyConfiguration"] == {"TargetValue": 10.0} | computed
+    for queries, word in [
+        (metrics[:2], "ReturnData"),
+        (metrics + [metrics[0]], "waiting"),
+        ([metrics[0], {"Id": "e", "Expression": "waiting / nothing"}], "nothing"),
+        ([metrics[0], {"Id": "e", "Expression": "SEARCH('x')"}], "SEARCH"),
+        ([stat(f"m{n}", namespace, "Waiting") for n in range(11)], "10"),
+    ]:
+        wrong = {"CustomizedMetricSpecification": {"Metrics": queries}}
+        assert word in refused("ValidationException", scaling.track, metric=wrong, target=1.0)
+
+
 def test_what_is_not_served_is_named(client, deploy):
     scaling = Scaling(client, deploy(LOGISTIC))
     api, place = scaling.api, scaling.place
@@ -194,7 +293,8 @@ def test_what_is_not_served_is_named(client, deploy):
     invalid = "ValidationException"
     for changed, word in [
         ({"ServiceNamespace": "ecs"}, "ecs"),
-        ({"ScalableDimension": "sagemaker:variant:DesiredProvisionedConcurrency"}, "Provisioned"),
+        ({"ScalableDimension": CONCURRENCY}, "ServerlessConfig"),
+        ({"ScalableDimension": "sagemaker:inference-component:DesiredCopyCount"}, "CopyCount"),
         ({"ResourceId": "inference-component/c"}, "inference-component/c"),
         ({"ResourceId": "endpoint/none/variant/AllTraffic"}, "none"),
         ({"ResourceId": f"endpoint/{scaling.endpoint}/variant/other"}, "other"),
@@ -216,7 +316,7 @@ def test_what_is_not_served_is_named(client, deploy):
     assert "PredictiveScaling" in refused(invalid, api.put_scaling_policy, **place, **predictive)
     math = {"TargetValue": 1.0, "CustomizedMetricSpecification": {"Metrics": [{"Id": "m1"}]}}
     policy["TargetTrackingScalingPolicyConfiguration"] = math
-    assert "Metrics" in refused(invalid, api.put_scaling_policy, **place, **policy)
+    assert "Expression" in refused(invalid, api.put_scaling_policy, **place, **policy)
     for schedule in ["cron(0 8 * * * *)", "at(2020-01-01T00:00:00)", "rate(0 hours)"]:
         action = {
             "ScheduledActionName": "a", "Schedule": schedule, "ScalableTargetAction": bounds,

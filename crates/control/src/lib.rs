@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use sagebrush_core::access::Authorizer;
 use sagebrush_core::alarms::Alarms;
-use sagebrush_core::cloudwatch::Metrics;
+use sagebrush_core::cloudwatch::{MetricMath, Metrics};
 use sagebrush_core::events::EventSink;
 use sagebrush_core::fleet::Fleet;
 use sagebrush_core::resource::Table;
@@ -62,6 +62,7 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct Watched {
     pub metrics: Arc<dyn Metrics>,
+    pub math: Arc<dyn MetricMath>,
     pub alarms: Arc<dyn Alarms>,
     pub events: Arc<dyn EventSink>,
 }

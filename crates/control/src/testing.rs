@@ -1,6 +1,7 @@
 //! Stand-ins for the seams, for the tests of this crate.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,7 @@ use async_trait::async_trait;
 use sagebrush_core::access::AllowAll;
 use sagebrush_core::alarms::SetAlarms;
 use sagebrush_core::artifact::{ArtifactError, ArtifactLease, Artifacts, ModelData};
-use sagebrush_core::cloudwatch::MemoryMetrics;
+use sagebrush_core::cloudwatch::{DataQuery, Datapoint, MemoryMetrics, MetricMath};
 use sagebrush_core::events::MemoryEvents;
 use sagebrush_core::fleet::Fleet;
 use sagebrush_core::instance::{Instance, Limits};
@@ -21,7 +22,7 @@ use sagebrush_core::worker::{
     Call, LaunchError, LaunchSpec, ModelHost, Payload, Reply, Resources, Runtime, Timings, Worker,
     WorkerError,
 };
-use sagebrush_core::{AccountId, SystemClock};
+use sagebrush_core::{AccountId, Region, SystemClock, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -167,6 +168,19 @@ impl Artifacts for FakeArtifacts {
     }
 }
 
+/// Computes nothing.
+pub(crate) struct NoMath;
+
+impl MetricMath for NoMath {
+    fn check(&self, _: &[DataQuery]) -> Result<(), String> {
+        Err("There is nobody who computes.".to_owned())
+    }
+
+    fn read(&self, _: &Region, _: &[DataQuery], _: Range<Timestamp>) -> Vec<Datapoint> {
+        Vec::new()
+    }
+}
+
 /// What control stands on, with nothing that measures or watches.
 pub(crate) fn parts(store: Arc<dyn MetaStore>, fleet: Arc<dyn Fleet>) -> Parts {
     Parts {
@@ -177,6 +191,7 @@ pub(crate) fn parts(store: Arc<dyn MetaStore>, fleet: Arc<dyn Fleet>) -> Parts {
         authorizer: Arc::new(AllowAll),
         watched: Watched {
             metrics: Arc::new(MemoryMetrics::default()),
+            math: Arc::new(NoMath),
             alarms: Arc::new(SetAlarms::default()),
             events: Arc::new(MemoryEvents::default()),
         },

@@ -1,10 +1,12 @@
 //! Metrics as CloudWatch has them: what is put, and what is read of them.
 
+mod math;
 mod statistic;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use self::math::{Asked, DataQuery, MetricMath, Series};
 pub use self::statistic::{Bounds, Statistic, UnknownStatistic};
 use crate::sketch::Sketch;
 use crate::{Region, Timestamp};

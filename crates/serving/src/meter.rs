@@ -3,6 +3,7 @@
 //! The handles of a variant are resolved once; a call costs some atomic adds then.
 
 mod instances;
+mod serverless;
 mod stream;
 mod usage;
 
@@ -195,6 +196,7 @@ impl Meters {
             self.registry.set_gauges(name, help, variants.map(level));
         }
         self.usage.look(&self.registry, table);
+        serverless::look(&self.registry, table);
     }
 
     /// Forgets the endpoints that are not in `table` any more, and the variants of those that are,

@@ -16,7 +16,8 @@ use sagebrush_wire::application_autoscaling as wire;
 
 use self::refusal::Refusal;
 use super::ScalableTarget;
-use super::resource_id::{ResourceId, key};
+use super::dimension::Dimension;
+use super::target_id::{self, TargetId, key};
 use crate::Control;
 
 /// How often a write is tried again when others write the same target.
@@ -25,15 +26,14 @@ const MAX_ATTEMPTS: usize = 8;
 /// AWS: `MaxResults` is 1 to 50.
 const PAGE: usize = 50;
 
-/// What a request names. Only variants' instances are scaled here.
+/// What a request names. Only variants are scaled here.
 fn resource(
     namespace: wire::ServiceNamespace,
     id: &str,
     dimension: wire::ScalableDimension,
-) -> Result<ResourceId, Refusal> {
+) -> Result<TargetId, Refusal> {
     check_namespace(namespace)?;
-    check_dimension(dimension)?;
-    id.parse().map_err(Refusal::invalid)
+    TargetId::new(id, read_dimension(dimension)?).map_err(Refusal::invalid)
 }
 
 fn check_namespace(namespace: wire::ServiceNamespace) -> Result<(), Refusal> {
@@ -45,30 +45,46 @@ fn check_namespace(namespace: wire::ServiceNamespace) -> Result<(), Refusal> {
     )))
 }
 
-fn check_dimension(dimension: wire::ScalableDimension) -> Result<(), Refusal> {
-    if dimension == wire::ScalableDimension::SagemakerVariantDesiredInstanceCount {
-        return Ok(());
+fn read_dimension(dimension: wire::ScalableDimension) -> Result<Dimension, Refusal> {
+    let all = [Dimension::InstanceCount, Dimension::ProvisionedConcurrency];
+    all.into_iter().find(|served| dimension_to_wire(*served) == dimension).ok_or_else(|| {
+        let [count, concurrency] = all.map(Dimension::word);
+        Refusal::Invalid(format!(
+            "The scalable dimension {dimension} is not served here; {count} and {concurrency} are."
+        ))
+    })
+}
+
+fn dimension_to_wire(dimension: Dimension) -> wire::ScalableDimension {
+    match dimension {
+        Dimension::InstanceCount => wire::ScalableDimension::SagemakerVariantDesiredInstanceCount,
+        Dimension::ProvisionedConcurrency => {
+            wire::ScalableDimension::SagemakerVariantDesiredProvisionedConcurrency
+        }
     }
-    Err(Refusal::Invalid(format!(
-        "The scalable dimension {dimension} is not served here; \
-         sagemaker:variant:DesiredInstanceCount is."
-    )))
+}
+
+/// The resource id and the dimension of the target of that name.
+fn described_target(name: &str) -> (String, wire::ScalableDimension) {
+    let (resource, dimension) = target_id::parts(name);
+    (resource.to_owned(), dimension_to_wire(dimension))
 }
 
 /// The target, or AWS's words for one that is not there.
 async fn find_target(
     control: &Control,
     ctx: &Context,
-    id: &ResourceId,
+    id: &TargetId,
 ) -> Result<Stored<ScalableTarget>, Refusal> {
     let found = control.autoscaling.targets.get(&ctx.region, &id.to_string()).await?;
     found.ok_or_else(|| missing("scalable target", id, ""))
 }
 
-fn missing(what: &str, id: &ResourceId, more: &str) -> Refusal {
+fn missing(what: &str, id: &TargetId, more: &str) -> Refusal {
+    let (resource, dimension) = (id.resource(), id.dimension.word());
     Refusal::NotFound(format!(
-        "No {what} found for service namespace: sagemaker, resource ID: {id}, scalable dimension: \
-         sagemaker:variant:DesiredInstanceCount{more}"
+        "No {what} found for service namespace: sagemaker, resource ID: {resource}, scalable \
+         dimension: {dimension}{more}"
     ))
 }
 
@@ -97,12 +113,14 @@ impl Wanted<'_> {
         if self.max_results.is_some_and(|max| !(1..=50).contains(&max)) {
             return Err(Refusal::Invalid("MaxResults must be between 1 and 50.".to_owned()));
         }
-        self.dimension.map_or(Ok(()), check_dimension)
+        self.dimension.map_or(Ok(()), |dimension| read_dimension(dimension).map(|_| ()))
     }
 
     fn has(&self, target: &str, name: &str) -> bool {
-        let is_asked = |ids: &[String]| ids.iter().any(|id| key(id) == key(target));
+        let (resource, dimension) = target_id::parts(target);
+        let is_asked = |ids: &[String]| ids.iter().any(|id| key(id) == key(resource));
         self.resource_ids.is_none_or(is_asked)
+            && self.dimension.is_none_or(|asked| asked == dimension_to_wire(dimension))
             && self.names.is_none_or(|names| names.iter().any(|asked| asked == name))
     }
 

@@ -8,7 +8,7 @@ use sagebrush_core::{Region, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::resource_id::key;
+use super::target_id::key;
 
 /// So many activities of one target are kept.
 const KEPT: usize = 200;
@@ -17,8 +17,8 @@ const KEPT_FOR: Duration = Duration::from_hours(24 * 42);
 /// How many are removed at a time.
 const SWEPT: usize = 500;
 
-/// Application Auto Scaling API: `ScalingActivity`. Its name is the resource id, `#` and its own
-/// id, which sorts by time.
+/// Application Auto Scaling API: `ScalingActivity`. Its name is that of its target, `#` and its
+/// own id, which sorts by time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ScalingActivity;
 

@@ -1,4 +1,5 @@
-//! Application Auto Scaling: a variant's number of instances, changed by rules and by the clock.
+//! Application Auto Scaling: a variant's number of instances, or its provisioned concurrency,
+//! changed by rules and by the clock.
 //!
 //! ```text
 //! metrics --> target_tracking --+
@@ -6,21 +7,22 @@
 //! clock   --> schedule --> bounds
 //! ```
 //!
-//! A target is a variant whose number of instances may be changed, and the bounds that it stays
-//! in. Policies say what number they want; the largest wins. Scheduled actions change the bounds.
+//! A target is a variant whose capacity may be changed, and the bounds that it stays in. Policies say what number they want; the largest wins. Scheduled actions change the bounds.
 //! Each change is an activity, which says why.
 //!
 //! Invariants: what is set is never outside the bounds; no data, no action; what is under way is
 //! written down before it begins, so that a restart finds out how it ended.
 
 pub(crate) mod api;
+mod calendar;
+mod dimension;
 mod history;
 mod plan;
 mod reconcile;
-mod resource_id;
 mod schedule;
 mod settle;
 mod step;
+mod target_id;
 mod target_tracking;
 mod wishes;
 
@@ -38,8 +40,8 @@ use tokio::sync::Notify;
 
 use history::ScalingActivity;
 pub use reconcile::Autoscaler;
-use resource_id::key;
 use step::StepScaling;
+use target_id::key;
 use target_tracking::TargetTracking;
 
 /// What the room keeps.
@@ -64,7 +66,8 @@ impl Tables {
     }
 }
 
-/// Application Auto Scaling API: `RegisterScalableTarget`. Its name is the resource id.
+/// Application Auto Scaling API: `RegisterScalableTarget`. Its name is that of a
+/// [`target_id::TargetId`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ScalableTarget;
 
@@ -101,6 +104,11 @@ pub(crate) struct Bounds {
 impl Bounds {
     fn inside(self, capacity: u32) -> u32 {
         capacity.max(self.min).min(self.max)
+    }
+
+    /// Neither is above `most`.
+    fn up_to(self, most: u32) -> Self {
+        Self { min: self.min.min(most), max: self.max.min(most) }
     }
 }
 
@@ -165,8 +173,8 @@ impl TargetSpec {
     }
 }
 
-/// Application Auto Scaling API: `PutScalingPolicy`. Its name is the resource id, a colon and the
-/// name of the policy.
+/// Application Auto Scaling API: `PutScalingPolicy`. Its name is that of its target, a colon and
+/// the name of the policy.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ScalingPolicy;
 
@@ -208,8 +216,8 @@ struct Cooldowns {
     scale_in: Duration,
 }
 
-/// Application Auto Scaling API: `PutScheduledAction`. Its name is the resource id, a colon and the
-/// name of the action.
+/// Application Auto Scaling API: `PutScheduledAction`. Its name is that of its target, a colon and
+/// the name of the action.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ScheduledAction;
 

@@ -12,6 +12,7 @@ use sagebrush_core::store::{Query, StoreError};
 use sagebrush_core::{Region, Timestamp};
 use tokio::sync::Mutex;
 
+use super::calendar::Calendar;
 use super::history::{self, Code, ScalingActivity};
 use super::plan::Reason;
 use super::settle::Look;
@@ -38,6 +39,7 @@ pub(super) struct Memory {
     pub(super) alarmed: HashMap<String, Alarmed>,
     /// What was last not done to a target, so that it is told once.
     pub(super) not_scaled: HashMap<(Region, String), (Reason, String)>,
+    pub(super) calendar: Calendar,
     swept: Option<Timestamp>,
 }
 
@@ -94,6 +96,7 @@ impl Autoscaler {
         }
         let rules =
             Rules { policies: tables.policies.all().await?, actions: tables.actions.all().await? };
+        memory.calendar.keep(&rules.actions);
         for target in targets {
             let name = target.name.clone();
             let mut look = Look { control: &self.control, memory: &mut *memory, now };
@@ -102,8 +105,7 @@ impl Autoscaler {
                 tracing::warn!(target = %name, %error, "settling a scalable target failed");
             }
         }
-        let due = rules.actions.iter().filter_map(|action| action.spec.next(now));
-        let pause = due.min().map_or(LOOK_AFTER, |due| due.since(now));
+        let pause = memory.calendar.next(now).map_or(LOOK_AFTER, |due| due.since(now));
         Ok(pause.min(LOOK_AFTER))
     }
 

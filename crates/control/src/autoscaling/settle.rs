@@ -4,18 +4,18 @@ use sagebrush_core::Timestamp;
 use sagebrush_core::resource::Stored;
 use sagebrush_core::store::{Query, StoreError};
 
+use super::dimension::{Dimension, Scalable};
 use super::history::{self, Code, NotScaled, Note};
 use super::plan::{self, Change, Reason, Seen, Step};
 use super::reconcile::{Memory, Rules};
-use super::resource_id::{ResourceId, key};
+use super::target_id::{TargetId, key};
 use super::{
     ActionSpec, Bounds, Failures, ScalableTarget, ScaledOut, ScheduledAction, TargetStatus,
-    UnderWay, Why, schedule,
+    UnderWay, Why,
 };
 use crate::Control;
-use crate::endpoint::capacity::{self, ChangeError};
-use crate::endpoint::{DeployedVariant, Endpoint};
-use crate::endpoint_config::Scaling;
+use crate::endpoint::Endpoint;
+use crate::endpoint::capacity;
 
 pub(super) struct Look<'a> {
     pub(super) control: &'a Control,
@@ -39,7 +39,7 @@ impl Look<'_> {
     }
 
     async fn try_settle(&mut self, target: Target, rules: &Rules) -> Result<(), StoreError> {
-        let Ok(id) = target.name.parse::<ResourceId>() else { return Ok(()) };
+        let Ok(id) = target.name.parse::<TargetId>() else { return Ok(()) };
         let endpoint = self.control.endpoints.get(&target.region, &id.endpoint).await?;
         let Some(endpoint) = endpoint else { return forget(self.control, target).await };
         let target = self.run_due(target, &rules.actions).await?;
@@ -47,23 +47,29 @@ impl Look<'_> {
             return Ok(());
         }
         let serving = endpoint.status.serving();
-        let variant = serving.and_then(|serving| {
-            let mut variants = serving.variants.iter();
-            variants.find(|variant| variant.name == id.variant && is_scalable(variant))
-        });
-        let capacity = variant.map(|variant| variant.instance_count);
-        let target = self.find_out(target, capacity).await?;
-        let Some(capacity) = capacity else { return Ok(()) };
-        let target = self.note_inside(target, capacity).await?;
+        let variant = serving
+            .and_then(|serving| serving.variants.iter().find(|variant| variant.name == id.variant));
+        let scalable = variant.and_then(|variant| id.dimension.of(variant));
+        let what = id.dimension.what();
+        let target =
+            self.find_out(target, scalable.map(|scalable| scalable.capacity), what).await?;
+        let Some(Scalable { capacity, most }) = scalable else { return Ok(()) };
+        let bounds = target.spec.bounds(&target.status).up_to(most);
+        let target = self.note_inside(target, bounds, capacity).await?;
         let seen = Seen {
             now: self.now,
             capacity,
-            bounds: target.spec.bounds(&target.status),
+            bounds,
             suspended: target.spec.suspended,
             status: &target.status,
         };
-        // A queue of calls waits while there is no instance; a caller does not.
-        let least = u32::from(serving.is_some_and(|serving| serving.asynchronous.is_none()));
+        let is_async = serving.is_some_and(|serving| serving.asynchronous.is_some());
+        let least = match id.dimension {
+            // A queue of calls waits while there is no instance; a caller does not.
+            Dimension::InstanceCount => u32::from(!is_async),
+            // Without any there is no utilization that could lead back.
+            Dimension::ProvisionedConcurrency => 1,
+        };
         let policies = rules.policies.iter().filter(|policy| {
             policy.region == target.region && key(&policy.spec.target) == key(&target.name)
         });
@@ -75,19 +81,18 @@ impl Look<'_> {
         match plan::plan(&seen, &wishes) {
             Step::Stay => Ok(()),
             Step::NotScaled { reason, cause } => {
-                let bounds = seen.bounds;
                 self.tell_not_scaled(&target, reason, cause, (bounds, capacity)).await
             }
             Step::Scale(change) => {
                 self.memory.not_scaled.remove(&(target.region.clone(), target.name.clone()));
-                self.scale(target, &endpoint, &id.variant, (capacity, change)).await
+                self.scale(target, &endpoint, &id, (capacity, change)).await
             }
         }
     }
 
     /// Carries out the scheduled actions that have become due, in the order of their times.
     async fn run_due(
-        &self,
+        &mut self,
         mut target: Target,
         actions: &[Stored<ScheduledAction>],
     ) -> Result<Target, StoreError> {
@@ -95,7 +100,7 @@ impl Look<'_> {
             action.region == target.region && key(&action.spec.target) == key(&target.name)
         };
         let due = actions.iter().filter(is_of_target).filter_map(|action| {
-            action.spec.due(action.status.seen, self.now).map(|due| (due, action))
+            self.memory.calendar.due(action, self.now).map(|due| (due, action))
         });
         let mut due: Vec<_> = due.collect();
         due.sort_by_key(|(due, _)| *due);
@@ -143,19 +148,17 @@ impl Look<'_> {
         &self,
         mut target: Target,
         capacity: Option<u32>,
+        what: &str,
     ) -> Result<Target, StoreError> {
         let Some(under_way) = target.status.under_way.take() else { return Ok(target) };
         let to = under_way.to;
         let is_done = capacity == Some(to);
         let outcome = if is_done {
             let done = "Change successfully fulfilled by sagemaker.";
-            (Code::Successful, format!("Successfully set desired instance count to {to}. {done}"))
+            (Code::Successful, format!("Successfully set {what} to {to}. {done}"))
         } else {
             let reason = "the endpoint did not reach it; DescribeEndpoint has the FailureReason";
-            (
-                Code::Failed,
-                format!("Failed to set desired instance count to {to}. Reason: {reason}."),
-            )
+            (Code::Failed, format!("Failed to set {what} to {to}. Reason: {reason}."))
         };
         self.end(&target, &under_way.activity, outcome).await?;
         target.status.end(under_way.why, is_done, self.now);
@@ -164,8 +167,12 @@ impl Look<'_> {
 
     /// Notes that the bounds have been kept once: from then on they may be left by hand while
     /// policies are suspended.
-    async fn note_inside(&self, mut target: Target, capacity: u32) -> Result<Target, StoreError> {
-        let bounds = target.spec.bounds(&target.status);
+    async fn note_inside(
+        &self,
+        mut target: Target,
+        bounds: Bounds,
+        capacity: u32,
+    ) -> Result<Target, StoreError> {
         if target.status.kept == Some(bounds) || bounds.inside(capacity) != capacity {
             return Ok(target);
         }
@@ -177,13 +184,13 @@ impl Look<'_> {
         &self,
         mut target: Target,
         endpoint: &Stored<Endpoint>,
-        variant: &str,
+        id: &TargetId,
         (from, change): (u32, Change),
     ) -> Result<(), StoreError> {
         let Change { to, why, cause } = change;
-        let tables = &self.control.autoscaling;
+        let (tables, what) = (&self.control.autoscaling, id.dimension.what());
         tracing::info!(target = %target.name, from, to, %cause, "scaling");
-        let note = note(&target, format!("Setting desired instance count to {to}."), cause);
+        let note = note(&target, format!("Setting {what} to {to}."), cause);
         let activity = history::begin(&tables.activities, note).await?;
         target.status.begin(UnderWay { activity: activity.name.clone(), to, why }, from, self.now);
         let mut target = match tables.targets.update(target).await {
@@ -195,18 +202,14 @@ impl Look<'_> {
                 return Err(error);
             }
         };
-        let changes = [capacity::Change {
-            variant: variant.to_owned(),
-            instance_count: Some(to),
-            ..capacity::Change::default()
-        }];
+        let changes = [id.dimension.change(&id.variant, to)];
         let (endpoints, region) = (&self.control.endpoints, &target.region);
         match capacity::change(endpoints, region, &endpoint.name, &changes).await {
             Ok(()) => {
                 self.control.wake_reconciler();
                 let message = format!(
-                    "Successfully set desired instance count to {to}. Waiting for change to be \
-                     fulfilled by sagemaker."
+                    "Successfully set {what} to {to}. Waiting for change to be fulfilled by \
+                     sagemaker."
                 );
                 history::set(&tables.activities, activity, Code::InProgress, message, None).await
             }
@@ -214,7 +217,8 @@ impl Look<'_> {
                 target.status.under_way = None;
                 target.status.end(why, false, self.now);
                 let target = tables.targets.update(target).await?;
-                let outcome = (Code::Failed, refusal(to, &error));
+                let words = format!("Failed to set {what} to {to}. Reason: {error}.");
+                let outcome = (Code::Failed, words);
                 self.end(&target, &activity.name, outcome).await
             }
         }
@@ -302,46 +306,6 @@ impl Reason {
     }
 }
 
-impl ActionSpec {
-    /// The last time up to `now` that it was to be run and was not.
-    pub(super) fn due(&self, seen: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
-        let (schedule, zone) = self.read()?;
-        let until = self.end.map_or(now, |end| end.min(now));
-        schedule.latest(&zone, self.begin(), (self.after(seen), until))
-    }
-
-    /// The next time that it is to be run.
-    pub(super) fn next(&self, now: Timestamp) -> Option<Timestamp> {
-        let (schedule, zone) = self.read()?;
-        let next = schedule.next(&zone, self.begin(), self.after(Some(now)))?;
-        self.end.is_none_or(|end| next <= end).then_some(next)
-    }
-
-    /// What has a rate counts from here.
-    fn begin(&self) -> Timestamp {
-        self.start.unwrap_or(self.put_at)
-    }
-
-    /// It is due after this.
-    fn after(&self, seen: Option<Timestamp>) -> Timestamp {
-        let start = self.start.map_or(self.put_at, |start| Timestamp(start.0.saturating_sub(1)));
-        start.max(self.put_at).max(seen.unwrap_or_default())
-    }
-
-    fn read(&self) -> Option<(schedule::Schedule, jiff::tz::TimeZone)> {
-        let zone = schedule::zone(self.timezone.as_deref()).ok()?;
-        Some((self.schedule.parse().ok()?, zone))
-    }
-}
-
-/// Calls decide over the others.
-pub(super) fn is_scalable(variant: &DeployedVariant) -> bool {
-    match variant.scaling {
-        Scaling::Fixed => true,
-        Scaling::Serverless(_) | Scaling::Managed { .. } => false,
-    }
-}
-
 /// Removes a target and all that was put for it.
 pub(super) async fn forget(control: &Control, target: Target) -> Result<(), StoreError> {
     let tables = &control.autoscaling;
@@ -362,8 +326,4 @@ pub(super) async fn forget(control: &Control, target: Target) -> Result<(), Stor
 fn note(target: &Target, description: String, cause: String) -> Note<'_> {
     let (region, target) = (&target.region, target.name.as_str());
     Note { region, target, description, cause, not_scaled: None }
-}
-
-fn refusal(to: u32, error: &ChangeError) -> String {
-    format!("Failed to set desired instance count to {to}. Reason: {error}.")
 }

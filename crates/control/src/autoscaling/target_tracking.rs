@@ -1,4 +1,4 @@
-//! Target tracking: as many instances as bring a metric to its target. Pure.
+//! Target tracking: the capacity that brings a metric to its target. Pure.
 //!
 //! Out fast: when three points in a row are above the target. In slowly: when fifteen one-minute
 //! points in a row are below nine tenths of it, and then by the greatest of them, so that what
@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use sagebrush_core::Timestamp;
-use sagebrush_core::cloudwatch::Datapoint;
+use sagebrush_core::cloudwatch::{DataQuery, Datapoint};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Capacity, Want};
@@ -43,6 +43,8 @@ pub(super) enum TrackedMetric {
     InvocationsPerInstance,
     /// `SageMakerVariantConcurrentRequestsPerModelHighResolution`
     ConcurrentRequestsPerModel,
+    /// `SageMakerVariantProvisionedConcurrencyUtilization`
+    ProvisionedConcurrencyUtilization,
     /// `CustomizedMetricSpecification`
     Customized {
         namespace: String,
@@ -52,6 +54,8 @@ pub(super) enum TrackedMetric {
         statistic: String,
         unit: Option<String>,
     },
+    /// `CustomizedMetricSpecification.Metrics`, of which one is returned.
+    Math(Vec<DataQuery>),
 }
 
 impl TrackedMetric {
@@ -59,7 +63,14 @@ impl TrackedMetric {
         match self {
             Self::InvocationsPerInstance => "InvocationsPerInstance",
             Self::ConcurrentRequestsPerModel => "ConcurrentRequestsPerModel",
+            Self::ProvisionedConcurrencyUtilization => {
+                "ServerlessProvisionedConcurrencyUtilization"
+            }
             Self::Customized { name, .. } => name,
+            Self::Math(queries) => {
+                let returned = queries.iter().find(|query| query.is_returned());
+                returned.map_or("", |query| query.label.as_deref().unwrap_or(&query.id))
+            }
         }
     }
 
@@ -67,7 +78,10 @@ impl TrackedMetric {
     pub(super) fn period(&self) -> Duration {
         match self {
             Self::ConcurrentRequestsPerModel => TEN_SECONDS,
-            Self::InvocationsPerInstance | Self::Customized { .. } => MINUTE,
+            Self::InvocationsPerInstance
+            | Self::ProvisionedConcurrencyUtilization
+            | Self::Customized { .. }
+            | Self::Math(_) => MINUTE,
         }
     }
 }
@@ -89,7 +103,7 @@ pub(super) fn span(period: Duration, now: Timestamp) -> (Timestamp, Timestamp) {
 }
 
 impl TargetTracking {
-    /// The number of instances that the points ask for, and the value that says so.
+    /// The capacity that the points ask for, and the value that says so.
     ///
     /// `least` is what a scale-in goes down to; `changed` is when the capacity was last changed.
     pub(super) fn want(

@@ -1,14 +1,19 @@
 //! The room with a fleet whose instances start at once, and a clock that goes as fast as it is
 //! waited for.
 
+mod provisioned;
+
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sagebrush_aws::{Context, Dispatch};
 use sagebrush_core::access::AllowAll;
 use sagebrush_core::alarms::{AlarmAction as _, AlarmState, Alarming};
-use sagebrush_core::cloudwatch::{Datapoint, MetricDatum, MetricQuery, Metrics};
+use sagebrush_core::cloudwatch::{
+    DataQuery, Datapoint, MetricDatum, MetricMath, MetricQuery, Metrics,
+};
 use sagebrush_core::logs::MemoryLog;
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::worker::LaunchError;
@@ -19,6 +24,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::Autoscaler;
+use super::dimension::Dimension;
 use super::history::{self, Note};
 use crate::instance::{Catalogue, Launcher, LocalFleet};
 use crate::testing::{FakeArtifacts, FakeRuntime, LIMITS, parts};
@@ -38,7 +44,7 @@ impl Clock for TestClock {
     }
 }
 
-/// The calls of each minute, by the hour of the day, shared by the instances that there were.
+/// The calls of each minute, by the hour of the day, shared by the capacity that there was.
 #[derive(Default)]
 struct Calls {
     by_hour: Mutex<Vec<f64>>,
@@ -49,11 +55,29 @@ impl Metrics for Calls {
     fn put(&self, _: &Region, _: Vec<MetricDatum>) {}
 
     fn read(&self, _: &Region, query: &MetricQuery) -> Vec<Datapoint> {
-        assert_eq!(&*query.metric.name, "InvocationsPerInstance");
+        let metrics = ["InvocationsPerInstance", "ServerlessProvisionedConcurrencyUtilization"];
+        assert!(metrics.contains(&&*query.metric.name), "{query:?}");
         let names: Vec<_> = query.metric.dimensions().iter().map(|(_, value)| &**value).collect();
         assert_eq!(names, ["E", "v"]);
+        self.points(query.from..query.to)
+    }
+}
+
+/// Whatever is asked for is the same.
+impl MetricMath for Calls {
+    fn check(&self, _: &[DataQuery]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn read(&self, _: &Region, _: &[DataQuery], span: Range<Timestamp>) -> Vec<Datapoint> {
+        self.points(span)
+    }
+}
+
+impl Calls {
+    fn points(&self, span: Range<Timestamp>) -> Vec<Datapoint> {
         let (by_hour, instances) = (self.by_hour.lock().unwrap(), self.instances.lock().unwrap());
-        let minutes = (query.from.0..query.to.0).step_by(usize::try_from(MINUTE).unwrap());
+        let minutes = (span.start.0..span.end.0).step_by(usize::try_from(MINUTE).unwrap());
         let point = |at: i64| {
             let hour = usize::try_from(at / MINUTE / 60 % 24).unwrap();
             let (_, n) = instances.range(..Timestamp(at + MINUTE)).next_back()?;
@@ -78,20 +102,25 @@ struct World {
 impl World {
     /// An endpoint of one instance that is registered for `bounds`.
     async fn start(begin: &str, (min, max): (u32, u32)) -> Self {
+        let variant = json!({"VariantName": "v", "ModelName": "m", "InitialInstanceCount": 1,
+            "InstanceType": "ml.m5.large"});
+        let world = Self::deploy(begin, variant).await;
+        let bounds = json!({"MinCapacity": min, "MaxCapacity": max});
+        world.ok("RegisterScalableTarget", of_target(bounds)).await;
+        world
+    }
+
+    async fn deploy(begin: &str, variant: Value) -> Self {
         let begin = begin.parse::<jiff::Timestamp>().unwrap().as_millisecond();
         let clock = Arc::new(TestClock(Instant::now(), Timestamp(begin)));
         let world = Self::over(Arc::default(), clock, Arc::default());
         let container = json!({"Image": "fake", "ModelDataUrl": "s3://b/model.tar.gz"});
         world.ok("CreateModel", json!({"ModelName": "m", "PrimaryContainer": container})).await;
-        let variant = json!({"VariantName": "v", "ModelName": "m", "InitialInstanceCount": 1,
-            "InstanceType": "ml.m5.large"});
         let config = json!({"EndpointConfigName": "c", "ProductionVariants": [variant]});
         world.ok("CreateEndpointConfig", config).await;
         let endpoint = json!({"EndpointName": "E", "EndpointConfigName": "c"});
         world.ok("CreateEndpoint", endpoint).await;
         world.ok("DescribeEndpoint", json!({"EndpointName": "E"})).await;
-        let bounds = json!({"MinCapacity": min, "MaxCapacity": max});
-        world.ok("RegisterScalableTarget", of_target(bounds)).await;
         world
     }
 
@@ -106,7 +135,7 @@ impl World {
             roles: Arc::new(AllowAll),
         });
         let parts = parts(store.clone(), Arc::new(fleet));
-        let watched = Watched { metrics: calls.clone(), ..parts.watched };
+        let watched = Watched { metrics: calls.clone(), math: calls.clone(), ..parts.watched };
         let parts = Parts { clock: clock.clone(), watched, ..parts };
         let (control, reconciler, _) = Control::new(parts);
         let scaler = Autoscaler::new(control.clone());
@@ -178,7 +207,8 @@ impl World {
     async fn count(&self) -> Option<u32> {
         let endpoint = self.control.endpoints.get(&region(), "E").await.unwrap()?;
         let serving = endpoint.status.serving().filter(|_| endpoint.status.is_settled())?;
-        Some(serving.variants[0].instance_count)
+        let all = [Dimension::InstanceCount, Dimension::ProvisionedConcurrency];
+        all.iter().find_map(|dimension| Some(dimension.of(&serving.variants[0])?.capacity))
     }
 
     /// Lets a step of time go by. Returns the count, if it has changed.

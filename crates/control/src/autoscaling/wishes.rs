@@ -74,6 +74,9 @@ impl Look<'_> {
         (period, seen): (Duration, &Seen<'_>),
     ) -> Vec<Datapoint> {
         let (from, to) = target_tracking::span(period, seen.now);
+        if let TrackedMetric::Math(queries) = metric {
+            return self.control.watched.math.read(region, queries, from..to);
+        }
         let Some((metric, statistic, unit)) = query_of(metric, place) else { return Vec::new() };
         let query = MetricQuery { metric, unit, from, to, period, statistic };
         self.control.watched.metrics.read(region, &query)
@@ -105,7 +108,8 @@ fn stepping(policy: &str, rule: &StepScaling, alarmed: &Alarmed, seen: &Seen<'_>
 
 type Asked = (MetricId, Statistic, Option<std::sync::Arc<str>>);
 
-/// What to ask for; `None` for a statistic that nobody knows, which is refused when it is put.
+/// What to ask for of one metric; `None` for a statistic that nobody knows, which is refused when
+/// it is put.
 fn query_of(metric: &TrackedMetric, (endpoint, variant): (&str, &str)) -> Option<Asked> {
     let of_variant = || {
         [("EndpointName", endpoint), ("VariantName", variant)]
@@ -116,7 +120,8 @@ fn query_of(metric: &TrackedMetric, (endpoint, variant): (&str, &str)) -> Option
         TrackedMetric::InvocationsPerInstance => {
             Some((MetricId::new(NAMESPACE, name, of_variant()), Statistic::Sum, None))
         }
-        TrackedMetric::ConcurrentRequestsPerModel => {
+        TrackedMetric::ConcurrentRequestsPerModel
+        | TrackedMetric::ProvisionedConcurrencyUtilization => {
             Some((MetricId::new(NAMESPACE, name, of_variant()), Statistic::Average, None))
         }
         TrackedMetric::Customized { namespace, name, dimensions, statistic, unit } => {
@@ -125,5 +130,6 @@ fn query_of(metric: &TrackedMetric, (endpoint, variant): (&str, &str)) -> Option
             let id = MetricId::new(namespace.as_str(), name.as_str(), dimensions.iter().map(pair));
             Some((id, statistic.parse().ok()?, unit.as_deref().map(Into::into)))
         }
+        TrackedMetric::Math(_) => None,
     }
 }

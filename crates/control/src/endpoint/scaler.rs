@@ -87,6 +87,7 @@ impl Scaler {
                         demand: Demand::telling(terms, self.wake.clone()),
                         course: Course::new(n_alive(instances), now),
                     });
+                demand.set_terms(terms); // They may be changed in place.
                 demand.set_trouble(trouble(instances));
                 if fleet.keeps_all {
                     course.hold(now);

@@ -40,6 +40,7 @@ impl Scaling {
             Self::Serverless(serverless) => Some(Terms {
                 max_calls: Some(serverless.max_concurrency as usize),
                 max_payload: Some(SERVERLESS_PAYLOAD),
+                provisioned: serverless.provisioned as usize,
             }),
         }
     }

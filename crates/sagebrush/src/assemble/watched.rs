@@ -32,5 +32,6 @@ pub(super) async fn open(
     };
     let alarms = Alarms::open(parts).await.map_err(|error| unusable(&ground.data, &error))?;
     let events = messaging.events();
-    Ok((Watched { metrics, alarms: alarms.clone(), events }, cloudwatch, alarms))
+    let math = cloudwatch.clone();
+    Ok((Watched { metrics, math, alarms: alarms.clone(), events }, cloudwatch, alarms))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sagebrush_core::demand::{Demand, Terms};
 use sagebrush_core::instance::Instance;
+use sagebrush_core::metrics::Registry;
 use sagebrush_core::route::{RouteTable, VariantRoute};
 use sagebrush_core::task;
 use sagebrush_core::worker::Call;
@@ -13,9 +14,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::{Does, ask, call, instance, invoker, one, routed, target};
+use crate::Meters;
 use crate::error::InvokeError;
 
-const TERMS: Terms = Terms { max_calls: Some(2), max_payload: Some(4) };
+const TERMS: Terms = Terms { max_calls: Some(2), max_payload: Some(4), provisioned: 0 };
 
 fn demand(terms: Terms) -> Arc<Demand> {
     Demand::telling(terms, Arc::new(Notify::new()))
@@ -37,6 +39,39 @@ async fn a_first_call_is_held_until_there_is_an_instance() {
     routes.send_replace(scaled(&demand, vec![instance(Does::Echo, 8)]));
     assert!(held.await.unwrap().unwrap().outcome.is_ok());
     assert_eq!(demand.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_serverless_variant_has_at_once_is_told() {
+    let registry = Registry::default();
+    let meters = Meters::new(registry.clone());
+    let said = |name: &str, value: usize| {
+        let labels = "{region=\"r\",endpoint=\"e\",variant=\"v\"}";
+        registry.render().contains(&format!("sagebrush_serverless_{name}{labels} {value}\n"))
+    };
+    let on_demand = demand(TERMS);
+    let table = scaled(&on_demand, Vec::new());
+    meters.look(&table);
+    assert!(!said("concurrent_executions", 0), "it is at rest");
+    let held = (on_demand.call(), on_demand.call());
+    drop(held);
+    meters.look(&table);
+    assert!(said("concurrent_executions", 2) && said("max_concurrency", 2));
+    assert!(!said("provisioned_invocations_total", 0), "none is provisioned");
+    let provisioned = demand(Terms { provisioned: 1, ..TERMS });
+    let table = scaled(&provisioned, Vec::new());
+    meters.look(&table);
+    assert!(said("concurrent_executions", 0) && said("provisioned_concurrency", 1));
+    let held = (provisioned.call(), provisioned.call());
+    drop(held);
+    meters.look(&table);
+    meters.look(&table);
+    assert!(said("concurrent_executions", 2), "whoever asked before");
+    assert!(said("provisioned_invocations_total", 1) && said("spillover_invocations_total", 1));
+    let managed = Demand::new(None);
+    let _call = managed.call();
+    meters.look(&scaled(&managed, Vec::new()));
+    assert!(!said("concurrent_executions", 1), "{}", registry.render());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,11 +1,10 @@
 //! What EventBridge is told of a change.
 
+use sagebrush_core::cloudwatch::{Asked, DataQuery, Series};
 use sagebrush_core::events::Event;
 use serde_json::{Value, json};
 
-use super::record::{
-    Alarm, AlarmSpec, Asked, Change, Condition, DataQuery, Moment, Series, Source,
-};
+use super::record::{Alarm, AlarmSpec, Change, Condition, Moment, Source};
 use super::words;
 
 pub(super) fn event(alarm: &Alarm, arn: &str, change: &Change) -> Event {

@@ -1,10 +1,11 @@
 //! What a topic is told of a change, as CloudWatch words it.
 
 use sagebrush_core::alarms::AlarmState;
+use sagebrush_core::cloudwatch::{Asked, DataQuery, Series};
 use sagebrush_core::messages::Message;
 use serde_json::{Value, json};
 
-use super::record::{Alarm, Asked, Change, Condition, DataQuery, MetricCondition, Series, Source};
+use super::record::{Alarm, Change, Condition, MetricCondition, Source};
 use super::words;
 
 /// SNS API: a subject has at most 100 characters.

@@ -38,7 +38,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sagebrush_core::alarms::{AlarmAction, AlarmState};
-use sagebrush_core::cloudwatch::Metrics;
+use sagebrush_core::cloudwatch::{MetricMath, Metrics};
 use sagebrush_core::events::EventSink;
 use sagebrush_core::messages::Publisher;
 use sagebrush_core::resource::Table;
@@ -49,8 +49,6 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 pub use api::operations;
-pub use record::{Asked, DataQuery, Series};
-pub use source::MetricMath;
 
 use self::actor::Actor;
 use self::history::History;

@@ -143,10 +143,10 @@ pub(super) fn of_composite(
 
 #[cfg(test)]
 mod tests {
-    use sagebrush_core::cloudwatch::Datapoint;
+    use sagebrush_core::cloudwatch::{Datapoint, Series};
 
     use super::*;
-    use crate::alarms::record::{Series, Source};
+    use crate::alarms::record::Source;
 
     fn condition(missing: Option<TreatMissing>) -> MetricCondition {
         let series = Series {

@@ -1,10 +1,8 @@
 //! What the store keeps of an alarm: what its owner said, and how it is.
 
-use std::sync::Arc;
-
 use sagebrush_core::Timestamp;
 use sagebrush_core::alarms::AlarmState;
-use sagebrush_core::cloudwatch::MetricId;
+use sagebrush_core::cloudwatch::{Asked, DataQuery, Series};
 use sagebrush_core::resource::{Resource, Stored};
 use serde::{Deserialize, Serialize};
 
@@ -114,56 +112,9 @@ pub(super) enum Source {
     Queries(Vec<DataQuery>),
 }
 
-/// One statistic of one metric.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Series {
-    pub namespace: String,
-    pub name: String,
-    pub dimensions: Vec<(String, String)>,
-    pub unit: Option<String>,
-    /// In seconds.
-    pub period: u32,
-    /// `Average`, `p99`.
-    pub statistic: String,
-}
-
-impl Series {
-    pub(crate) fn metric(&self) -> MetricId {
-        let dimensions = self.dimensions.iter();
-        let dimensions =
-            dimensions.map(|(name, value)| (name.as_str().into(), Arc::from(&**value)));
-        MetricId::new(&*self.namespace, &*self.name, dimensions)
-    }
-}
-
-/// One of the `Metrics` of an alarm: a statistic, or an expression over the others.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DataQuery {
-    pub id: String,
-    pub label: Option<String>,
-    /// `None`: yes.
-    pub returns_data: Option<bool>,
-    pub asks: Asked,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Asked {
-    Stat(Series),
-    Expression { text: String, period: Option<u32> },
-}
-
-impl DataQuery {
-    pub(super) fn series(&self) -> Option<&Series> {
-        match &self.asks {
-            Asked::Stat(series) => Some(series),
-            Asked::Expression { .. } => None,
-        }
-    }
-}
-
 /// The query whose data the alarm looks at.
 pub(super) fn returned(queries: &[DataQuery]) -> Option<&DataQuery> {
-    queries.iter().find(|query| query.returns_data != Some(false))
+    queries.iter().find(|query| query.is_returned())
 }
 
 /// An expression has the longest period of what it is made of, unless it names its own.

@@ -4,27 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagebrush_core::cloudwatch::{Datapoint, MetricQuery, Metrics};
+use sagebrush_core::cloudwatch::{
+    Asked, DataQuery, Datapoint, MetricMath, MetricQuery, Metrics, Series,
+};
 use sagebrush_core::{Region, Timestamp};
 
-use super::record::{Asked, DataQuery, MetricCondition, Series, Source, returned};
-
-/// Computes expressions over metrics, for alarms that look at one.
-pub trait MetricMath: Send + Sync + 'static {
-    /// Whether `queries` can be computed.
-    ///
-    /// # Errors
-    /// Why not, for who put the alarm.
-    fn check(&self, queries: &[DataQuery]) -> Result<(), String>;
-
-    /// The data that `queries` return, a point for each period that has some, oldest first.
-    fn read(
-        &self,
-        region: &Region,
-        queries: &[DataQuery],
-        span: Range<Timestamp>,
-    ) -> Vec<Datapoint>;
-}
+use super::record::{MetricCondition, Source, returned};
 
 /// What alarms read.
 pub(super) struct Sources {

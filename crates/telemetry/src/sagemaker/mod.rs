@@ -186,6 +186,8 @@ impl Counted {
             Source::Times(name) => self.times_of(name),
             Source::Level(name) => self.levels_of(name, |level, _| level),
             Source::LevelByInstance(name) => self.by_instance(self.by_variant(name)),
+            Source::Part { of, whole } => self.levels_beside(of, whole, |part, whole| part / whole),
+            Source::LevelBeside { of, beside } => self.levels_beside(of, beside, |level, _| level),
             Source::CountByInstance(name) => {
                 let instances = self.by_variant(table::INSTANCES).into_iter();
                 instances.map(|(labels, n)| self.count_by_instance(name, labels, n)).collect()
@@ -241,6 +243,21 @@ impl Counted {
             (labels.clone(), Sketch::of(value(level_of(*level), labels)))
         };
         series.map(sketch).collect()
+    }
+
+    /// What `value` makes of two levels, where both are known and the second is not zero.
+    fn levels_beside(
+        &self,
+        of: &str,
+        beside: &'static str,
+        value: impl Fn(f64, f64) -> f64,
+    ) -> Vec<(Labels, Sketch)> {
+        let series = self.levels.iter().filter(|((name, _), _)| *name == of);
+        let both = |((_, labels), level): (&Series, &i64)| {
+            let beside = self.levels.get(&(beside, labels.clone())).filter(|level| **level > 0)?;
+            Some((labels.clone(), Sketch::of(value(level_of(*level), level_of(*beside)))))
+        };
+        series.filter_map(both).collect()
     }
 
     /// Levels of whole variants, whatever their configurations.

@@ -34,6 +34,16 @@ pub(super) enum Source {
     Level(&'static str),
     /// How it is now, by instance of the variant.
     LevelByInstance(&'static str),
+    /// How it is now, as a part of `whole`, which is known of the same variants.
+    Part {
+        of: &'static str,
+        whole: &'static str,
+    },
+    /// How it is now, where `beside` is known too.
+    LevelBeside {
+        of: &'static str,
+        beside: &'static str,
+    },
     /// For each, one by the number of the variant's instances.
     CountByInstance(&'static str),
 }
@@ -43,6 +53,9 @@ pub(super) const INSTANCES: &str = "sagebrush_instances";
 const INVOCATIONS: &str = "sagebrush_invocations_total";
 
 const INSTANCE_INVOCATIONS: &str = "sagebrush_instance_invocations_total";
+/// Of serverless variants.
+const EXECUTIONS: &str = "sagebrush_serverless_concurrent_executions";
+const PROVISIONED: &str = "sagebrush_serverless_provisioned_concurrency";
 
 /// All names that the sources know.
 pub(super) fn names() -> Vec<&'static str> {
@@ -50,6 +63,8 @@ pub(super) fn names() -> Vec<&'static str> {
         Source::Count(name) | Source::Times(name) | Source::Level(name) => vec![name],
         Source::Share { of, among } => vec![of, among],
         Source::Hits { hits, misses } => vec![hits, misses],
+        Source::Part { of, whole } => vec![of, whole],
+        Source::LevelBeside { of, beside } => vec![of, beside],
         Source::LevelByInstance(name) | Source::CountByInstance(name) => vec![name, INSTANCES],
     };
     let mut names: Vec<_> = ROWS.iter().flat_map(of).collect();
@@ -158,6 +173,31 @@ pub(super) const ROWS: &[Row] = &[
     ))),
     millis("TimeInBacklog", "sagebrush_async_time_in_backlog_seconds"),
     millis("TotalProcessingTime", "sagebrush_async_total_processing_time_seconds"),
+    // Serverless endpoints.
+    of_variant(call(
+        "ServerlessConcurrentExecutionsUtilization",
+        Source::Part { of: EXECUTIONS, whole: "sagebrush_serverless_max_concurrency" },
+    )),
+    of_variant(call(
+        "ServerlessProvisionedConcurrencyUtilization",
+        Source::Part { of: EXECUTIONS, whole: PROVISIONED },
+    )),
+    Row {
+        unit: "Count",
+        ..of_variant(call(
+            "ServerlessProvisionedConcurrencyExecutions",
+            Source::LevelBeside { of: EXECUTIONS, beside: PROVISIONED },
+        ))
+    },
+    counted(
+        "ServerlessProvisionedConcurrencyInvocations",
+        "sagebrush_serverless_provisioned_invocations_total",
+    ),
+    counted(
+        "ServerlessProvisionedConcurrencySpilloverInvocations",
+        "sagebrush_serverless_spillover_invocations_total",
+    ),
+    // Instances.
     Row {
         namespace: "/aws/sagemaker/Endpoints",
         ..of_variant(call("LoadedModelCount", Source::LevelByInstance("sagebrush_loaded_models")))

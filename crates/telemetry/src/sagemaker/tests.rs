@@ -188,3 +188,43 @@ async fn models_are_told_by_instance() {
     let told = world.read_of(namespace, "LoadedModelCount", &V, Statistic::Average);
     assert_eq!(told, Some(1.5));
 }
+
+#[tokio::test(start_paused = true)]
+async fn serverless_variants_are_told_of_their_concurrency() {
+    let mut world = world();
+    let variant = |name: &str| labels(name, "")[..3].to_vec();
+    let gauge = |name, variant: &str, level| {
+        let name = match name {
+            "calls" => "sagebrush_serverless_concurrent_executions",
+            "most" => "sagebrush_serverless_max_concurrency",
+            _ => "sagebrush_serverless_provisioned_concurrency",
+        };
+        world.registry.gauge(name, "", labels(variant, "")[..3].to_vec()).set(level);
+    };
+    for (name, calls) in [("v", 3), ("idle", 0), ("on-demand", 2)] {
+        gauge("calls", name, calls);
+        gauge("most", name, 8);
+    }
+    gauge("provisioned", "v", 4);
+    gauge("provisioned", "idle", 4);
+    world.add("sagebrush_serverless_provisioned_invocations_total", variant("v"), 6);
+    world.add("sagebrush_serverless_spillover_invocations_total", variant("v"), 2);
+    world.sagemaker.put().await;
+    let told = |variant, name: &str, statistic| {
+        let name = format!("Serverless{name}");
+        world.read(&name, &[("EndpointName", "e"), ("VariantName", variant)], statistic)
+    };
+    for (variant, of_most, of_provisioned, executions) in [
+        ("v", Some(0.375), Some(0.75), Some(3.0)),
+        ("idle", Some(0.0), Some(0.0), Some(0.0)),
+        ("on-demand", Some(0.25), None, None),
+    ] {
+        let average = |name| told(variant, name, Statistic::Average);
+        assert_eq!(average("ConcurrentExecutionsUtilization"), of_most, "{variant}");
+        assert_eq!(average("ProvisionedConcurrencyUtilization"), of_provisioned, "{variant}");
+        assert_eq!(average("ProvisionedConcurrencyExecutions"), executions, "{variant}");
+    }
+    let calls = |name| told("v", name, Statistic::Sum);
+    assert_eq!(calls("ProvisionedConcurrencyInvocations"), Some(6.0));
+    assert_eq!(calls("ProvisionedConcurrencySpilloverInvocations"), Some(2.0));
+}

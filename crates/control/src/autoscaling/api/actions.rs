@@ -10,12 +10,12 @@ use sagebrush_core::{Arn, Timestamp};
 use sagebrush_wire::application_autoscaling as wire;
 use uuid::Uuid;
 
-use super::super::resource_id::key;
 use super::super::schedule::{self, Schedule};
+use super::super::target_id::{self, key};
 use super::super::{ActionSpec, ActionStatus, ScheduledAction};
 use super::{
-    MAX_ATTEMPTS, Order, Refusal, Wanted, count, done, find_target, missing, of_region, resource,
-    to_wire,
+    MAX_ATTEMPTS, Order, Refusal, Wanted, count, described_target, done, find_target, missing,
+    of_region, resource, to_wire,
 };
 use crate::Control;
 use crate::list;
@@ -191,12 +191,13 @@ async fn check_limit(control: &Control, ctx: &Context, target: &str) -> Result<(
 
 fn arn(ctx: &Context, target: &str, input: &wire::PutScheduledActionRequest) -> String {
     let (id, name) = (Uuid::new_v4().hyphenated(), &input.scheduled_action_name);
+    let (resource, _) = target_id::parts(target);
     let arn = Arn {
         service: "autoscaling".to_owned(),
         region: ctx.region.to_string(),
         account: ctx.account.to_string(),
         resource: format!(
-            "scheduledAction:{id}:resource/sagemaker/{target}:scheduledActionName/{name}"
+            "scheduledAction:{id}:resource/sagemaker/{resource}:scheduledActionName/{name}"
         ),
     };
     arn.to_string()
@@ -208,14 +209,15 @@ fn invalid(words: &str) -> Refusal {
 
 fn described(action: &Stored<ScheduledAction>) -> wire::ScheduledAction {
     let spec = &action.spec;
+    let (resource_id, dimension) = described_target(&spec.target);
     wire::ScheduledAction {
         scheduled_action_name: spec.action_name.clone(),
         scheduled_action_arn: spec.arn.clone(),
         service_namespace: wire::ServiceNamespace::Sagemaker,
         schedule: spec.schedule.clone(),
         timezone: spec.timezone.clone(),
-        resource_id: spec.target.clone(),
-        scalable_dimension: Some(wire::ScalableDimension::SagemakerVariantDesiredInstanceCount),
+        resource_id,
+        scalable_dimension: Some(dimension),
         start_time: spec.start.map(list::to_wire),
         end_time: spec.end.map(list::to_wire),
         scalable_target_action: Some(wire::ScalableTargetAction {

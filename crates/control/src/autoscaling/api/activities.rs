@@ -7,7 +7,7 @@ use sagebrush_core::resource::{Resource as _, Stored};
 use sagebrush_wire::application_autoscaling as wire;
 
 use super::super::history::{Code, ScalingActivity};
-use super::{Order, Wanted, done, of_region, to_wire};
+use super::{Order, Wanted, described_target, done, of_region, to_wire};
 use crate::Control;
 use crate::list;
 
@@ -41,6 +41,7 @@ pub(crate) async fn describe(
 
 fn described(activity: Stored<ScalingActivity>) -> wire::ScalingActivity {
     let (spec, status) = (activity.spec, activity.status);
+    let (resource_id, scalable_dimension) = described_target(&spec.target);
     let reasons = spec.not_scaled.map(|reason| {
         vec![wire::NotScaledReason {
             code: reason.code,
@@ -52,8 +53,8 @@ fn described(activity: Stored<ScalingActivity>) -> wire::ScalingActivity {
     wire::ScalingActivity {
         activity_id: spec.id,
         service_namespace: wire::ServiceNamespace::Sagemaker,
-        resource_id: spec.target,
-        scalable_dimension: wire::ScalableDimension::SagemakerVariantDesiredInstanceCount,
+        resource_id,
+        scalable_dimension,
         description: spec.description,
         cause: spec.cause,
         start_time: list::to_wire(activity.created_at),

@@ -1,7 +1,11 @@
 //! The configurations of policies, read. What is not served is refused by its name.
 
+mod metrics;
+
+use sagebrush_core::cloudwatch::MetricMath;
 use sagebrush_wire::application_autoscaling as wire;
 
+use super::super::dimension::Dimension;
 use super::super::step::{self, Adjustment, Step, StepScaling};
 use super::super::target_tracking::{TargetTracking, TrackedMetric};
 use super::{Refusal, count};
@@ -45,12 +49,14 @@ pub(super) fn step(config: &wire::StepScalingPolicyConfiguration) -> Result<Step
 
 pub(super) fn target_tracking(
     config: &wire::TargetTrackingScalingPolicyConfiguration,
+    dimension: Dimension,
+    math: &dyn MetricMath,
 ) -> Result<TargetTracking, Refusal> {
     let predefined = config.predefined_metric_specification.as_ref();
     let customized = config.customized_metric_specification.as_ref();
     let metric = match (predefined, customized) {
-        (Some(predefined), None) => self::predefined(predefined)?,
-        (None, Some(customized)) => self::customized(customized)?,
+        (Some(predefined), None) => self::predefined(predefined, dimension)?,
+        (None, Some(customized)) => self::customized(customized, math)?,
         (Some(_), Some(_)) | (None, None) => {
             return Err(invalid(
                 "Either PredefinedMetricSpecification or CustomizedMetricSpecification must be \
@@ -71,39 +77,64 @@ pub(super) fn target_tracking(
     })
 }
 
-fn predefined(metric: &wire::PredefinedMetricSpecification) -> Result<TrackedMetric, Refusal> {
+fn predefined(
+    metric: &wire::PredefinedMetricSpecification,
+    dimension: Dimension,
+) -> Result<TrackedMetric, Refusal> {
     use wire::MetricType::{
         SageMakerVariantConcurrentRequestsPerModelHighResolution,
-        SageMakerVariantInvocationsPerInstance,
+        SageMakerVariantInvocationsPerInstance, SageMakerVariantProvisionedConcurrencyUtilization,
     };
     if metric.resource_label.is_some() {
         return Err(invalid("ResourceLabel does not go with a metric of SageMaker."));
     }
     let wanted = metric.predefined_metric_type;
-    if wanted == SageMakerVariantInvocationsPerInstance {
-        Ok(TrackedMetric::InvocationsPerInstance)
-    } else if wanted == SageMakerVariantConcurrentRequestsPerModelHighResolution {
-        Ok(TrackedMetric::ConcurrentRequestsPerModel)
-    } else {
-        Err(Refusal::Invalid(format!(
-            "The predefined metric {wanted} does not go with scalable dimension \
-             sagemaker:variant:DesiredInstanceCount."
-        )))
-    }
+    let served = match dimension {
+        Dimension::InstanceCount => &[
+            (SageMakerVariantInvocationsPerInstance, TrackedMetric::InvocationsPerInstance),
+            (
+                SageMakerVariantConcurrentRequestsPerModelHighResolution,
+                TrackedMetric::ConcurrentRequestsPerModel,
+            ),
+        ][..],
+        Dimension::ProvisionedConcurrency => &[(
+            SageMakerVariantProvisionedConcurrencyUtilization,
+            TrackedMetric::ProvisionedConcurrencyUtilization,
+        )],
+    };
+    let found = served.iter().find(|(metric, _)| *metric == wanted);
+    found.map(|(_, tracked)| tracked.clone()).ok_or_else(|| {
+        let word = dimension.word();
+        Refusal::Invalid(format!(
+            "The predefined metric {wanted} does not go with scalable dimension {word}."
+        ))
+    })
 }
 
-fn customized(metric: &wire::CustomizedMetricSpecification) -> Result<TrackedMetric, Refusal> {
-    if metric.metrics.is_some() {
-        return Err(invalid(
-            "Metrics (metric math) of CustomizedMetricSpecification is not served here.",
-        ));
+fn customized(
+    metric: &wire::CustomizedMetricSpecification,
+    math: &dyn MetricMath,
+) -> Result<TrackedMetric, Refusal> {
+    if let Some(queries) = &metric.metrics {
+        let is_alone = metric.metric_name.is_none()
+            && metric.namespace.is_none()
+            && metric.statistic.is_none()
+            && metric.dimensions.is_none()
+            && metric.unit.is_none();
+        if !is_alone {
+            return Err(invalid(
+                "Metrics of CustomizedMetricSpecification excludes MetricName, Namespace, \
+                 Dimensions, Statistic and Unit.",
+            ));
+        }
+        return metrics::read(queries, math).map(TrackedMetric::Math);
     }
     let (Some(name), Some(namespace), Some(statistic)) =
         (&metric.metric_name, &metric.namespace, metric.statistic)
     else {
         return Err(invalid(
             "MetricName, Namespace and Statistic of CustomizedMetricSpecification must be \
-             specified.",
+             specified, or Metrics.",
         ));
     };
     let dimensions = metric.dimensions.as_deref().unwrap_or_default().iter();

@@ -10,11 +10,12 @@ use sagebrush_core::store::StoreError;
 use sagebrush_wire::application_autoscaling as wire;
 use uuid::Uuid;
 
-use super::super::resource_id::key;
+use super::super::dimension::Dimension;
+use super::super::target_id::{self, key};
 use super::super::{PolicySpec, Rule, ScalingPolicy};
 use super::{
-    MAX_ATTEMPTS, Order, Refusal, Wanted, configuration, done, find_target, missing, of_region,
-    resource,
+    MAX_ATTEMPTS, Order, Refusal, Wanted, configuration, described_target, done, find_target,
+    missing, of_region, resource,
 };
 use crate::Control;
 use crate::list;
@@ -80,7 +81,7 @@ async fn try_put(
 ) -> Result<String, Refusal> {
     let id = resource(input.service_namespace, &input.resource_id, input.scalable_dimension)?;
     let target = find_target(control, ctx, &id).await?.name;
-    let (rule, request) = rule_of(&input)?;
+    let (rule, request) = rule_of(control, &input, id.dimension)?;
     let name = format!("{target}:{}", input.policy_name);
     let policies = &control.autoscaling.policies;
     for _ in 0..MAX_ATTEMPTS {
@@ -114,7 +115,11 @@ async fn try_put(
 }
 
 /// The rule of the policy, and its configuration as it came.
-fn rule_of(input: &wire::PutScalingPolicyRequest) -> Result<(Rule, serde_json::Value), Refusal> {
+fn rule_of(
+    control: &Control,
+    input: &wire::PutScalingPolicyRequest,
+    dimension: Dimension,
+) -> Result<(Rule, serde_json::Value), Refusal> {
     let missing = |member: &str, policy: wire::PolicyType| {
         Refusal::Invalid(format!("{member} must be specified for policy type {policy}."))
     };
@@ -142,8 +147,9 @@ fn rule_of(input: &wire::PutScalingPolicyRequest) -> Result<(Rule, serde_json::V
         wire::PolicyType::TargetTrackingScaling => {
             let member = "TargetTrackingScalingPolicyConfiguration";
             let config = tracking.ok_or_else(|| missing(member, policy_type))?;
-            let rule = Rule::TargetTracking(configuration::target_tracking(config)?);
-            Ok((rule, stored(stored_request(config))?))
+            let math = &*control.watched.math;
+            let rule = configuration::target_tracking(config, dimension, math)?;
+            Ok((Rule::TargetTracking(rule), stored(stored_request(config))?))
         }
     }
 }
@@ -168,18 +174,19 @@ fn check_others(rule: &Rule, others: &[Stored<ScalingPolicy>]) -> Result<(), Ref
 }
 
 fn arn(ctx: &Context, target: &str, policy: &str) -> String {
-    let id = Uuid::new_v4().hyphenated();
+    let (id, (resource, _)) = (Uuid::new_v4().hyphenated(), target_id::parts(target));
     let arn = Arn {
         service: "autoscaling".to_owned(),
         region: ctx.region.to_string(),
         account: ctx.account.to_string(),
-        resource: format!("scalingPolicy:{id}:resource/sagemaker/{target}:policyName/{policy}"),
+        resource: format!("scalingPolicy:{id}:resource/sagemaker/{resource}:policyName/{policy}"),
     };
     arn.to_string()
 }
 
 fn described(policy: &Stored<ScalingPolicy>) -> Result<wire::ScalingPolicy, ApiError> {
     let spec = &policy.spec;
+    let (resource_id, scalable_dimension) = described_target(&spec.target);
     let (policy_type, step, tracking) = match spec.rule {
         Rule::Step(_) => {
             let config = resources::described(&spec.request)?;
@@ -194,8 +201,8 @@ fn described(policy: &Stored<ScalingPolicy>) -> Result<wire::ScalingPolicy, ApiE
         policy_arn: spec.arn.clone(),
         policy_name: spec.policy_name.clone(),
         service_namespace: wire::ServiceNamespace::Sagemaker,
-        resource_id: spec.target.clone(),
-        scalable_dimension: wire::ScalableDimension::SagemakerVariantDesiredInstanceCount,
+        resource_id,
+        scalable_dimension,
         policy_type,
         step_scaling_policy_configuration: step,
         target_tracking_scaling_policy_configuration: tracking,

@@ -10,11 +10,13 @@ use sagebrush_core::store::StoreError;
 use sagebrush_wire::application_autoscaling as wire;
 use uuid::Uuid;
 
-use super::super::resource_id::ResourceId;
-use super::super::settle::{forget, is_scalable};
+use super::super::dimension::{Dimension, Scalable};
+use super::super::settle::forget;
+use super::super::target_id::TargetId;
 use super::super::{Bounds, ScalableTarget, Suspended, TargetSpec};
 use super::{
-    MAX_ATTEMPTS, Order, Refusal, Wanted, count, done, find_target, of_region, resource, to_wire,
+    MAX_ATTEMPTS, Order, Refusal, Wanted, count, described_target, done, find_target, of_region,
+    resource, to_wire,
 };
 use crate::Control;
 use crate::list;
@@ -95,7 +97,8 @@ async fn try_register(
     input: wire::RegisterScalableTargetRequest,
 ) -> Result<Stored<ScalableTarget>, Refusal> {
     let id = resource(input.service_namespace, &input.resource_id, input.scalable_dimension)?;
-    let name = checked(control, ctx, &id).await?;
+    let (id, scalable) = checked(control, ctx, id).await?;
+    let name = id.to_string();
     let min = count("MinCapacity", input.min_capacity)?;
     let max = count("MaxCapacity", input.max_capacity)?;
     let targets = &control.autoscaling.targets;
@@ -108,14 +111,15 @@ async fn try_register(
                                  changes those of a registered one.";
                     return Err(Refusal::Invalid(words.to_owned()));
                 }
-                change(&mut target, (min, max), &input)?;
+                change(&mut target, (min, max), &input, scalable)?;
                 targets.update(target).await
             }
             None => {
                 check_limit(control, ctx).await?;
+                check_new(&id, scalable)?;
                 let spec = TargetSpec {
                     id: Uuid::new_v4().simple().to_string(),
-                    bounds: new_bounds(min, max)?,
+                    bounds: new_bounds(min, max, scalable)?,
                     role_arn: input.role_arn.clone(),
                     suspended: suspended(Suspended::default(), input.suspended_state.as_ref()),
                 };
@@ -136,11 +140,13 @@ fn change(
     target: &mut Stored<ScalableTarget>,
     (min, max): (Option<u32>, Option<u32>),
     input: &wire::RegisterScalableTargetRequest,
+    scalable: Scalable,
 ) -> Result<(), Refusal> {
     let Stored { spec, status, .. } = target;
     let before = spec.bounds(status);
     let bounds = Bounds { min: min.unwrap_or(before.min), max: max.unwrap_or(before.max) };
-    check_bounds(bounds)?;
+    // What was not named now may have been lawful once.
+    check_bounds(bounds, if max.is_some() { scalable.most } else { u32::MAX })?;
     spec.bounds = bounds;
     spec.role_arn = input.role_arn.clone().or_else(|| spec.role_arn.take());
     spec.suspended = suspended(spec.suspended, input.suspended_state.as_ref());
@@ -152,8 +158,12 @@ fn change(
     Ok(())
 }
 
-/// The name of the target of a variant whose number of instances may be changed.
-async fn checked(control: &Control, ctx: &Context, id: &ResourceId) -> Result<String, Refusal> {
+/// The target, by the endpoint's own name, of a variant that has such a capacity.
+async fn checked(
+    control: &Control,
+    ctx: &Context,
+    id: TargetId,
+) -> Result<(TargetId, Scalable), Refusal> {
     let endpoint = control.endpoints.get(&ctx.region, &id.endpoint).await?;
     let endpoint = endpoint
         .ok_or_else(|| Refusal::Invalid(format!("Could not find endpoint \"{}\".", id.endpoint)))?;
@@ -162,30 +172,52 @@ async fn checked(control: &Control, ctx: &Context, id: &ResourceId) -> Result<St
     let variant = variant.ok_or_else(|| {
         Refusal::Invalid(format!("The endpoint {} has no variant {}.", id.endpoint, id.variant))
     })?;
-    if !is_scalable(variant) {
-        return Err(Refusal::Invalid(format!(
-            "The variant {} scales by its ServerlessConfig or its ManagedInstanceScaling, and \
-             cannot be a scalable target besides.",
-            id.variant
-        )));
-    }
-    Ok(ResourceId { endpoint: endpoint.name, variant: id.variant.clone() }.to_string())
+    let scalable = id.dimension.of(variant).ok_or_else(|| not_scalable(&id))?;
+    Ok((TargetId { endpoint: endpoint.name, ..id }, scalable))
 }
 
-fn new_bounds(min: Option<u32>, max: Option<u32>) -> Result<Bounds, Refusal> {
+fn not_scalable(id: &TargetId) -> Refusal {
+    let TargetId { variant, dimension, .. } = id;
+    let why = match dimension {
+        Dimension::InstanceCount => {
+            "scales by its ServerlessConfig or its ManagedInstanceScaling: it has no instance \
+             count to set"
+        }
+        Dimension::ProvisionedConcurrency => "has no ServerlessConfig with ProvisionedConcurrency",
+    };
+    let word = dimension.word();
+    Refusal::Invalid(format!(
+        "The variant {variant} {why}, and cannot be a scalable target of dimension {word}."
+    ))
+}
+
+/// A target may lead to no provisioned concurrency, but does not begin there.
+fn check_new(id: &TargetId, scalable: Scalable) -> Result<(), Refusal> {
+    match id.dimension {
+        Dimension::ProvisionedConcurrency if scalable.capacity == 0 => Err(not_scalable(id)),
+        Dimension::ProvisionedConcurrency | Dimension::InstanceCount => Ok(()),
+    }
+}
+
+fn new_bounds(min: Option<u32>, max: Option<u32>, scalable: Scalable) -> Result<Bounds, Refusal> {
     let (Some(min), Some(max)) = (min, max) else {
         let words = "MinCapacity and MaxCapacity must be specified for a new scalable target.";
         return Err(Refusal::Invalid(words.to_owned()));
     };
     let bounds = Bounds { min, max };
-    check_bounds(bounds)?;
+    check_bounds(bounds, scalable.most)?;
     Ok(bounds)
 }
 
-fn check_bounds(bounds: Bounds) -> Result<(), Refusal> {
+fn check_bounds(bounds: Bounds, most: u32) -> Result<(), Refusal> {
     if bounds.min > bounds.max {
         let words = "Maximum capacity cannot be less than minimum capacity.";
         return Err(Refusal::Invalid(words.to_owned()));
+    }
+    if bounds.max > most {
+        return Err(Refusal::Invalid(format!(
+            "Maximum capacity cannot be greater than the variant's MaxConcurrency, {most}."
+        )));
     }
     Ok(())
 }
@@ -217,6 +249,7 @@ fn suspended(before: Suspended, state: Option<&wire::SuspendedState>) -> Suspend
 }
 
 fn described(ctx: &Context, target: &Stored<ScalableTarget>) -> wire::ScalableTarget {
+    let (resource_id, scalable_dimension) = described_target(&target.name);
     let Bounds { min, max } = target.spec.bounds(&target.status);
     let Suspended { scale_in, scale_out, scheduled } = target.spec.suspended;
     let role = || {
@@ -228,8 +261,8 @@ fn described(ctx: &Context, target: &Stored<ScalableTarget>) -> wire::ScalableTa
     };
     wire::ScalableTarget {
         service_namespace: wire::ServiceNamespace::Sagemaker,
-        resource_id: target.name.clone(),
-        scalable_dimension: wire::ScalableDimension::SagemakerVariantDesiredInstanceCount,
+        resource_id,
+        scalable_dimension,
         min_capacity: to_wire(min),
         max_capacity: to_wire(max),
         predicted_capacity: None,

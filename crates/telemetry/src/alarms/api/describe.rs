@@ -5,13 +5,13 @@ mod shown;
 use std::sync::Arc;
 
 use sagebrush_aws::{ApiError, Context, page_token};
-use sagebrush_core::cloudwatch::MetricId;
+use sagebrush_core::cloudwatch::{MetricId, Series};
 use sagebrush_core::store::Query;
 use sagebrush_wire::cloudwatch as wire;
 
 use super::{bad_token, from_wire, invalid, no_alarm, state_from_wire, to_wire};
 use crate::alarms::history::{History, Item, ItemKind, Wanted};
-use crate::alarms::record::{AlarmSpec, Series, Source};
+use crate::alarms::record::{AlarmSpec, Source};
 use crate::alarms::{AlarmId, Alarms, Known};
 
 pub(super) use shown::{composite_alarm, metric_alarm};

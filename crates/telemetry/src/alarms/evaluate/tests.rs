@@ -1,9 +1,9 @@
 use sagebrush_core::Timestamp;
 use sagebrush_core::alarms::AlarmState::{self, Alarm, InsufficientData, Ok};
-use sagebrush_core::cloudwatch::Datapoint;
+use sagebrush_core::cloudwatch::{Datapoint, Series};
 
 use super::{Verdict, evaluate, next_look, range};
-use crate::alarms::record::{Comparison, MetricCondition, Series, Source, TreatMissing};
+use crate::alarms::record::{Comparison, MetricCondition, Source, TreatMissing};
 
 const MINUTE: i64 = 60_000;
 /// The beginning of a minute.

@@ -1,14 +1,13 @@
-//! The expressions that alarms look at.
+//! The expressions that alarms and scaling policies look at.
 
 use std::ops::Range;
 
-use sagebrush_core::cloudwatch::Datapoint;
+use sagebrush_core::cloudwatch::{Asked, DataQuery, Datapoint, MetricMath};
 use sagebrush_core::{Region, Timestamp};
 
 use super::super::CloudWatch;
 use super::super::math::{self, MathError};
 use super::queries::{Kind, Query, Results};
-use crate::alarms::{Asked, DataQuery, MetricMath};
 
 impl MetricMath for CloudWatch {
     fn check(&self, queries: &[DataQuery]) -> Result<(), String> {
@@ -35,8 +34,8 @@ impl CloudWatch {
         queries: &[DataQuery],
         span: Range<Timestamp>,
     ) -> Result<Vec<Datapoint>, String> {
-        let is_returned = |query: &DataQuery| query.returns_data != Some(false);
-        let returned = queries.iter().position(is_returned).ok_or("No query returns its data")?;
+        let returned =
+            queries.iter().position(DataQuery::is_returned).ok_or("No query returns its data")?;
         let queries = queries.iter().map(query).collect::<Result<Vec<_>, _>>()?;
         let (from, to) = (span.start.as_seconds(), span.end.as_seconds());
         let span = (sagebrush_wire::Timestamp(from), sagebrush_wire::Timestamp(to));
@@ -45,7 +44,7 @@ impl CloudWatch {
         let returned = queries.get(returned).ok_or("No query returns its data")?;
         let series = results.of(returned).map_err(|error| error.message)?;
         let [series] = series.as_slice() else {
-            return Err("An alarm looks at one time series".to_owned());
+            return Err("The result must be one time series".to_owned());
         };
         let points = series.points.iter();
         Ok(points
@@ -68,6 +67,5 @@ fn query(query: &DataQuery) -> Result<Query, String> {
         },
     };
     let label = query.label.clone().unwrap_or_default();
-    let is_returned = query.returns_data != Some(false);
-    Ok(Query { id: query.id.clone(), label, is_returned, kind })
+    Ok(Query { id: query.id.clone(), label, is_returned: query.is_returned(), kind })
 }

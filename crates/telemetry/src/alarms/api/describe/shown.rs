@@ -1,11 +1,10 @@
 //! An alarm as `DescribeAlarms` shows it.
 
+use sagebrush_core::cloudwatch::{Asked, DataQuery, Series};
 use sagebrush_wire::cloudwatch as wire;
 
 use super::super::{state_to_wire, to_wire};
-use crate::alarms::record::{
-    Alarm, Asked, Comparison, CompositeCondition, DataQuery, MetricCondition, Series, Source,
-};
+use crate::alarms::record::{Alarm, Comparison, CompositeCondition, MetricCondition, Source};
 use crate::alarms::suppress::Hold;
 use crate::alarms::{AlarmId, Alarms};
 

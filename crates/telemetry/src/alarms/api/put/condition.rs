@@ -3,14 +3,11 @@
 use std::collections::BTreeSet;
 
 use sagebrush_aws::ApiError;
-use sagebrush_core::cloudwatch::Statistic;
+use sagebrush_core::cloudwatch::{Asked, DataQuery, MetricMath, Series, Statistic};
 use sagebrush_wire::cloudwatch as wire;
 
 use super::super::{invalid, not_served};
-use crate::alarms::record::{
-    Asked, Comparison, DataQuery, MetricCondition, Series, Source, TreatMissing, returned,
-};
-use crate::alarms::source::MetricMath;
+use crate::alarms::record::{Comparison, MetricCondition, Source, TreatMissing, returned};
 
 /// How far back an alarm may look, in seconds: with short periods, and with those of an hour or
 /// more.
@@ -154,7 +151,7 @@ fn queries_of(
     if ids.len() < queries.len() {
         return Err(invalid("The Ids of Metrics must differ"));
     }
-    let n_returned = queries.iter().filter(|query| query.returns_data != Some(false)).count();
+    let n_returned = queries.iter().filter(|query| query.is_returned()).count();
     if n_returned != 1 {
         return Err(invalid("Exactly one of Metrics must return data"));
     }
