@@ -7,6 +7,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+/// How far back [`Demand::recent_peak`] looks, at the least.
+const RECENT: Duration = Duration::from_secs(9);
+
 /// Counts the calls that want an instance of one fleet, whether there is one or not. Whoever scales
 /// the fleet follows the count; it outlives tables.
 #[derive(Debug)]
