@@ -68,7 +68,7 @@ impl Door {
         if let Some(trace) = &mut arrived.trace {
             trace.streamed(&streamed);
         }
-        let Streamed { variant, instance, outcome, queued, model_latency } = streamed;
+        let Streamed { variant, instance, outcome, queued, model_latency, .. } = streamed;
         let total = arrived.at.elapsed();
         let spent = Spent { total, queued, model_latency, batch_size: 1, ..Spent::default() };
         Ok(match outcome {

@@ -1,5 +1,6 @@
 //! What the tables of the planner share, and configurations. Whole ways are in `crate::tests`.
 
+use sagebrush_core::route::MetricsConfig;
 use serde_json::json;
 
 use super::{Layout, Shadow, Variant, configs};
@@ -9,7 +10,15 @@ use crate::endpoint::Deployment;
 pub(super) fn deployment(config: &str, revision: &str) -> Deployment {
     let (revision, config) = (revision.to_owned(), config.to_owned());
     let variants = vec![variant("main", 1.0)];
-    Deployment { revision, config, asynchronous: None, capture: None, variants, shadows: vec![] }
+    Deployment {
+        revision,
+        config,
+        asynchronous: None,
+        capture: None,
+        metrics: MetricsConfig::default(),
+        variants,
+        shadows: vec![],
+    }
 }
 
 /// The same with the shadow variant `next`.
