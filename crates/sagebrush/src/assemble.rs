@@ -5,9 +5,9 @@ mod access;
 mod beside;
 mod ground;
 mod machine;
+mod otlp;
 mod serving;
 mod shared;
-mod traces;
 mod watched;
 
 use std::path::Path;
@@ -39,10 +39,10 @@ use sagebrush_serving::Meters;
 use sagebrush_store::SqliteStore;
 use sagebrush_telemetry::metrics::MetricStore;
 use sagebrush_telemetry::sagemaker::SageMakerMetrics;
-use sagebrush_telemetry::traces::Traces;
 use tokio::task::JoinHandle;
 
 use self::ground::Ground;
+use self::otlp::Tellers;
 use self::machine::Machine;
 use self::shared::Shared;
 use crate::access_log::{AccessLog, AskedFor};
@@ -60,8 +60,8 @@ const S3_DOMAINS: &[&str] = &["localhost", "s3.localhost"];
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long their calls may take of it. Less, so that there is time to end what runs too long.
 const INSTANCE_DRAIN: Duration = Duration::from_secs(8);
-/// How long it waits for the last traces to be told.
-pub(crate) const LAST_TRACES: Duration = Duration::from_secs(1);
+/// How long it waits for the last traces and metrics to be told.
+pub(crate) const LAST_TELLING: Duration = Duration::from_secs(1);
 /// How long it waits for its store.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -77,7 +77,7 @@ pub struct App {
     fleet: Arc<LocalFleet>,
     background: Vec<JoinHandle<()>>,
     messaging: Messaging,
-    traces: Option<Arc<Traces>>,
+    tellers: Tellers,
     machine: Arc<Machine>,
     /// Never looked at: it has changed once the first table is made.
     routes: Routes,
@@ -112,6 +112,8 @@ impl App {
         let serving = serving::open(config, &shared, &routes).await?;
         let reconciler = reconciler.with_idle_after(config.idle_after).traced(tracer.clone());
         let machine = Arc::new(Machine::new(ground, memory.clone(), fleet.clone()));
+        let metrics_told = otlp::metrics(config, ground, look(&machine, &serving));
+        let tellers = Tellers { traces: shared.traces.clone(), metrics: metrics_told };
         let gauges = look(&machine, &serving);
         let measured = shared.watched.metrics.clone();
         let told = SageMakerMetrics::new(metrics.clone(), measured, clock.clone(), gauges);
@@ -135,7 +137,7 @@ impl App {
             store: store.clone(),
             fleet,
             background,
-            traces: shared.traces.clone(),
+            tellers,
             messaging: shared.messaging,
             machine,
             routes,
@@ -235,9 +237,7 @@ impl App {
         }
         self.stop_fleet().await;
         self.serving.invoker.beside.flush(CLOSE_TIMEOUT).await; // No call is under way any more.
-        if let Some(traces) = &self.traces {
-            traces.stop(LAST_TRACES).await;
-        }
+        self.tellers.stop(LAST_TELLING).await;
         if tokio::time::timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
             tracing::warn!("the store did not close in time; it recovers at the next start");
         }

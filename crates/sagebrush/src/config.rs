@@ -1,5 +1,6 @@
 //! The settings: flags over `SAGEBRUSH_*` over `sagebrush.toml` over defaults.
 
+mod otlp;
 mod smtp;
 mod traces;
 
@@ -17,7 +18,7 @@ use sagebrush_runtime::environment::Environments;
 use sagebrush_runtime::sandbox::Mode;
 use serde::Deserialize;
 
-pub use self::traces::TraceConfig;
+pub use self::otlp::OtlpConfig;
 use crate::images::ImageEntry;
 use crate::server::limits;
 
@@ -122,6 +123,9 @@ pub struct Options {
     /// Headers of these requests: name=value,name=value [default: `OTEL_EXPORTER_OTLP_HEADERS`].
     #[arg(long, global = true, env = "SAGEBRUSH_OTLP_HEADERS", hide_env_values = true)]
     pub otlp_headers: Option<String>,
+    /// Whether metrics go there, too [default: true].
+    #[arg(long, global = true, env = "SAGEBRUSH_OTLP_METRICS")]
+    pub otlp_metrics: Option<bool>,
     /// The part of the calls that is traced where the caller says nothing, from 0 to 1
     /// [default: `OTEL_TRACES_SAMPLER_ARG`, or 1].
     #[arg(long, global = true, env = "SAGEBRUSH_TRACE_RATIO")]
@@ -169,8 +173,8 @@ pub struct Config {
     pub idle_after: IdleAfter,
     /// `None`: no mail is sent.
     pub smtp: Option<SmtpSettings>,
-    /// `None`: nothing is traced.
-    pub traces: Option<TraceConfig>,
+    /// Where traces and metrics are told.
+    pub otlp: OtlpConfig,
     pub access_logs: bool,
     pub audit_data_events: bool,
     pub log: String,
@@ -211,7 +215,7 @@ impl Options {
             return Err(ConfigError::NoKeys(listen));
         }
         let smtp = smtp::settings(&options)?;
-        let traces = traces::resolve(&options, variable)?;
+        let otlp = otlp::resolve(&options, variable)?;
         let key = |given: Option<String>| given.unwrap_or_else(|| DEFAULT_KEY.to_owned());
         let config = Config {
             listen,
@@ -236,7 +240,7 @@ impl Options {
             max_body_memory: options.max_body_memory.unwrap_or_else(|| limits::memory() / 4),
             idle_after: idle_after(options.serverless_idle_seconds, options.managed_idle_seconds),
             smtp,
-            traces,
+            otlp,
             access_logs: options.access_logs.unwrap_or(false),
             audit_data_events: options.audit_data_events.unwrap_or(false),
             log: options.log.unwrap_or_else(|| "info".to_owned()),
@@ -282,6 +286,7 @@ impl Options {
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         }
+            otlp_metrics: self.otlp_metrics.or(file.otlp_metrics),
     }
 }
 

@@ -28,7 +28,7 @@ use self::asked::Asked;
 use self::connection::Patience;
 use self::open::Open;
 use self::refuse::Refusals;
-use crate::assemble::{App, CLOSE_TIMEOUT, LAST_TRACES, STOP_TIMEOUT};
+use crate::assemble::{App, CLOSE_TIMEOUT, LAST_TELLING, STOP_TIMEOUT};
 use crate::config::{Config, LogFormat};
 use crate::failure::Failure;
 
@@ -37,7 +37,7 @@ const DRAIN: Duration = Duration::from_secs(26);
 /// Whoever asked the server to end may rely on this, whatever models do.
 const END: Duration = Duration::from_secs(40);
 const _: () = assert!(
-    DRAIN.as_secs() + STOP_TIMEOUT.as_secs() + LAST_TRACES.as_secs() + CLOSE_TIMEOUT.as_secs()
+    DRAIN.as_secs() + STOP_TIMEOUT.as_secs() + LAST_TELLING.as_secs() + CLOSE_TIMEOUT.as_secs()
         < END.as_secs(),
     "the parts of the end take longer than the whole"
 );
