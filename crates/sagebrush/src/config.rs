@@ -2,7 +2,6 @@
 
 mod otlp;
 mod smtp;
-mod traces;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,6 +12,7 @@ use std::time::Duration;
 use clap::Args;
 use sagebrush_control::endpoint::IdleAfter;
 use sagebrush_core::instance::Limits;
+use sagebrush_core::network::Network;
 use sagebrush_messaging::SmtpSettings;
 use sagebrush_runtime::environment::Environments;
 use sagebrush_runtime::sandbox::Mode;
@@ -116,7 +116,7 @@ pub struct Options {
     /// TLS to the mail server: `required` or `off` [default: required, but on loopback].
     #[arg(long, global = true, env = "SAGEBRUSH_SMTP_TLS")]
     pub smtp_tls: Option<String>,
-    /// Where traces go by OTLP over HTTP, like `http://127.0.0.1:4318` [default: that of
+    /// Where traces and metrics go by OTLP over HTTP: `http://127.0.0.1:4318` [default: that of
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`; without either nothing is traced].
     #[arg(long, global = true, env = "SAGEBRUSH_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
@@ -133,6 +133,10 @@ pub struct Options {
     /// The name of this server in traces [default: `OTEL_SERVICE_NAME`, or sagebrush].
     #[arg(long, global = true, env = "SAGEBRUSH_SERVICE_NAME")]
     pub service_name: Option<String>,
+    /// Proxies before this server, as addresses or networks: `10.0.0.0/8,::1`. What their
+    /// `X-Forwarded-For` and `X-Forwarded-Proto` say is believed [default: none].
+    #[arg(long, global = true, env = "SAGEBRUSH_TRUSTED_PROXIES")]
+    pub trusted_proxies: Option<String>,
     /// Whether each call of an endpoint gets a line in its access log [default: false].
     #[arg(long, global = true, env = "SAGEBRUSH_ACCESS_LOGS")]
     pub access_logs: Option<bool>,
@@ -177,6 +181,8 @@ pub struct Config {
     pub otlp: OtlpConfig,
     pub access_logs: bool,
     pub audit_data_events: bool,
+    /// Proxies whose word on their clients is believed.
+    pub trusted_proxies: Vec<Network>,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -243,6 +249,7 @@ impl Options {
             otlp,
             access_logs: options.access_logs.unwrap_or(false),
             audit_data_events: options.audit_data_events.unwrap_or(false),
+            trusted_proxies: parse_networks(options.trusted_proxies.as_deref())?,
             log: options.log.unwrap_or_else(|| "info".to_owned()),
             log_format: parse_format(options.log_format.as_deref())?,
         };
@@ -279,14 +286,15 @@ impl Options {
             smtp_tls: self.smtp_tls.or(file.smtp_tls),
             otlp_endpoint: self.otlp_endpoint.or(file.otlp_endpoint),
             otlp_headers: self.otlp_headers.or(file.otlp_headers),
+            otlp_metrics: self.otlp_metrics.or(file.otlp_metrics),
             trace_ratio: self.trace_ratio.or(file.trace_ratio),
             service_name: self.service_name.or(file.service_name),
+            trusted_proxies: self.trusted_proxies.or(file.trusted_proxies),
             access_logs: self.access_logs.or(file.access_logs),
             audit_data_events: self.audit_data_events.or(file.audit_data_events),
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         }
-            otlp_metrics: self.otlp_metrics.or(file.otlp_metrics),
     }
 }
 
@@ -357,6 +365,16 @@ fn parse_listen(given: Option<&str>) -> Result<SocketAddr, ConfigError> {
         name: "listen",
         value: given.to_owned(),
         reason: "an address is like 127.0.0.1:4577",
+    })
+}
+
+fn parse_networks(given: Option<&str>) -> Result<Vec<Network>, ConfigError> {
+    let given = given.unwrap_or_default();
+    let networks = given.split(',').map(str::trim).filter(|network| !network.is_empty());
+    networks.map(str::parse).collect::<Result<_, _>>().map_err(|_| ConfigError::Value {
+        name: "trusted-proxies",
+        value: given.to_owned(),
+        reason: "they are addresses or networks, like 10.0.0.0/8,::1",
     })
 }
 
@@ -464,6 +482,10 @@ mod tests {
         check_error("secret-key = \"\"", "must not be empty");
         check_error("python = \"\"", "python is ``: it must not be empty");
         check_error("log-format = \"xml\"", "text or json");
+        check_error(
+            "trusted-proxies = \"::1, proxy\"",
+            "trusted-proxies is `::1, proxy`: they are",
+        );
         check_error("lissten = \"x\"", "unknown field `lissten`");
         check_error("listen = ", "cannot read the config file");
     }

@@ -269,10 +269,12 @@ impl Gate {
         if self.authorizer.is_unlimited(&caller) {
             return Ok(());
         }
-        let source_ip = request.extensions.get::<Peer>().map(|peer| peer.0);
-        let region = request.region.as_ref().map_or("", |region| region.as_str());
+        let peer = request.extensions.get::<Peer>();
+        let source_ip = peer.map(|peer| peer.ip);
+        let is_secure = peer.is_some_and(|peer| peer.is_secure);
         for Ask { action, resource, more } in asks() {
-            let asked = Asked { region, source_ip, more: &more, ..Asked::new(action, &resource) };
+            let asked = Asked::new(action, &resource);
+            let asked = Asked { region, source_ip, is_secure, more: &more, ..asked };
             let allowed = self.authorizer.check(&caller, &asked);
             allowed.map_err(|denied| s3_error!(AccessDenied, "{denied}"))?;
         }
