@@ -33,6 +33,7 @@ impl Heard {
                 user_agent: context.user_agent.clone(),
             },
             parameters,
+            additional: Value::Null,
             response: Vec::new(),
             error: None,
         })

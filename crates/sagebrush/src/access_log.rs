@@ -157,6 +157,7 @@ impl Books {
                 user_agent: text(entry.asked.user_agent.as_ref()).map(str::to_owned),
             },
             parameters: json!({"endpointName": entry.asked.endpoint}),
+            additional: Value::Null,
             response: Vec::new(),
             error,
         }

@@ -19,7 +19,6 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use sagebrush_access::Access;
 use sagebrush_artifacts::ArtifactCache;
 use sagebrush_aws::demux::OperationsPage;
 use sagebrush_aws::sigv4::Credentials as _;
@@ -30,8 +29,8 @@ use sagebrush_control::instance::{Launcher, LocalFleet};
 use sagebrush_core::fleet::Fleet;
 use sagebrush_core::metrics::{Gauge, Registry};
 use sagebrush_core::route::Routes;
+use sagebrush_core::task;
 use sagebrush_core::worker::Runtime;
-use sagebrush_core::{Clock, task};
 use sagebrush_messaging::Messaging;
 use sagebrush_objects::{DoorConfig, Objects, S3Door};
 use sagebrush_onnx::OnnxRuntime;
@@ -42,8 +41,8 @@ use sagebrush_telemetry::sagemaker::SageMakerMetrics;
 use tokio::task::JoinHandle;
 
 use self::ground::Ground;
-use self::otlp::Tellers;
 use self::machine::Machine;
+use self::otlp::Tellers;
 use self::shared::Shared;
 use crate::access_log::{AccessLog, AskedFor};
 use crate::answer::{Answer, AnswerBody};
@@ -112,9 +111,9 @@ impl App {
         let serving = serving::open(config, &shared, &routes).await?;
         let reconciler = reconciler.with_idle_after(config.idle_after).traced(tracer.clone());
         let machine = Arc::new(Machine::new(ground, memory.clone(), fleet.clone()));
+        let gauges = look(&machine, &serving);
         let metrics_told = otlp::metrics(config, ground, look(&machine, &serving));
         let tellers = Tellers { traces: shared.traces.clone(), metrics: metrics_told };
-        let gauges = look(&machine, &serving);
         let measured = shared.watched.metrics.clone();
         let told = SageMakerMetrics::new(metrics.clone(), measured, clock.clone(), gauges);
         let mut background = vec![
@@ -130,7 +129,7 @@ impl App {
         Ok(Arc::new(Self {
             aws: shared.aws_door(control),
             serving,
-            s3: s3_door(config, objects.clone(), access.clone(), clock.clone()),
+            s3: s3_door(config, &shared),
             access_log: ground.access_log(config, &routes),
             metrics: metrics.clone(),
             measured: ground.measured.clone(),
@@ -307,22 +306,20 @@ fn onnx(config: &Config) -> std::io::Result<Arc<OnnxRuntime>> {
     OnnxRuntime::keeping_graphs(config.onnxruntime.clone(), settings, graphs).map(Arc::new)
 }
 
-fn s3_door(
-    config: &Config,
-    objects: Objects,
-    access: Arc<Access>,
-    clock: Arc<dyn Clock>,
-) -> S3Door {
+fn s3_door(config: &Config, shared: &Shared) -> S3Door {
+    let Shared { ground, access, tracer, .. } = shared;
     let door = DoorConfig {
         account: config.account_id.clone(),
         region: config.region.clone(),
         domains: S3_DOMAINS.iter().map(|domain| (*domain).to_owned()).collect(),
     };
-    let keys = access.clone();
+    let (keys, clock) = (access.clone(), ground.clock.clone());
     let grant_of = move |access_key: &str, token: Option<&str>| {
         keys.secret(access_key, token, clock.now()).ok()
     };
-    S3Door::new(objects, door, Arc::new(grant_of), access)
+    S3Door::new(ground.objects.clone(), door, Arc::new(grant_of), access.clone())
+        .traced(tracer.clone())
+        .audited(ground.audit.clone())
 }
 
 /// Drops the metrics of endpoints that are gone.

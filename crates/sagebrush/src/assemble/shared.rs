@@ -44,6 +44,7 @@ impl Shared {
         let master = master_secret(&ground.data).map_err(|error| unusable(&ground.data, &error))?;
         let access = access::open(config, &ground, master).await?;
         let messaging = messaging(config, &ground, &master).await?;
+        ground.objects.tell(messaging.events());
         let (watched, cloudwatch, alarms) = watched::open(&ground, &messaging).await?;
         let (tracer, traces) = otlp::traces(config, &ground);
         Ok(Self {
