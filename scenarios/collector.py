@@ -1,4 +1,4 @@
-"""A collector of traces, as OpenTelemetry's OTLP over HTTP has them in JSON."""
+"""A collector of traces and metrics, as OpenTelemetry's OTLP over HTTP has them in JSON."""
 
 import http.server
 import json
@@ -29,6 +29,7 @@ class Collector:
 
     def __init__(self):
         self.spans = []
+        self.metrics = {}
         self.refusals = []
 
     def __enter__(self):
@@ -70,10 +71,14 @@ class Collector:
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                status = collector.refusals.pop() if collector.refusals else 200
-                if self.path != "/v1/traces":
+                status = 200
+                if self.path == "/v1/metrics":
+                    collector.metrics |= _metrics(json.loads(body))
+                elif self.path != "/v1/traces":
                     status = 404
-                if status == 200:
+                elif collector.refusals:
+                    status = collector.refusals.pop()
+                else:
                     collector.spans += _spans(json.loads(body))
                 self.send_response(status)
                 self.send_header("Content-Length", "2")
@@ -91,6 +96,13 @@ def _spans(request):
         named = {it["key"]: _value(it["value"]) for it in one["resource"]["attributes"]}
         for scope in one["scopeSpans"]:
             yield from (Span(told, named["service.name"]) for told in scope["spans"])
+
+
+def _metrics(request):
+    """The newest points by the names of their metrics."""
+    (one,) = request["resourceMetrics"]
+    (scope,) = one["scopeMetrics"]
+    return {metric["name"]: metric for metric in scope["metrics"]}
 
 
 def _value(value):

@@ -9,8 +9,11 @@ import urllib.request
 import pytest
 from botocore.exceptions import ClientError
 
+import conftest
 import models
 import support
+
+boto3 = pytest.importorskip("boto3")
 
 DENIED = {"AccessDenied", "AccessDeniedException", "403"}
 ANYBODY = {"Statement": {
@@ -199,6 +202,51 @@ def test_an_inactive_key_is_refused_at_the_next_call(users):
             assert "Models" in ann("sagemaker").list_models()
     users.iam.delete_access_key(UserName=users.name, AccessKeyId=key)
     assert code_of(ann("sagemaker").list_models) == "UnrecognizedClientException"
+
+
+def test_a_trusted_proxy_says_who_calls_and_how(server, name):
+    server.stop()
+    server.environment["SAGEBRUSH_TRUSTED_PROXIES"] = "127.0.0.1"
+    server.start()
+    client = conftest.make_clients(boto3, server.url)
+    users = Users(client, name)
+    plain = {"Bool": {"aws:SecureTransport": "false"}}
+    office = {"IpAddress": {"aws:SourceIp": "203.0.113.0/24"}}
+    everything = ["s3:*", "sagemaker:*"]
+    ann = users.user(allow(everything, Condition=office), deny(everything, Condition=plain))
+    headers = {}
+
+    def forward(request, **_):
+        request.headers.update(headers)
+
+    calls = [ann("s3").list_buckets, ann("sagemaker").list_models]
+    for call in calls:
+        call.__self__.meta.events.register("before-send", forward)
+    secure = {"X-Forwarded-For": "6.6.6.6, 203.0.113.7", "X-Forwarded-Proto": "https"}
+    forged = {"X-Forwarded-For": "203.0.113.7, 6.6.6.6", "X-Forwarded-Proto": "https"}
+    for refused in ({}, forged, secure | {"X-Forwarded-Proto": "http"}):
+        headers.clear()
+        headers.update(refused)
+        for call in calls:
+            assert_denied(call)
+    headers.update(secure)
+    for call in calls:
+        call()
+
+    def sources():
+        found = client("cloudtrail").lookup_events(LookupAttributes=[
+            {"AttributeKey": "EventName", "AttributeValue": "ListBuckets"}
+        ])["Events"]
+        return [json.loads(event["CloudTrailEvent"])["sourceIPAddress"] for event in found]
+
+    support.wait_for(lambda: sources()[:1] == ["203.0.113.7"], "the caller's address")
+
+    # Who is not named is not believed.
+    server.stop()
+    server.environment["SAGEBRUSH_TRUSTED_PROXIES"] = "192.0.2.1"
+    server.start()
+    for call in calls:
+        assert_denied(call)
 
 
 def test_who_am_i(users):

@@ -2,6 +2,7 @@
 
 import json
 import time
+import urllib.request
 
 import pytest
 
@@ -102,6 +103,41 @@ def test_events_are_found_by_time_and_in_pages(client, trail, name):
     assert look_up(trail, "EventName", "Publish") == [], "messages are data"
     reads = look_up(trail, "ReadOnly", "true")
     assert all(event["ReadOnly"] == "true" for event in reads)
+
+
+def test_buckets_are_always_told_of_and_objects_if_wanted(server, name):
+    client = conftest.make_clients(boto3, server.url)
+    client("s3").create_bucket(Bucket=name)
+    client("s3").put_object(Bucket=name, Key="a/b", Body=SECRET.encode())
+    policy = json.dumps({"Version": "2012-10-17", "Statement": []})
+    client("s3").put_bucket_policy(Bucket=name, Policy=policy)
+    events = wait_for_events(client("cloudtrail"), "ResourceName", name, 2)
+    assert [event["EventName"] for event in events] == ["PutBucketPolicy", "CreateBucket"]
+    assert told(events[0])["eventSource"] == "s3.amazonaws.com"
+    assert (told(events[1])["eventCategory"], events[1]["ReadOnly"]) == ("Management", "false")
+
+    server.stop()
+    server.environment["SAGEBRUSH_AUDIT_DATA_EVENTS"] = "true"
+    server.start()
+    s3, trail = client("s3"), client("cloudtrail")
+    url = s3.generate_presigned_url("get_object", {"Bucket": name, "Key": "a/b"})
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        assert answer.read() == SECRET.encode()
+    with pytest.raises(ClientError):
+        s3.get_object(Bucket=name, Key="none")
+    s3.delete_object(Bucket=name, Key="a/b")
+    arn = f"arn:aws:s3:::{name}/a/b"
+    deleted, got = wait_for_events(trail, "ResourceName", arn, 2)
+    assert (deleted["EventName"], deleted["ReadOnly"]) == ("DeleteObject", "false")
+    assert (got["EventName"], got["ReadOnly"], got["AccessKeyId"]) == ("GetObject", "true", support.KEY)
+    parameters = told(got)["requestParameters"]
+    assert (parameters["bucketName"], parameters["key"]) == (name, "a/b")
+    assert told(got)["additionalEventData"]["AuthenticationMethod"] == "QueryString"
+    assert "ignature" not in json.dumps(parameters) and SECRET not in json.dumps(told(got))
+    missing = wait_for_events(trail, "EventName", "GetObject", 2)[0]
+    assert told(missing)["errorCode"] == "NoSuchKey"
+    sources = look_up(trail, "EventSource", "s3.amazonaws.com")
+    assert {"DeleteObject", "GetObject", "CreateBucket"} <= {one["EventName"] for one in sources}
 
 
 def test_what_was_done_is_known_after_a_kill(server, name):

@@ -91,6 +91,38 @@ def test_a_transform_job_is_followed(client, events, rule, queue, name, bucket):
     deployment.clean()
 
 
+def test_objects_are_told_of_if_a_rule_wants_it(client, rule, queue, bucket):
+    s3, sqs = client("s3"), client("sqs")
+    s3.put_object(Bucket=bucket, Key="in/early", Body=b"x")
+    pattern = {"source": ["aws.s3"], "detail": {
+        "bucket": {"name": [bucket]}, "object": {"key": [{"prefix": "in/"}]},
+    }}
+    rule(pattern, queue[1])
+    made = s3.put_object(Bucket=bucket, Key="in/a", Body=b"123")
+    s3.put_object(Bucket=bucket, Key="out/a", Body=b"x")
+    s3.copy_object(Bucket=bucket, Key="in/b", CopySource=f"{bucket}/in/a")
+    s3.delete_object(Bucket=bucket, Key="in/a")
+    s3.delete_object(Bucket=bucket, Key="in/none")
+    told = []
+
+    def all_told():
+        told.extend(bodies(sqs, queue[0]))
+        return len(told) >= 3
+
+    support.wait_for(all_told, "three events")
+    found = {(it["detail-type"], it["detail"]["object"]["key"]): it["detail"] for it in told}
+    assert set(found) == {
+        ("Object Created", "in/a"), ("Object Created", "in/b"), ("Object Deleted", "in/a")
+    }
+    created = found["Object Created", "in/a"]
+    assert created["object"]["size"] == 3
+    assert created["object"]["etag"] == made["ETag"].strip('"')
+    assert created["request-id"] == made["ResponseMetadata"]["RequestId"]
+    assert (created["reason"], created["source-ip-address"]) == ("PutObject", "127.0.0.1")
+    assert found["Object Created", "in/b"]["reason"] == "CopyObject"
+    assert found["Object Deleted", "in/a"]["deletion-type"] == "Permanently Deleted"
+
+
 def test_events_reach_a_webhook_through_a_topic(client, events, rule, name):
     """The recipe of the documentation: a rule, a topic, and an http subscription."""
     sns, webhook = client("sns"), Webhook()

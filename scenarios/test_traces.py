@@ -176,6 +176,56 @@ def test_a_call_goes_on_with_the_trace_of_its_client(traced, own, collector):
     assert root.attributes["rpc.service"] == "sagemaker"
 
 
+def test_calls_of_s3_are_traced(own, collector):
+    s3 = own.client("s3")
+    events = s3.meta.events
+    events.register("before-sign.s3", own._add)
+    trace, span, traceparent = parent()
+    own.headers = {"traceparent": traceparent}
+    s3.put_object(Bucket="traces", Key="a/b", Body=b"x")
+    assert s3.get_object(Bucket="traces", Key="a/b")["Body"].read() == b"x"
+    put, got = collector.of(trace, "PutObject", "GetObject")
+    told = {
+        "rpc.system": "aws-api", "rpc.service": "S3", "rpc.method": "GetObject",
+        "aws.s3.bucket": "traces", "aws.s3.key": "a/b", "http.response.status_code": 200,
+    }
+    assert got.attributes.items() >= told.items()
+    assert (put.parent, got.parent, got.kind) == (span, span, SERVER)
+
+
+def test_metrics_are_told_as_prometheus_would_read_them(server, collector):
+    server.stop()
+    server.environment |= {
+        "SAGEBRUSH_OTLP_ENDPOINT": collector.url, "OTEL_METRIC_EXPORT_INTERVAL": "100"
+    }
+    server.start()
+    conftest.make_clients(boto3, server.url)("s3").create_bucket(Bucket="told")
+
+    def told(kind, name):
+        metric = collector.metrics.get(name)
+        return metric and metric[kind]["dataPoints"]
+
+    commits = support.wait_for(
+        lambda: told("histogram", "sagebrush_store_commit_seconds"), "histograms"
+    )
+    assert len(commits[0]["bucketCounts"]) == len(commits[0]["explicitBounds"]) + 1
+    (info,) = told("gauge", "sagebrush_build_info")
+    assert (info["asInt"], info["attributes"][0]["key"]) == ("1", "version")
+    writes = collector.metrics["sagebrush_store_writes_total"]["sum"]
+    assert (writes["isMonotonic"], writes["aggregationTemporality"]) == (True, 2)
+    exported = "sagebrush_exported_points_total"
+    support.wait_for(lambda: metrics.value(server.url, exported) > 10, "points")
+    assert metrics.value(server.url, "sagebrush_dropped_points_total") == 0
+    server.environment["SAGEBRUSH_OTLP_METRICS"] = "false"
+    server.environment["OTEL_BSP_SCHEDULE_DELAY"] = "100"
+    server.stop()  # Tells metrics and traces a last time.
+    collector.metrics.clear()
+    collector.spans.clear()
+    server.start()
+    conftest.make_clients(boto3, server.url)("s3").list_buckets()
+    assert support.wait_for(lambda: collector.spans, "spans") and collector.metrics == {}
+
+
 def test_a_program_finds_the_trace_in_its_headers(own, collector):
     serve = urllib.parse.quote(str(support.ROOT / "scenarios/byo/serve.py"))
     endpoint = own.deploy(image=f"process://{support.python()}?arg={serve}")

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use http::request::Parts;
 use sagebrush_core::audit::{AuditedCall, Caller};
 use sagebrush_wire::Shape;
 use serde_json::Value;
 
-use crate::{ApiError, Context, Peer};
+use crate::{ApiError, Context};
 
 /// A call that has no answer yet.
 pub(crate) struct Heard(AuditedCall);
@@ -18,7 +17,6 @@ impl Heard {
         operation: &str,
         parameters: Value,
         context: &Context,
-        parts: &Parts,
     ) -> Self {
         let session =
             |session: &Arc<crate::sigv4::Session>| (session.role_arn.clone(), session.name.clone());
@@ -31,10 +29,11 @@ impl Heard {
             caller: Caller {
                 access_key: context.access_key.clone(),
                 session: context.session.as_ref().map(session),
-                source_ip: parts.extensions.get::<Peer>().map(|peer| peer.0),
+                source_ip: context.source_ip,
                 user_agent: context.user_agent.clone(),
             },
             parameters,
+            additional: Value::Null,
             response: Vec::new(),
             error: None,
         })

@@ -1,5 +1,6 @@
 //! What a handler knows of the call besides its input.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use sagebrush_core::{AccountId, Region};
@@ -22,13 +23,27 @@ pub struct Context {
     pub user_agent: Option<String>,
     /// The `Host` header, with its port.
     pub host: Option<String>,
-    pub source_ip: Option<std::net::IpAddr>,
+    pub source_ip: Option<IpAddr>,
+    /// Whether the caller's side of the connection is encrypted.
+    pub is_secure: bool,
     pub caller: Presence,
 }
 
 /// Where a request comes from, among its extensions.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub std::net::IpAddr);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    pub ip: IpAddr,
+    /// Whether its side of the connection is encrypted: by a proxy, for we are plain.
+    pub is_secure: bool,
+}
+
+impl Peer {
+    /// One that nobody speaks for.
+    #[must_use]
+    pub fn plain(ip: IpAddr) -> Self {
+        Self { ip, is_secure: false }
+    }
+}
 
 /// Whether the caller still waits for the answer. A call goes on when its caller has left; this
 /// is for those that only wait.
@@ -64,6 +79,7 @@ impl Context {
             user_agent: None,
             host: None,
             source_ip: None,
+            is_secure: false,
             caller: Presence::default(),
         }
     }

@@ -138,7 +138,7 @@ impl Door {
         context.caller = caller;
         let Some(sink) = self.wanted(&call) else { return self.call(call, context).await };
         let parameters = self.api.parameters(&call.service, &call.operation, &call.input);
-        let heard = Heard::new(&call.service, &call.operation, parameters, &context, &parts);
+        let heard = Heard::new(&call.service, &call.operation, parameters, &context);
         let is_open = call.is_open;
         let outcome = self.call(call, context).await;
         // Whoever need not sign could fill the log with what is refused.
@@ -198,6 +198,7 @@ impl Door {
         let header = |name: HeaderName| {
             parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
         };
+        let peer = parts.extensions.get::<Peer>();
         let authority = || parts.uri.authority().map(ToString::to_string);
         Context {
             region: caller.region,
@@ -207,7 +208,8 @@ impl Door {
             session: caller.session,
             user_agent: header(USER_AGENT),
             host: header(HOST).or_else(authority),
-            source_ip: parts.extensions.get::<Peer>().map(|peer| peer.0),
+            source_ip: peer.map(|peer| peer.ip),
+            is_secure: peer.is_some_and(|peer| peer.is_secure),
             caller: Presence::default(),
         }
     }

@@ -66,7 +66,8 @@ fn ask(authorizer: &dyn Authorizer, context: &Context, asked: Asked<'_>) -> Resu
         return Err(Denied(format!("The resource of {} is too long", asked.action)));
     }
     let region = context.region.as_str();
-    let asked = Asked { region, source_ip: context.source_ip, ..asked };
+    let Context { source_ip, is_secure, .. } = *context;
+    let asked = Asked { region, source_ip, is_secure, ..asked };
     authorizer.check(&context.principal(), &asked)
 }
 

@@ -45,6 +45,8 @@ pub struct Asked<'a> {
     /// Empty where there is none.
     pub region: &'a str,
     pub source_ip: Option<IpAddr>,
+    /// Whether the caller's side of the connection is encrypted.
+    pub is_secure: bool,
     /// What conditions may ask for beyond what is known of every call: `s3:prefix`.
     pub more: &'a [(&'a str, &'a str)],
 }
@@ -52,7 +54,7 @@ pub struct Asked<'a> {
 impl<'a> Asked<'a> {
     #[must_use]
     pub fn new(action: &'a str, resource: &'a str) -> Self {
-        Self { action, resource, region: "", source_ip: None, more: &[] }
+        Self { action, resource, region: "", source_ip: None, is_secure: false, more: &[] }
     }
 }
 

@@ -28,6 +28,8 @@ pub struct AuditedCall {
     pub caller: Caller,
     /// `Null` where it could not be read.
     pub parameters: Value,
+    /// What else CloudTrail tells of calls of a service; `Null` for most.
+    pub additional: Value,
     /// In JSON; empty where there is none.
     pub response: Vec<u8>,
     /// Code and message of the refusal.

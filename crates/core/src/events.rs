@@ -9,6 +9,9 @@ use crate::{Region, Timestamp};
 /// Takes events. Never waits; drops and counts when it is behind.
 pub trait EventSink: Send + Sync + 'static {
     fn emit(&self, event: Event);
+
+    /// Whether anybody may want events of this source. Asked before one that costs something.
+    fn wants(&self, source: &str) -> bool;
 }
 
 /// An event of EventBridge, but for its id and its account.
@@ -39,5 +42,9 @@ impl MemoryEvents {
 impl EventSink for MemoryEvents {
     fn emit(&self, event: Event) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    }
+
+    fn wants(&self, _source: &str) -> bool {
+        true
     }
 }

@@ -13,7 +13,7 @@
 //! - [`cloudwatch`], [`sketch`], [`alarms`], [`events`]: what is measured, watched and told;
 //!   [`varint`] for files of it.
 //! - [`clock`], [`task`], [`logs`], [`trace`], [`audit`]: time, tasks, log lines, the traces of
-//!   calls and who did what; [`glob`] for patterns with stars.
+//!   calls and who did what; [`glob`] for patterns with stars, [`network`] for addresses.
 
 pub mod access;
 pub mod alarms;
@@ -32,6 +32,7 @@ pub mod logs;
 pub mod messages;
 pub mod metrics;
 pub mod names;
+pub mod network;
 pub mod objects;
 pub mod per_model;
 pub mod resource;

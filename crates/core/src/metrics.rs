@@ -3,6 +3,8 @@
 //! A label set is resolved once to a handle; from then on a count costs an atomic add, and no
 //! allocation.
 
+mod snapshot;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -10,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::sketch::{Recorder, Sketch};
+
+pub use snapshot::{Metric, Point};
 
 /// Upper bounds of latency histograms: 100 µs to a minute.
 pub const LATENCY_BOUNDS: &[Nanos] = &[

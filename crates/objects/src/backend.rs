@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use sagebrush_core::Clock;
+use sagebrush_core::events::EventSink;
 use sagebrush_core::objects::{
     Attributes, Bucket, ByteStream, Condition, IndexError, ListQuery, ObjectError, ObjectIndex,
     ObjectMeta, ObjectRef, ObjectStore, ObjectVersion, Versioning,
@@ -24,6 +25,7 @@ use crate::blobs::sweep::SweepError;
 use crate::blobs::write::{NewBlob, WriteError, discard};
 use crate::blobs::{BlobReader, Blobs};
 use crate::digest::{Algorithm, Digests};
+use crate::news::{Happened, News};
 
 /// The id of versions that were written while versioning was not on.
 pub(crate) const NULL_VERSION: &str = "null";
@@ -39,6 +41,7 @@ pub struct Objects {
     pub(crate) clock: Arc<dyn Clock>,
     /// Counts changes of the index.
     changes: Arc<AtomicU64>,
+    pub(crate) news: News,
 }
 
 impl Objects {
@@ -52,7 +55,12 @@ impl Objects {
         clock: Arc<dyn Clock>,
     ) -> io::Result<Self> {
         let blobs = Blobs::open(data.join("blobs"))?;
-        Ok(Self { index, blobs, clock, changes: Arc::default() })
+        Ok(Self { index, blobs, clock, changes: Arc::default(), news: News::default() })
+    }
+
+    /// Tells `sink` what happens to objects, if anybody may want to know.
+    pub fn tell(&self, sink: Arc<dyn EventSink>) {
+        self.news.tell(sink);
     }
 
     /// Removes the blobs that a crash left behind, and says how many. Safe beside writers.
@@ -101,9 +109,18 @@ impl Objects {
         version: ObjectVersion,
         new: Vec<NewBlob>,
         condition: Condition,
+        happened: Happened,
     ) -> Result<(), IndexError> {
-        let index = self.index.clone();
-        self.commit(new, async move { index.put_version(version, condition).await }).await
+        let (index, clock) = (self.index.clone(), self.clock.clone());
+        let news = self.news.listen().map(|listening| (listening, version.clone()));
+        let change = async move {
+            let orphans = index.put_version(version, condition).await?;
+            if let Some((listening, version)) = news {
+                listening.tell((&*index, &*clock), happened, &version).await;
+            }
+            Ok(orphans)
+        };
+        self.commit(new, change).await
     }
 
     /// Removes a version and its blobs, to the end, and returns what it was.
@@ -115,12 +132,17 @@ impl Objects {
     ) -> Result<Option<ObjectVersion>, IndexError> {
         let objects = self.clone();
         let (bucket, key, id) = (bucket.to_owned(), key.to_owned(), version_id.to_owned());
+        let news = self.news.listen();
         let removed = task::spawn("object-removal", async move {
             let removed = objects.index.remove_version(&bucket, &key, &id).await;
             objects.changes.fetch_add(1, Ordering::SeqCst);
             if let Ok(Some(version)) = &removed {
                 let blobs = version.blobs.iter().map(|blob| blob.id.clone()).collect();
                 objects.blobs.remove(blobs).await;
+                if let Some(listening) = news {
+                    let by = (&*objects.index, &*objects.clock);
+                    listening.tell(by, Happened::Removed, version).await;
+                }
             }
             removed
         });
@@ -141,7 +163,7 @@ impl Objects {
         }
         let marker = ObjectVersion { is_delete_marker: true, ..self.new_version(bucket, key) };
         let id = marker.version_id.clone();
-        self.put_version(marker, Vec::new(), Condition::None).await?;
+        self.put_version(marker, Vec::new(), Condition::None, Happened::Marked).await?;
         Ok(Some(id))
     }
 
@@ -253,7 +275,7 @@ impl ObjectStore for Objects {
             attributes,
             ..self.new_version(&bucket, &at.key)
         };
-        self.put_version(version.clone(), vec![blob], Condition::None)
+        self.put_version(version.clone(), vec![blob], Condition::None, Happened::Put)
             .await
             .map_err(index_error)?;
         Ok(meta(version))

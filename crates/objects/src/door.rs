@@ -1,6 +1,7 @@
 //! S3 over HTTP: who calls, which bucket is meant, and the answer's last touches.
 
 mod access;
+mod call;
 mod hosts;
 #[cfg(test)]
 mod tests;
@@ -18,20 +19,21 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3Result, StdError, s3_error};
 use sagebrush_aws::sigv4::Grant;
 use sagebrush_core::access::Authorizer;
+use sagebrush_core::audit::AuditSink;
+use sagebrush_core::trace::Tracer;
+use sagebrush_core::{AccountId, Region};
 use uuid::Uuid;
 
 use self::access::Gate;
+use self::call::{CALL, Call, Listeners};
 use self::hosts::Hosts;
 use crate::backend::Objects;
 use crate::front::Front;
 
+pub(crate) use self::call::Asker;
+
 /// What is known of an access key, if it may sign; the second argument is the session token.
 pub type GrantOf = Arc<dyn Fn(&str, Option<&str>) -> Option<Grant> + Send + Sync>;
-
-tokio::task_local! {
-    /// The session token of the request under way: `s3s` asks for secrets by access key alone.
-    static SESSION_TOKEN: Option<String>;
-}
 
 /// The most that a body of XML may have. A `DeleteObjects` of 1,000 keys of 1 KB has half of it.
 const MAX_XML: usize = 2 << 20;
@@ -57,6 +59,7 @@ pub struct DoorConfig {
 #[derive(Clone)]
 pub struct S3Door {
     service: S3Service,
+    listeners: Listeners,
 }
 
 impl S3Door {
@@ -70,13 +73,33 @@ impl S3Door {
         let mut limits = S3Config::default();
         limits.xml_max_body_size = MAX_XML;
         limits.post_object_max_file_size = MAX_FORM_FILE;
+        let listeners = Listeners {
+            audit: None,
+            tracer: Tracer::default(),
+            account: AccountId(config.account.as_str().into()),
+            region: Region::new(&config.region),
+        };
         let front = Front::new(objects, config.account, config.region);
         let mut builder = S3ServiceBuilder::new(front);
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(limits))));
         builder.set_host(Hosts::new(config.domains));
         builder.set_auth(Secrets(grant_of.clone()));
         builder.set_access(Gate { grant_of, authorizer });
-        Self { service: builder.build() }
+        Self { service: builder.build(), listeners }
+    }
+
+    /// Tells `sink` of each call whose signature is good.
+    #[must_use]
+    pub fn audited(mut self, sink: Arc<dyn AuditSink>) -> Self {
+        self.listeners.audit = Some(sink);
+        self
+    }
+
+    /// Has its calls traced.
+    #[must_use]
+    pub fn traced(mut self, tracer: Tracer) -> Self {
+        self.listeners.tracer = tracer;
+        self
     }
 
     /// Answers one request. Bodies are streamed both ways.
@@ -93,17 +116,13 @@ impl S3Door {
             return id.sign(failed(StatusCode::BAD_REQUEST, code, message));
         }
         let token = session_token(&request);
-        let call = self.service.call(request.map(Body::http_body_unsync));
-        let answer = match SESSION_TOKEN.scope(token, call).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                let error: StdError = error.into();
-                tracing::error!(%error, request_id = id.id, "answering an S3 request failed");
-                let message = "We encountered an internal error. Please try again.";
-                failed(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
-            }
+        let call = Call::new(&request, token, &self.listeners, &id.id);
+        let answered = async {
+            let answer = self.service.call(request.map(Body::http_body_unsync)).await;
+            let answer = answer.unwrap_or_else(|error| id.unexpected(error.into()));
+            CALL.with(|call| call.answered(answer))
         };
-        id.sign(answer)
+        id.sign(CALL.scope(call, answered).await)
     }
 }
 
@@ -112,7 +131,7 @@ struct Secrets(GrantOf);
 #[async_trait]
 impl S3Auth for Secrets {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        let token = SESSION_TOKEN.try_with(Clone::clone).ok().flatten();
+        let token = CALL.try_with(|call| call.session_token.clone()).ok().flatten();
         let grant = (self.0)(access_key, token.as_deref());
         grant.map(|grant| SecretKey::from(&*grant.secret)).ok_or_else(|| {
             s3_error!(
@@ -148,7 +167,7 @@ fn query<'r, B>(request: &'r Request<B>, name: &str) -> Option<&'r str> {
 
 /// What a client can tell us when it complains.
 struct RequestId {
-    id: String,
+    id: Arc<str>,
     host_id: String,
 }
 
@@ -157,7 +176,14 @@ impl RequestId {
         let random = Uuid::new_v4();
         let mut id = random.simple().to_string().to_uppercase();
         id.truncate(16); // As long as AWS's.
-        Self { id, host_id: BASE64_STANDARD.encode(random.as_bytes()) }
+        Self { id: id.into(), host_id: BASE64_STANDARD.encode(random.as_bytes()) }
+    }
+
+    /// The answer where the library has none.
+    fn unexpected(&self, error: StdError) -> Response<Body> {
+        tracing::error!(%error, request_id = &*self.id, "answering an S3 request failed");
+        let message = "We encountered an internal error. Please try again.";
+        failed(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
     }
 
     /// Puts the ids into the headers, and into the body of an error.
@@ -174,7 +200,7 @@ impl RequestId {
             parts.headers.insert(header::CONTENT_TYPE, xml);
             parts.headers.remove(header::CONTENT_LENGTH);
         }
-        for (name, value) in [("x-amz-request-id", &self.id), ("x-amz-id-2", &self.host_id)] {
+        for (name, value) in [("x-amz-request-id", &*self.id), ("x-amz-id-2", &self.host_id)] {
             if let Ok(value) = HeaderValue::from_str(value) {
                 parts.headers.insert(name, value);
             }

@@ -13,6 +13,7 @@ pub mod blobs;
 pub mod digest;
 pub mod door;
 pub mod front;
+mod news;
 
 pub use backend::Objects;
 pub use blobs::Blobs;

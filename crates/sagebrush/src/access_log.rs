@@ -72,7 +72,7 @@ impl AskedFor {
         Self {
             endpoint: endpoint.to_owned(),
             kind,
-            peer: parts.extensions.get::<Peer>().map(|peer| peer.0),
+            peer: parts.extensions.get::<Peer>().map(|peer| peer.ip),
             authorization: header(AUTHORIZATION),
             user_agent: header(USER_AGENT),
             bytes_in: header(CONTENT_LENGTH),
@@ -157,6 +157,7 @@ impl Books {
                 user_agent: text(entry.asked.user_agent.as_ref()).map(str::to_owned),
             },
             parameters: json!({"endpointName": entry.asked.endpoint}),
+            additional: Value::Null,
             response: Vec::new(),
             error,
         }
@@ -271,7 +272,7 @@ mod tests {
         if let Some(key) = key {
             parts.headers.insert(AUTHORIZATION, key.parse().unwrap());
         }
-        parts.extensions.insert(Peer(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        parts.extensions.insert(Peer::plain(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         let asked = AskedFor::new(&parts, endpoint, InvokeKind::RealTime);
         let mut answer = Response::new(Full::new(Bytes::from_static(b"four")));
         *answer.status_mut() = StatusCode::from_u16(status).unwrap();

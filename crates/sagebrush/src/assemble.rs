@@ -5,9 +5,9 @@ mod access;
 mod beside;
 mod ground;
 mod machine;
+mod otlp;
 mod serving;
 mod shared;
-mod traces;
 mod watched;
 
 use std::path::Path;
@@ -19,7 +19,6 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use sagebrush_access::Access;
 use sagebrush_artifacts::ArtifactCache;
 use sagebrush_aws::demux::OperationsPage;
 use sagebrush_aws::sigv4::Credentials as _;
@@ -30,8 +29,8 @@ use sagebrush_control::{Control, inference_experiment};
 use sagebrush_core::fleet::Fleet;
 use sagebrush_core::metrics::{Gauge, Registry};
 use sagebrush_core::route::Routes;
+use sagebrush_core::task;
 use sagebrush_core::worker::Runtime;
-use sagebrush_core::{Clock, task};
 use sagebrush_messaging::Messaging;
 use sagebrush_objects::{DoorConfig, Objects, S3Door};
 use sagebrush_onnx::OnnxRuntime;
@@ -39,11 +38,11 @@ use sagebrush_serving::Meters;
 use sagebrush_store::SqliteStore;
 use sagebrush_telemetry::metrics::MetricStore;
 use sagebrush_telemetry::sagemaker::{self, NvidiaSmi, SageMakerMetrics};
-use sagebrush_telemetry::traces::Traces;
 use tokio::task::JoinHandle;
 
 use self::ground::Ground;
 use self::machine::Machine;
+use self::otlp::Tellers;
 use self::shared::Shared;
 use crate::access_log::{AccessLog, AskedFor};
 use crate::answer::{Answer, AnswerBody};
@@ -60,8 +59,8 @@ const S3_DOMAINS: &[&str] = &["localhost", "s3.localhost"];
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long their calls may take of it. Less, so that there is time to end what runs too long.
 const INSTANCE_DRAIN: Duration = Duration::from_secs(8);
-/// How long it waits for the last traces to be told.
-pub(crate) const LAST_TRACES: Duration = Duration::from_secs(1);
+/// How long it waits for the last traces and metrics to be told.
+pub(crate) const LAST_TELLING: Duration = Duration::from_secs(1);
 /// How long it waits for its store.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -77,7 +76,7 @@ pub struct App {
     fleet: Arc<LocalFleet>,
     background: Vec<JoinHandle<()>>,
     messaging: Messaging,
-    traces: Option<Arc<Traces>>,
+    tellers: Tellers,
     machine: Arc<Machine>,
     /// Never looked at: it has changed once the first table is made.
     routes: Routes,
@@ -113,6 +112,8 @@ impl App {
         let serving = serving::open(config, &shared, &routes).await?;
         let reconciler = reconciler.with_idle_after(config.idle_after).traced(tracer.clone());
         let machine = Arc::new(Machine::new(ground, memory.clone(), fleet.clone()));
+        let metrics_told = otlp::metrics(config, ground, look(&machine, &serving));
+        let tellers = Tellers { traces: shared.traces.clone(), metrics: metrics_told };
         let told = SageMakerMetrics::new(sagemaker::Parts {
             registry: metrics.clone(),
             metrics: shared.watched.metrics.clone(),
@@ -136,14 +137,14 @@ impl App {
         Ok(Arc::new(Self {
             aws: shared.aws_door(control),
             serving,
-            s3: s3_door(config, objects.clone(), access.clone(), clock.clone()),
+            s3: s3_door(config, &shared),
             access_log: ground.access_log(config, &routes),
             metrics: metrics.clone(),
             measured: ground.measured.clone(),
             store: store.clone(),
             fleet,
             background,
-            traces: shared.traces.clone(),
+            tellers,
             messaging: shared.messaging,
             machine,
             routes,
@@ -243,9 +244,7 @@ impl App {
         }
         self.stop_fleet().await;
         self.serving.invoker.beside.flush(CLOSE_TIMEOUT).await; // No call is under way any more.
-        if let Some(traces) = &self.traces {
-            traces.stop(LAST_TRACES).await;
-        }
+        self.tellers.stop(LAST_TELLING).await;
         if tokio::time::timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
             tracing::warn!("the store did not close in time; it recovers at the next start");
         }
@@ -315,22 +314,20 @@ fn onnx(config: &Config) -> std::io::Result<Arc<OnnxRuntime>> {
     OnnxRuntime::keeping_graphs(config.onnxruntime.clone(), settings, graphs).map(Arc::new)
 }
 
-fn s3_door(
-    config: &Config,
-    objects: Objects,
-    access: Arc<Access>,
-    clock: Arc<dyn Clock>,
-) -> S3Door {
+fn s3_door(config: &Config, shared: &Shared) -> S3Door {
+    let Shared { ground, access, tracer, .. } = shared;
     let door = DoorConfig {
         account: config.account_id.clone(),
         region: config.region.clone(),
         domains: S3_DOMAINS.iter().map(|domain| (*domain).to_owned()).collect(),
     };
-    let keys = access.clone();
+    let (keys, clock) = (access.clone(), ground.clock.clone());
     let grant_of = move |access_key: &str, token: Option<&str>| {
         keys.secret(access_key, token, clock.now()).ok()
     };
-    S3Door::new(objects, door, Arc::new(grant_of), access)
+    S3Door::new(ground.objects.clone(), door, Arc::new(grant_of), access.clone())
+        .traced(tracer.clone())
+        .audited(ground.audit.clone())
 }
 
 /// Drops the metrics of endpoints that are gone.

@@ -1,7 +1,7 @@
 //! The settings: flags over `SAGEBRUSH_*` over `sagebrush.toml` over defaults.
 
+mod otlp;
 mod smtp;
-mod traces;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,12 +12,13 @@ use std::time::Duration;
 use clap::Args;
 use sagebrush_control::endpoint::IdleAfter;
 use sagebrush_core::instance::Limits;
+use sagebrush_core::network::Network;
 use sagebrush_messaging::SmtpSettings;
 use sagebrush_runtime::environment::Environments;
 use sagebrush_runtime::sandbox::Mode;
 use serde::Deserialize;
 
-pub use self::traces::TraceConfig;
+pub use self::otlp::OtlpConfig;
 use crate::images::ImageEntry;
 use crate::server::limits;
 
@@ -115,13 +116,16 @@ pub struct Options {
     /// TLS to the mail server: `required` or `off` [default: required, but on loopback].
     #[arg(long, global = true, env = "SAGEBRUSH_SMTP_TLS")]
     pub smtp_tls: Option<String>,
-    /// Where traces go by OTLP over HTTP, like `http://127.0.0.1:4318` [default: that of
+    /// Where traces and metrics go by OTLP over HTTP: `http://127.0.0.1:4318` [default: that of
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`; without either nothing is traced].
     #[arg(long, global = true, env = "SAGEBRUSH_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
     /// Headers of these requests: name=value,name=value [default: `OTEL_EXPORTER_OTLP_HEADERS`].
     #[arg(long, global = true, env = "SAGEBRUSH_OTLP_HEADERS", hide_env_values = true)]
     pub otlp_headers: Option<String>,
+    /// Whether metrics go there, too [default: true].
+    #[arg(long, global = true, env = "SAGEBRUSH_OTLP_METRICS")]
+    pub otlp_metrics: Option<bool>,
     /// The part of the calls that is traced where the caller says nothing, from 0 to 1
     /// [default: `OTEL_TRACES_SAMPLER_ARG`, or 1].
     #[arg(long, global = true, env = "SAGEBRUSH_TRACE_RATIO")]
@@ -129,6 +133,10 @@ pub struct Options {
     /// The name of this server in traces [default: `OTEL_SERVICE_NAME`, or sagebrush].
     #[arg(long, global = true, env = "SAGEBRUSH_SERVICE_NAME")]
     pub service_name: Option<String>,
+    /// Proxies before this server, as addresses or networks: `10.0.0.0/8,::1`. What their
+    /// `X-Forwarded-For` and `X-Forwarded-Proto` say is believed [default: none].
+    #[arg(long, global = true, env = "SAGEBRUSH_TRUSTED_PROXIES")]
+    pub trusted_proxies: Option<String>,
     /// Whether each call of an endpoint gets a line in its access log [default: false].
     #[arg(long, global = true, env = "SAGEBRUSH_ACCESS_LOGS")]
     pub access_logs: Option<bool>,
@@ -171,10 +179,12 @@ pub struct Config {
     pub idle_after: IdleAfter,
     /// `None`: no mail is sent.
     pub smtp: Option<SmtpSettings>,
-    /// `None`: nothing is traced.
-    pub traces: Option<TraceConfig>,
+    /// Where traces and metrics are told.
+    pub otlp: OtlpConfig,
     pub access_logs: bool,
     pub audit_data_events: bool,
+    /// Proxies whose word on their clients is believed.
+    pub trusted_proxies: Vec<Network>,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -213,7 +223,7 @@ impl Options {
             return Err(ConfigError::NoKeys(listen));
         }
         let smtp = smtp::settings(&options)?;
-        let traces = traces::resolve(&options, variable)?;
+        let otlp = otlp::resolve(&options, variable)?;
         let key = |given: Option<String>| given.unwrap_or_else(|| DEFAULT_KEY.to_owned());
         let config = Config {
             listen,
@@ -239,9 +249,10 @@ impl Options {
             max_body_memory: options.max_body_memory.unwrap_or_else(|| limits::memory() / 4),
             idle_after: idle_after(options.serverless_idle_seconds, options.managed_idle_seconds),
             smtp,
-            traces,
+            otlp,
             access_logs: options.access_logs.unwrap_or(false),
             audit_data_events: options.audit_data_events.unwrap_or(false),
+            trusted_proxies: parse_networks(options.trusted_proxies.as_deref())?,
             log: options.log.unwrap_or_else(|| "info".to_owned()),
             log_format: parse_format(options.log_format.as_deref())?,
         };
@@ -278,8 +289,10 @@ impl Options {
             smtp_tls: self.smtp_tls.or(file.smtp_tls),
             otlp_endpoint: self.otlp_endpoint.or(file.otlp_endpoint),
             otlp_headers: self.otlp_headers.or(file.otlp_headers),
+            otlp_metrics: self.otlp_metrics.or(file.otlp_metrics),
             trace_ratio: self.trace_ratio.or(file.trace_ratio),
             service_name: self.service_name.or(file.service_name),
+            trusted_proxies: self.trusted_proxies.or(file.trusted_proxies),
             access_logs: self.access_logs.or(file.access_logs),
             audit_data_events: self.audit_data_events.or(file.audit_data_events),
             log: self.log.or(file.log),
@@ -355,6 +368,16 @@ fn parse_listen(given: Option<&str>) -> Result<SocketAddr, ConfigError> {
         name: "listen",
         value: given.to_owned(),
         reason: "an address is like 127.0.0.1:4577",
+    })
+}
+
+fn parse_networks(given: Option<&str>) -> Result<Vec<Network>, ConfigError> {
+    let given = given.unwrap_or_default();
+    let networks = given.split(',').map(str::trim).filter(|network| !network.is_empty());
+    networks.map(str::parse).collect::<Result<_, _>>().map_err(|_| ConfigError::Value {
+        name: "trusted-proxies",
+        value: given.to_owned(),
+        reason: "they are addresses or networks, like 10.0.0.0/8,::1",
     })
 }
 
@@ -468,6 +491,10 @@ mod tests {
         check_error("secret-key = \"\"", "must not be empty");
         check_error("python = \"\"", "python is ``: it must not be empty");
         check_error("log-format = \"xml\"", "text or json");
+        check_error(
+            "trusted-proxies = \"::1, proxy\"",
+            "trusted-proxies is `::1, proxy`: they are",
+        );
         check_error("lissten = \"x\"", "unknown field `lissten`");
         check_error("listen = ", "cannot read the config file");
     }

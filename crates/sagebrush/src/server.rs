@@ -2,6 +2,7 @@
 
 pub(crate) mod asked;
 mod connection;
+mod forwarded;
 pub(crate) mod limits;
 mod open;
 mod pace;
@@ -19,16 +20,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
-use sagebrush_aws::Peer;
 use sagebrush_core::task;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
 
 use self::asked::Asked;
 use self::connection::Patience;
+use self::forwarded::Proxies;
 use self::open::Open;
 use self::refuse::Refusals;
-use crate::assemble::{App, CLOSE_TIMEOUT, LAST_TRACES, STOP_TIMEOUT};
+use crate::assemble::{App, CLOSE_TIMEOUT, LAST_TELLING, STOP_TIMEOUT};
 use crate::config::{Config, LogFormat};
 use crate::failure::Failure;
 
@@ -37,7 +38,7 @@ const DRAIN: Duration = Duration::from_secs(26);
 /// Whoever asked the server to end may rely on this, whatever models do.
 const END: Duration = Duration::from_secs(40);
 const _: () = assert!(
-    DRAIN.as_secs() + STOP_TIMEOUT.as_secs() + LAST_TRACES.as_secs() + CLOSE_TIMEOUT.as_secs()
+    DRAIN.as_secs() + STOP_TIMEOUT.as_secs() + LAST_TELLING.as_secs() + CLOSE_TIMEOUT.as_secs()
         < END.as_secs(),
     "the parts of the end take longer than the whole"
 );
@@ -63,7 +64,8 @@ pub fn serve(mut config: Config) -> Result<(), Failure> {
         config.listen = listener.local_addr()?;
         let app = App::start(&config).await?;
         announce(&config)?;
-        accept_until(&app, listener, n_connections, stop_signal()).await;
+        let proxies = Proxies::new(&config.trusted_proxies);
+        accept_until(&app, listener, (n_connections, proxies), stop_signal()).await;
         app.stop().await;
         Ok(())
     })
@@ -131,11 +133,11 @@ async fn stop_signal() {
 async fn accept_until(
     app: &Arc<App>,
     listener: TcpListener,
-    n_connections: u32,
+    (n_connections, proxies): (u32, Proxies),
     stop: impl Future<Output = ()>,
 ) {
     let (open, refusals) = (Open::new(n_connections, app.connections()), Refusals::new());
-    let mut entrance = Entrance { app: app.clone(), open, refusals, last_warning: None };
+    let mut entrance = Entrance { app: app.clone(), open, refusals, proxies, last_warning: None };
     let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -160,6 +162,7 @@ struct Entrance {
     app: Arc<App>,
     open: Arc<Open>,
     refusals: Refusals,
+    proxies: Proxies,
     last_warning: Option<Instant>,
 }
 
@@ -169,10 +172,11 @@ impl Entrance {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a socket without TCP_NODELAY");
         }
-        let app = self.app.clone();
-        let peer = Peer(peer.to_canonical());
+        let (app, proxies, connected) =
+            (self.app.clone(), self.proxies.clone(), peer.to_canonical());
         let answer = move |mut request: Request<Asked>| {
             let app = app.clone();
+            let peer = proxies.peer(connected, request.headers());
             request.extensions_mut().insert(peer);
             async move { app.answer(request).await }
         };

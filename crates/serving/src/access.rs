@@ -31,9 +31,11 @@ impl Door {
         let variant = target.variant.as_deref();
         let variant = variant.map(|variant| ("sagemaker:TargetVariant", variant));
         let more: Vec<_> = variant.into_iter().collect();
+        let peer = parts.extensions.get::<Peer>();
         let asked = Asked {
             region: target.region.as_str(),
-            source_ip: parts.extensions.get::<Peer>().map(|peer| peer.0),
+            source_ip: peer.map(|peer| peer.ip),
+            is_secure: peer.is_some_and(|peer| peer.is_secure),
             more: &more,
             ..Asked::new(action(kind), &resource)
         };

@@ -110,6 +110,7 @@ fn check_trust(
     let asked = Asked {
         region: ctx.region.as_str(),
         source_ip: ctx.source_ip,
+        is_secure: ctx.is_secure,
         more: &more,
         ..Asked::new("sts:AssumeRole", &input.role_arn)
     };

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use sagebrush_core::network::Network;
+
 use super::facts::Facts;
 use super::parse::PolicyError;
 use super::pattern::Pattern;
@@ -37,13 +39,6 @@ enum Compare {
     LessEqual,
     Greater,
     GreaterEqual,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Network {
-    address: u128,
-    /// Of the bits of an IPv6 address.
-    mask: u128,
 }
 
 impl Condition {
@@ -102,7 +97,7 @@ impl Test {
             "Bool" => truths(values).and_then(|_| texts(|v| Pattern::plain(v).ignoring_case())),
             "Null" => truths(values).map(Self::Null),
             "IpAddress" => {
-                values.iter().map(|v| Network::parse(v)).collect::<Option<_>>().map(Self::Ip)
+                values.iter().map(|v| v.parse().ok()).collect::<Option<_>>().map(Self::Ip)
             }
             other => return Self::compared(other, values),
         };
@@ -202,36 +197,6 @@ fn arn_fits(wanted: &[Pattern], value: &str, facts: &Facts<'_>) -> bool {
     let parts: Vec<&str> = value.splitn(6, ':').collect();
     parts.len() == wanted.len()
         && parts.iter().zip(wanted).all(|(part, pattern)| pattern.matches(part, facts))
-}
-
-impl Network {
-    /// `10.0.0.0/8`, `2001:db8::/32`, or one address.
-    fn parse(text: &str) -> Option<Self> {
-        let (address, length) = match text.split_once('/') {
-            Some((address, length)) => (address, Some(length.parse::<u32>().ok()?)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let length = length.unwrap_or(longest);
-        if length > longest {
-            return None;
-        }
-        let mask = u128::MAX.checked_shl(longest - length).unwrap_or(0);
-        Some(Self { address: bits(address) & mask, mask })
-    }
-
-    fn has(self, ip: IpAddr) -> bool {
-        bits(ip) & self.mask == self.address
-    }
-}
-
-/// IPv4 addresses as IPv6 has them.
-fn bits(ip: IpAddr) -> u128 {
-    match ip {
-        IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(ip) => ip.to_bits(),
-    }
 }
 
 #[cfg(test)]

@@ -15,22 +15,13 @@ pub struct Facts<'a> {
     /// Of the user, or of the role's session. Trust policies name either.
     pub caller_arn: &'a str,
     pub user_name: Option<&'a str>,
-    pub is_secure: bool,
     pub now: Timestamp,
 }
 
 impl<'a> Facts<'a> {
     #[must_use]
     pub fn new(asked: &'a Asked<'a>, account: &'a str, arn: &'a str, now: Timestamp) -> Self {
-        Self {
-            asked,
-            account,
-            principal_arn: arn,
-            caller_arn: arn,
-            user_name: None,
-            is_secure: false,
-            now,
-        }
+        Self { asked, account, principal_arn: arn, caller_arn: arn, user_name: None, now }
     }
 
     /// The value of a condition key, by its name in lower case; `None` if the request has none.
@@ -48,7 +39,9 @@ impl<'a> Facts<'a> {
             "aws:principalaccount" => Some(self.account.into()),
             "aws:principaltype" => Some(self.principal_type().into()),
             "aws:username" => self.user_name.map(Cow::Borrowed),
-            "aws:securetransport" => Some(if self.is_secure { "true" } else { "false" }.into()),
+            "aws:securetransport" => {
+                Some(if self.asked.is_secure { "true" } else { "false" }.into())
+            }
             "aws:currenttime" => Some(self.instant().to_string().into()),
             "aws:epochtime" => Some(self.instant().as_second().to_string().into()),
             _ => None,

@@ -309,7 +309,7 @@ async fn each_signed_call_is_told_once_with_what_came_of_it() {
         (json("SageMaker.NoSuchThing", "{}"), Some(SIGNER)),
         (form("Action=GetCallerIdentity"), Some(Signer { service: "sts", ..SIGNER })),
     ] {
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(Peer::plain(peer));
         let (target, request) = signed(request.map(String::into_bytes), signer);
         let _answer = door.answer(target, request).await;
     }

@@ -1,27 +1,16 @@
 //! Posts messages to webhooks over HTTP, with TLS or without.
 
-use std::error::Error;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
-use http::uri::Scheme;
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Builder, Client};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use sagebrush_core::task;
-use tokio::sync::OnceCell;
-use tokio::time::timeout;
+use http_body_util::Full;
+use sagebrush_outbound::{Poster, Settings};
 
 /// As SNS waits.
-const TIMEOUT: Duration = Duration::from_secs(15);
-/// How much of an answer is read, so that its connection is of further use.
-const MAX_ANSWER: usize = 64 << 10;
-const IDLE: Duration = Duration::from_secs(30);
+const SETTINGS: Settings = Settings { timeout: Duration::from_secs(15), max_idle: 4 };
 
 /// What is posted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,52 +37,16 @@ pub(super) trait Webhooks: Send + Sync + 'static {
     async fn post(&self, post: Post) -> Result<(), Undelivered>;
 }
 
-pub(super) struct HttpWebhooks {
-    plain: Client<HttpConnector, Full<Bytes>>,
-    /// Made with the first post to an `https` URL: the authorities that the system trusts are read
-    /// from its disk.
-    secure: OnceCell<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
-}
+pub(super) struct HttpWebhooks(Poster);
 
 impl HttpWebhooks {
     pub(super) fn new() -> Self {
-        Self { plain: builder().build_http(), secure: OnceCell::new() }
+        Self(Poster::new(SETTINGS))
     }
-
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<StatusCode, Undelivered> {
-        let answer = if request.uri().scheme() == Some(&Scheme::HTTPS) {
-            self.secure.get_or_try_init(secure).await?.request(request).await
-        } else {
-            self.plain.request(request).await
-        };
-        let answer = answer.map_err(|error| Undelivered::ForNow(lowest(&error)))?;
-        let status = answer.status();
-        // What it says does not matter, only that it has been said.
-        Limited::new(answer.into_body(), MAX_ANSWER).collect().await.ok();
-        Ok(status)
-    }
-}
-
-fn builder() -> Builder {
-    let mut client = Client::builder(TokioExecutor::new());
-    client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(4);
-    client
-}
-
-async fn secure() -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, Undelivered> {
-    let trusting = task::blocking(|| HttpsConnectorBuilder::new().with_native_roots());
-    let untold = |reason: &dyn Error| {
-        let text = format!("the authorities that this system trusts cannot be read: {reason}");
-        Undelivered::ForNow(text)
-    };
-    let trusting = trusting.await.map_err(|error| untold(&error))?;
-    let connector = trusting.map_err(|error| untold(&error))?.https_only().enable_http1().build();
-    Ok(builder().build(connector))
 }
 
 #[async_trait]
 impl Webhooks for HttpWebhooks {
-    /// Redirects are not followed: who subscribed named one address.
     async fn post(&self, post: Post) -> Result<(), Undelivered> {
         let mut request = Request::post(&post.url)
             .header(CONTENT_TYPE, "text/plain; charset=UTF-8")
@@ -103,8 +56,8 @@ impl Webhooks for HttpWebhooks {
         }
         let request = request.body(Full::new(Bytes::from(post.body)));
         let request = request.map_err(|error| Undelivered::ForGood(error.to_string()))?;
-        let late = |_| Undelivered::ForNow("the webhook did not answer in time".to_owned());
-        judge(timeout(TIMEOUT, self.send(request)).await.map_err(late)??)
+        let answer = self.0.send(request).await;
+        judge(answer.map_err(|error| Undelivered::ForNow(error.to_string()))?.status)
     }
 }
 
@@ -119,15 +72,6 @@ fn judge(status: StatusCode) -> Result<(), Undelivered> {
         _ if status.is_redirection() || status.is_client_error() => Err(Undelivered::ForGood(text)),
         _ => Err(Undelivered::ForNow(text)),
     }
-}
-
-/// The lowest reason: "Connection refused" says more than "client error".
-fn lowest(error: &dyn Error) -> String {
-    let mut lowest = error;
-    while let Some(source) = lowest.source() {
-        lowest = source;
-    }
-    lowest.to_string()
 }
 
 #[cfg(test)]

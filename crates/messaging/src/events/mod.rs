@@ -40,7 +40,10 @@ use transform::Known;
 /// Where each event of the server itself is written down.
 const LOG_GROUP: &str = "/aws/events/sagemaker";
 
-/// How many events may wait to be delivered.
+/// The source of events of objects. They are not written down unless a rule wants it.
+const OBJECTS: &str = "aws.s3";
+
+/// How many events may wait to be delivered; as many of objects may wait besides.
 const MAX_WAITING: usize = 4096;
 
 /// How often a store that fails is asked for one target, and the pause after the first time.
@@ -55,10 +58,16 @@ pub(crate) struct Events {
     publisher: Arc<dyn Publisher>,
     queues: Arc<Queues>,
     log: Arc<dyn LogSink>,
-    waiting: Sender<Event>,
+    waiting: Lanes<Sender<Event>>,
     /// Until the task that delivers begins.
-    arriving: Mutex<Option<Receiver<Event>>>,
+    arriving: Mutex<Option<Lanes<Receiver<Event>>>>,
     meters: Meters,
+}
+
+/// Objects may change so often that other events would find no room beside theirs.
+struct Lanes<T> {
+    main: T,
+    objects: T,
 }
 
 struct Meters {
@@ -94,7 +103,7 @@ impl Events {
     pub(crate) async fn open(parts: Parts) -> Result<Arc<Self>, StoreError> {
         let Parts { store, clock, account, publisher, queues, log, metrics } = parts;
         let rules = Rules::open(store, clock.clone(), account.clone()).await?;
-        let (waiting, arriving) = channel(MAX_WAITING);
+        let (waiting, arriving) = Lanes::new();
         Ok(Arc::new(Self {
             rules,
             clock,
@@ -114,9 +123,12 @@ impl Events {
         let this = self.clone();
         task::spawn("events", async move {
             let Some(mut arriving) = arriving else { return };
-            while let Some(event) = arriving.recv().await {
+            while let Some(event) = arriving.next().await {
+                let is_noted = event.source != OBJECTS;
                 let event = this.envelope(event);
-                this.note(&event);
+                if is_noted {
+                    this.note(&event);
+                }
                 if let Err(error) = this.deliver(&event).await {
                     tracing::warn!(%error, id = %event.id, "an event did not reach a target");
                 }
@@ -251,8 +263,31 @@ impl Events {
 impl EventSink for Events {
     fn emit(&self, event: Event) {
         self.meters.emitted.add(1);
-        if self.waiting.try_send(event).is_err() {
+        let lane = if event.source == OBJECTS { &self.waiting.objects } else { &self.waiting.main };
+        if lane.try_send(event).is_err() {
             self.meters.dropped.add(1);
+        }
+    }
+
+    fn wants(&self, source: &str) -> bool {
+        self.rules.may_want(source)
+    }
+}
+
+impl Lanes<Receiver<Event>> {
+    fn new() -> (Lanes<Sender<Event>>, Self) {
+        let (main, from_main) = channel(MAX_WAITING);
+        let (objects, from_objects) = channel(MAX_WAITING);
+        (Lanes { main, objects }, Self { main: from_main, objects: from_objects })
+    }
+
+    /// `None` when nobody can send any more.
+    async fn next(&mut self) -> Option<Event> {
+        tokio::select! {
+            biased;
+            Some(event) = self.main.recv() => Some(event),
+            Some(event) = self.objects.recv() => Some(event),
+            else => None,
         }
     }
 }

@@ -68,6 +68,11 @@ impl Pattern {
     pub(super) fn matches(&self, event: &Value) -> bool {
         self.0.fits(Some(event))
     }
+
+    /// Whether an event of this source may fit.
+    pub(super) fn may_want(&self, source: &str) -> bool {
+        self.0.may_want(&source.into())
+    }
 }
 
 impl Node {
@@ -99,6 +104,12 @@ impl Node {
             }
         }
         Ok(Self::Fields { fields, any })
+    }
+
+    fn may_want(&self, source: &Value) -> bool {
+        let Self::Fields { fields, any } = self else { return true };
+        let allows = |(name, node): &(String, Self)| name != "source" || node.fits(Some(source));
+        fields.iter().all(allows) && (any.is_empty() || any.iter().any(|way| way.may_want(source)))
     }
 
     fn fits(&self, value: Option<&Value>) -> bool {

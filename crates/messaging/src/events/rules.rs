@@ -62,6 +62,11 @@ impl Rule {
     pub(super) fn wants(&self, event: &serde_json::Value) -> bool {
         self.stored.spec.is_enabled && self.pattern.matches(event)
     }
+
+    fn may_want(&self, source: &str) -> bool {
+        let RuleSpec { is_enabled, targets, .. } = &self.stored.spec;
+        *is_enabled && !targets.is_empty() && self.pattern.may_want(source)
+    }
 }
 
 pub(super) struct Rules {
@@ -106,6 +111,11 @@ impl Rules {
     pub(super) fn get(&self, region: &Region, name: &str) -> Result<Arc<Rule>, EventError> {
         let found = self.known().get(&(region.clone(), name.to_owned())).cloned();
         found.ok_or_else(|| EventError::NoRule(name.to_owned()))
+    }
+
+    /// Whether a rule of any region may want events of this source.
+    pub(super) fn may_want(&self, source: &str) -> bool {
+        self.known().values().any(|rule| rule.may_want(source))
     }
 
     /// The rules of a region, by name.

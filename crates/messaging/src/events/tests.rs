@@ -75,9 +75,13 @@ impl Rig {
     }
 
     fn emit(&self) {
+        self.emit_from("aws.sagemaker");
+    }
+
+    fn emit_from(&self, source: &'static str) {
         self.events.emit(Event {
             region: region(),
-            source: "aws.sagemaker",
+            source,
             detail_type: "SageMaker Endpoint State Change",
             resources: vec!["arn:e".to_owned()],
             detail: json!({"EndpointName": "e"}),
@@ -101,6 +105,45 @@ async fn until(condition: impl Fn() -> bool) {
     while !condition() {
         sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_is_wanted_if_a_rule_may_fit_its_events() {
+    let rig = Rig::new(store()).await;
+    assert!(!rig.events.wants("aws.s3"));
+    rig.rule(json!([{"Id": "1", "Arn": TOPIC}])).await;
+    assert!(rig.events.wants("aws.sagemaker") && !rig.events.wants("aws.s3"));
+    for (pattern, expected) in [
+        (r#"{"source":["aws.s3"]}"#, true),
+        (r#"{"source":["aws.s3"],"detail":{"bucket":{"name":["b"]}}}"#, true),
+        (r#"{"source":[{"prefix":"aws."}]}"#, true),
+        (r#"{"detail-type":["Object Created"]}"#, true),
+        (r#"{"source":[{"anything-but":"aws.s3"}]}"#, false),
+        (r#"{"$or":[{"source":["mine"]},{"source":["aws.s3"]}]}"#, true),
+        (r#"{"$or":[{"source":["mine"]},{"source":["yours"]}]}"#, false),
+    ] {
+        rig.call("PutRule", json!({"Name": "r", "EventPattern": pattern})).await.unwrap();
+        assert_eq!(rig.events.wants("aws.s3"), expected, "{pattern}");
+    }
+    let off = json!({"Name": "r", "EventPattern": r#"{"source":["aws.s3"]}"#, "State": "DISABLED"});
+    rig.call("PutRule", off).await.unwrap();
+    assert!(!rig.events.wants("aws.s3"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_objects_push_out_no_others() {
+    let rig = Rig::new(store()).await;
+    let targets = json!([{"Id": "1", "Arn": TOPIC}]);
+    rig.rule(targets).await;
+    let all = json!({"Name": "r", "EventPattern": r#"{"source":[{"prefix":"aws."}]}"#});
+    rig.call("PutRule", all).await.unwrap();
+    (0..MAX_WAITING + 1).for_each(|_| rig.emit_from("aws.s3"));
+    rig.emit();
+    assert_eq!(rig.events.meters.dropped.get(), 1);
+    let _task = rig.events.start();
+    until(|| rig.topics.published.lock().unwrap().len() == MAX_WAITING + 1).await;
+    assert_eq!(rig.published()[0]["source"], "aws.sagemaker");
+    assert_eq!(rig.log.lines().len(), 1, "only what is no object's");
 }
 
 #[tokio::test(start_paused = true)]

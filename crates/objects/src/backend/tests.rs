@@ -5,6 +5,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 use sagebrush_core::Timestamp;
 use sagebrush_core::clock::FakeClock;
+use sagebrush_core::events::MemoryEvents;
 use sagebrush_core::objects::{
     Bucket, ByteStream, ObjectError, ObjectIndex, ObjectMeta, ObjectRef, ObjectStore, Versioning,
 };
@@ -48,6 +49,37 @@ impl Fixture {
         let (_, body) = self.objects.get(&at(key), None).await?;
         Ok(body.map_ok(|chunk| chunk.to_vec()).try_concat().await?)
     }
+}
+
+#[tokio::test]
+async fn what_happens_to_objects_is_told() {
+    let fixture = Fixture::new(Versioning::Enabled).await;
+    let told = Arc::new(MemoryEvents::default());
+    fixture.put("untold", body("1")).await.unwrap();
+    fixture.objects.tell(told.clone());
+    fixture.put("k", body("123")).await.unwrap();
+    fixture.objects.delete(&at("k")).await.unwrap();
+    let index = &fixture.objects.index;
+    let marker = index.version("bucket", "k", None).await.unwrap().unwrap();
+    fixture.objects.remove_version("bucket", "k", &marker.version_id).await.unwrap();
+    fixture.objects.remove_version("bucket", "k", "none").await.unwrap();
+    let told = told.events();
+    let types: Vec<_> = told.iter().map(|event| event.detail_type).collect();
+    assert_eq!(types, ["Object Created", "Object Deleted", "Object Deleted"]);
+    let created = &told[0];
+    assert_eq!((created.source, created.region.as_str()), ("aws.s3", "us-east-1"));
+    assert_eq!(created.resources, ["arn:aws:s3:::bucket"]);
+    let (detail, object) = (&created.detail, &created.detail["object"]);
+    assert_eq!(
+        (&detail["bucket"]["name"], &detail["reason"]),
+        (&"bucket".into(), &"PutObject".into())
+    );
+    assert_eq!((&object["key"], &object["size"]), (&"k".into(), &3.into()));
+    assert_eq!(object["etag"], "202cb962ac59075b964b07152d234b70");
+    assert_eq!(detail["requester"], "sagemaker.amazonaws.com");
+    assert_eq!(told[1].detail["deletion-type"], "Delete Marker Created");
+    assert_eq!(told[1].detail["object"]["version-id"], marker.version_id.as_str());
+    assert_eq!(told[2].detail["deletion-type"], "Permanently Deleted");
 }
 
 fn at(key: &str) -> ObjectRef {

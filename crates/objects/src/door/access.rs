@@ -10,7 +10,8 @@ use sagebrush_aws::Peer;
 use sagebrush_aws::guard::caller;
 use sagebrush_core::access::{Asked, Authorizer};
 
-use super::{GrantOf, SESSION_TOKEN};
+use super::GrantOf;
+use super::call::CALL;
 
 /// Asks whether callers may do what they ask for.
 pub(super) struct Gate {
@@ -78,10 +79,14 @@ macro_rules! ask {
                 let Some(credentials) = context.credentials() else {
                     return Err(s3_error!(AccessDenied, "Signature is required"));
                 };
+                let access_key = &credentials.access_key;
+                let session = || self.grant(access_key).ok()?.session;
+                // There is a call as long as the door has it answered.
+                let _told = CALL.try_with(|call| call.admit(context, session));
                 let name = context.s3_op().name();
                 let is_listed =
                     LISTED.iter().any(|input| input.strip_suffix("Input") == Some(name));
-                if is_listed || self.is_unlimited(&credentials.access_key)? {
+                if is_listed || self.is_unlimited(access_key)? {
                     return Ok(());
                 }
                 Err(s3_error!(AccessDenied, "Access Denied"))
@@ -264,15 +269,21 @@ impl Gate {
         let Some(credentials) = &request.credentials else {
             return Err(s3_error!(AccessDenied, "Signature is required"));
         };
+        let region = request.region.as_ref().map_or("", |region| region.as_str());
+        if !region.is_empty() {
+            let _told = CALL.try_with(|call| call.is_in(region));
+        }
         let grant = self.grant(&credentials.access_key)?;
         let caller = caller(&credentials.access_key, grant.session.as_deref());
         if self.authorizer.is_unlimited(&caller) {
             return Ok(());
         }
-        let source_ip = request.extensions.get::<Peer>().map(|peer| peer.0);
-        let region = request.region.as_ref().map_or("", |region| region.as_str());
+        let peer = request.extensions.get::<Peer>();
+        let source_ip = peer.map(|peer| peer.ip);
+        let is_secure = peer.is_some_and(|peer| peer.is_secure);
         for Ask { action, resource, more } in asks() {
-            let asked = Asked { region, source_ip, more: &more, ..Asked::new(action, &resource) };
+            let asked = Asked::new(action, &resource);
+            let asked = Asked { region, source_ip, is_secure, more: &more, ..asked };
             let allowed = self.authorizer.check(&caller, &asked);
             allowed.map_err(|denied| s3_error!(AccessDenied, "{denied}"))?;
         }
@@ -280,7 +291,7 @@ impl Gate {
     }
 
     fn grant(&self, access_key: &str) -> S3Result<sagebrush_aws::sigv4::Grant> {
-        let token = SESSION_TOKEN.try_with(Clone::clone).ok().flatten();
+        let token = CALL.try_with(|call| call.session_token.clone()).ok().flatten();
         (self.grant_of)(access_key, token.as_deref())
             .ok_or_else(|| s3_error!(AccessDenied, "Access Denied"))
     }

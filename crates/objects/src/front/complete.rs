@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
-use sagebrush_core::objects::{Attributes, Blob, Part as PartRow, Upload};
+use sagebrush_core::objects::{
+    Attributes, Blob, Condition, IndexError, ObjectVersion, Part as PartRow, Upload,
+};
 
 use super::checksums::{algorithm, bad_digest, claimed, show_checksums};
 use super::conditions;
 use super::errors::index_error;
 use super::{Answer, Front, etag, shown_version, size};
 use crate::digest::etag_of_parts;
+use crate::news::Happened;
 
 /// The least that every part but the last must have.
 const MIN_PART: u64 = 5 << 20;
@@ -46,12 +49,29 @@ impl Front {
             ..CompleteMultipartUploadOutput::default()
         };
         show_checksums!(output, version.attributes.checksums);
-        let (index, id) = (self.objects.index.clone(), upload.id.clone());
-        let change = async move { index.complete_upload(&id, version, condition).await };
+        let change = self.complete(upload.id.clone(), version, condition);
         if let Err(error) = self.objects.commit(Vec::new(), change).await {
             return Err(self.write_refused(&bucket.name, &upload.key, error).await);
         }
         Ok(S3Response::new(output))
+    }
+
+    /// The change that makes an object of an upload.
+    fn complete(
+        &self,
+        id: String,
+        version: ObjectVersion,
+        condition: Condition,
+    ) -> impl Future<Output = Result<Vec<String>, IndexError>> + Send + use<> {
+        let (index, clock) = (self.objects.index.clone(), self.objects.clock.clone());
+        let news = self.objects.news.listen().map(|listening| (listening, version.clone()));
+        async move {
+            let orphans = index.complete_upload(&id, version, condition).await?;
+            if let Some((listening, version)) = news {
+                listening.tell((&*index, &*clock), Happened::Completed, &version).await;
+            }
+            Ok(orphans)
+        }
     }
 }
 

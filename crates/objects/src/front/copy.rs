@@ -17,6 +17,7 @@ use super::objects::MAX_PUT;
 use super::{Answer, Front, attributes, etag, shown_version, time};
 use crate::blobs::NewBlob;
 use crate::digest::{Algorithm, Digests, Sums};
+use crate::news::Happened;
 
 /// The object to copy.
 struct Source<'a> {
@@ -92,7 +93,7 @@ impl Front {
             version_id: shown_version(&bucket, &version.version_id),
             ..CopyObjectOutput::default()
         };
-        let put = self.objects.put_version(version, copies, Condition::None);
+        let put = self.objects.put_version(version, copies, Condition::None, Happened::Copied);
         put.await.map_err(index_error)?;
         Ok(S3Response::new(output))
     }

@@ -16,6 +16,7 @@ use super::{Answer, Front, count, etag, shown_version, size, time};
 use crate::blobs::read::BodyReader;
 use crate::blobs::write::{NewBlob, discard};
 use crate::digest::Sums;
+use crate::news::Happened;
 
 /// The most that one request may carry.
 pub(super) const MAX_PUT: u64 = 5 << 30;
@@ -91,7 +92,7 @@ impl Front {
             ..PutObjectOutput::default()
         };
         show_checksums!(output, version.attributes.checksums);
-        let put = self.objects.put_version(version, vec![blob], condition);
+        let put = self.objects.put_version(version, vec![blob], condition, Happened::Put);
         if let Err(error) = put.await {
             return Err(self.write_refused(&bucket.name, &input.key, error).await);
         }

@@ -15,7 +15,7 @@ use sagebrush_telemetry::{audit, logs};
 use sha2::{Digest as _, Sha256};
 
 use super::ground::Ground;
-use super::{access, traces, unusable, watched};
+use super::{access, otlp, unusable, watched};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::secrets::master_secret;
@@ -44,8 +44,9 @@ impl Shared {
         let master = master_secret(&ground.data).map_err(|error| unusable(&ground.data, &error))?;
         let access = access::open(config, &ground, master).await?;
         let messaging = messaging(config, &ground, &master).await?;
+        ground.objects.tell(messaging.events());
         let (watched, cloudwatch, alarms) = watched::open(&ground, &messaging).await?;
-        let (tracer, traces) = traces::open(config, &ground);
+        let (tracer, traces) = otlp::traces(config, &ground);
         Ok(Self {
             verifier: Arc::new(Verifier::new(access.clone(), ground.clock.clone())),
             memory: BodyMemory::new(usize::try_from(config.max_body_memory).unwrap_or(usize::MAX)),

@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sagebrush-store", &["sagebrush-core"]),
     ("sagebrush-onnx", &["sagebrush-core"]),
     ("sagebrush-artifacts", &["sagebrush-core"]),
+    ("sagebrush-outbound", &["sagebrush-core"]),
     ("sagebrush-records", &[]),
     ("sagebrush-runtime", &["sagebrush-core"]),
     ("sagebrush-objects", &["sagebrush-core", "sagebrush-aws"]),
@@ -25,8 +26,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["sagebrush-core", "sagebrush-aws", "sagebrush-records", "sagebrush-wire"],
     ),
     ("sagebrush-access", &["sagebrush-core", "sagebrush-aws", "sagebrush-wire"]),
-    ("sagebrush-telemetry", &["sagebrush-core", "sagebrush-aws", "sagebrush-wire"]),
-    ("sagebrush-messaging", &["sagebrush-core", "sagebrush-aws", "sagebrush-wire"]),
+    (
+        "sagebrush-telemetry",
+        &["sagebrush-core", "sagebrush-aws", "sagebrush-outbound", "sagebrush-wire"],
+    ),
+    (
+        "sagebrush-messaging",
+        &["sagebrush-core", "sagebrush-aws", "sagebrush-outbound", "sagebrush-wire"],
+    ),
     (
         "sagebrush",
         &[

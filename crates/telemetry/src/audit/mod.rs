@@ -39,7 +39,8 @@ pub struct Limits {
     /// Calls that may wait for the disk, and their bytes.
     pub queued: usize,
     pub queued_bytes: usize,
-    /// Whether calls that move data are kept too: messages, log lines, metrics.
+    /// Whether calls that move data are kept too: messages, log lines, metrics,
+    /// objects.
     pub data_events: bool,
 }
 
@@ -91,7 +92,11 @@ const DATA: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Of S3, what is about a bucket manages; the rest is about objects. CloudTrail makes one exception.
 fn moves_data(service: &str, operation: &str) -> bool {
+    if service == "s3" {
+        return !operation.contains("Bucket") || operation == "HeadBucket";
+    }
     DATA.iter().any(|(name, them)| *name == service && them.contains(&operation))
 }
 

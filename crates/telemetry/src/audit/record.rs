@@ -21,6 +21,11 @@ const READING: &[&str] =
 /// Others of that kind.
 const READING_TOO: &[&str] = &["AssumeRole", "ReceiveMessage"];
 
+const BUCKET: &str = "AWS::S3::Bucket";
+const OBJECT: &str = "AWS::S3::Object";
+/// What ARNs of buckets and objects begin with.
+const S3: &str = "arn:aws:s3:::";
+
 /// Names of parameters that name a resource, and its type.
 const RESOURCES: &[(&str, &str)] = &[
     ("endpointName", "AWS::SageMaker::Endpoint"),
@@ -40,6 +45,7 @@ const RESOURCES: &[(&str, &str)] = &[
     ("alarmNames", "AWS::CloudWatch::Alarm"),
     ("dashboardName", "AWS::CloudWatch::Dashboard"),
     ("rule", "AWS::Events::Rule"),
+    ("bucketName", BUCKET),
     ("resourceId", "AWS::ApplicationAutoScaling::ScalableTarget"),
     ("policyName", "AWS::ApplicationAutoScaling::ScalingPolicy"),
 ];
@@ -118,10 +124,14 @@ impl Record {
             secrets::hide_in_text(&mut message);
             event["errorMessage"] = message.into();
         }
+        if !call.additional.is_null() {
+            event["additionalEventData"] = call.additional.clone();
+        }
         if !resources.is_empty() {
-            let listed = resources.iter().map(|(kind, name)| {
-                let field = if name.starts_with("arn:") { "ARN" } else { "resourceName" };
-                json!({"type": kind, field: name})
+            let listed = resources.iter().map(|(kind, name)| match kind.as_str() {
+                BUCKET => json!({"accountId": account, "type": kind, "ARN": format!("{S3}{name}")}),
+                _ if name.starts_with("arn:") => json!({"type": kind, "ARN": name}),
+                _ => json!({"type": kind, "resourceName": name}),
             });
             event["resources"] = listed.collect();
         }
@@ -204,6 +214,10 @@ fn resources(service: &str, parameters: &Value) -> Vec<(String, String)> {
         let many = value.as_array().into_iter().flatten().filter_map(Value::as_str);
         let names = value.as_str().into_iter().chain(many);
         found.extend(names.map(|name| ((*kind).to_owned(), name.to_owned())));
+    }
+    let text = |name| fields.get(name).and_then(Value::as_str);
+    if let (Some(bucket), Some(key), "s3") = (text("bucketName"), text("key"), service) {
+        found.push((OBJECT.to_owned(), format!("{S3}{bucket}/{key}")));
     }
     found.truncate(MAX_RESOURCES);
     found

@@ -77,6 +77,7 @@ fn call(operation: &str, parameters: Value) -> AuditedCall {
             user_agent: Some("Boto3".to_owned()),
         },
         parameters,
+        additional: Value::Null,
         response: br#"{"EndpointArn":"arn:e","SessionToken":"s"}"#.to_vec(),
         error: None,
     }
@@ -165,6 +166,33 @@ async fn calls_are_found_by_what_they_are() {
 }
 
 #[tokio::test]
+async fn calls_of_s3_name_bucket_and_object() {
+    let rig = Rig::new(&Limits { data_events: true, ..Limits::default() });
+    let mut put = call("PutObject", json!({"bucketName": "b", "key": "k/1"}));
+    put.service = "s3".to_owned();
+    put.additional = json!({"AuthenticationMethod": "QueryString"});
+    rig.log.record(put);
+    rig.log.flush();
+    let arn = "arn:aws:s3:::b/k/1";
+    for (input, expected) in [
+        (by("EventSource", "s3.amazonaws.com"), &["PutObject"][..]),
+        (by("ResourceName", "b"), &["PutObject"]),
+        (by("ResourceName", arn), &["PutObject"]),
+        (by("ReadOnly", "true"), &[]),
+    ] {
+        assert_eq!(rig.names(input.clone()).await, expected, "{input}");
+    }
+    let page = rig.look_up(json!({})).await.unwrap();
+    let told = page["Events"][0]["CloudTrailEvent"].as_str().unwrap();
+    let told: Value = serde_json::from_str(told).unwrap();
+    assert_eq!(told["additionalEventData"], json!({"AuthenticationMethod": "QueryString"}));
+    assert_eq!((&told["eventCategory"], &told["managementEvent"]), (&json!("Data"), &json!(false)));
+    let bucket =
+        json!({"accountId": "123456789012", "type": "AWS::S3::Bucket", "ARN": "arn:aws:s3:::b"});
+    assert_eq!(told["resources"], json!([bucket, {"type": "AWS::S3::Object", "ARN": arn}]));
+}
+
+#[tokio::test]
 async fn what_is_asked_wrongly_is_refused() {
     let rig = Rig::new(&Limits::default());
     let both = json!({"LookupAttributes": [
@@ -237,6 +265,12 @@ fn calls_that_move_data_are_left_out_unless_asked_for() {
     let rig = Rig::new(&limits);
     assert!(rig.log.wants("sqs", "CreateQueue") && rig.log.wants("sagemaker", "CreateModel"));
     assert!(!rig.log.wants("sqs", "SendMessage") && !rig.log.wants("logs", "PutLogEvents"));
+    for operation in ["CreateBucket", "ListBuckets", "PutBucketPolicy", "GetBucketAcl"] {
+        assert!(rig.log.wants("s3", operation), "{operation}");
+    }
+    for operation in ["GetObject", "PutObject", "ListObjects", "HeadBucket", "UploadPart"] {
+        assert!(!rig.log.wants("s3", operation), "{operation}");
+    }
     let rig = Rig::new(&Limits { data_events: true, ..limits });
     assert!(rig.log.wants("sqs", "SendMessage"));
 }

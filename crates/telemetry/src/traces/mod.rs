@@ -3,10 +3,9 @@
 //! 1. [`Traces`] takes the spans of calls that are over into a channel, and drops what finds it
 //!    full: no call waits.
 //! 2. [`batch`]: one task makes requests of them, by number or by age, and sends them one by one.
-//! 3. [`otlp`] writes a request; [`collector`] brings it there.
+//! 3. [`otlp`] writes a request; [`crate::otlp`] brings it there.
 
 mod batch;
-mod collector;
 mod otlp;
 
 #[cfg(test)]
@@ -15,57 +14,51 @@ mod tests;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, Uri};
 use sagebrush_core::metrics::{Counter, Registry};
 use sagebrush_core::task;
 use sagebrush_core::trace::{Span, SpanSink};
-use tokio::sync::mpsc::{self, Sender};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::otlp::{Collector, Destination, HttpCollector, Sender, Words, finish};
 use batch::Sending;
-use collector::{Collector, HttpCollector};
 
 /// The spans of so many calls may wait to be taken.
 const ROOM: usize = 4096;
 
-/// Where spans are told, and as whose.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Destination {
-    /// With its path: `http://127.0.0.1:4318/v1/traces`.
-    pub url: Uri,
-    /// Sent with each request.
-    pub headers: HeaderMap,
-    /// `service.name`.
-    pub service: String,
-    /// `service.version`.
-    pub version: &'static str,
-    /// How long a span waits for others at most.
-    pub delay: Duration,
-}
+const WORDS: Words = Words {
+    what: "traces",
+    told: ("sagebrush_exported_spans_total", "Spans that the collector has taken."),
+    dropped: (
+        "sagebrush_dropped_spans_total",
+        "Spans that were not told to the collector, by why.",
+    ),
+};
 
 /// Tells spans to a collector.
 pub struct Traces {
-    sender: Mutex<Option<Sender<Vec<Span>>>>,
+    sender: Mutex<Option<mpsc::Sender<Vec<Span>>>>,
     task: Mutex<Option<JoinHandle<()>>>,
     dropped: Arc<Counter>,
 }
 
 impl Traces {
-    /// Begins to tell spans.
+    /// Begins to tell spans. Each waits for others for `delay` at most.
     #[must_use]
-    pub fn start(destination: Destination, registry: &Registry) -> Arc<Self> {
+    pub fn start(destination: Destination, delay: Duration, registry: &Registry) -> Arc<Self> {
         let collector = HttpCollector::new(&destination);
-        Self::to(Arc::new(collector), destination, registry)
+        Self::to(Arc::new(collector), (destination, delay), registry)
     }
 
     fn to(
         collector: Arc<dyn Collector>,
-        destination: Destination,
+        (destination, delay): (Destination, Duration),
         registry: &Registry,
     ) -> Arc<Self> {
         let (sender, receiver) = mpsc::channel(ROOM);
-        let dropped = dropped(registry, "full");
-        let sending = Sending::new(collector, destination, registry);
+        let dropped = WORDS.dropped(registry, "full");
+        let sending =
+            Sending { destination, delay, sender: Sender::new(collector, &WORDS, registry) };
         let task = task::spawn("traces", sending.run(receiver));
         Arc::new(Self { sender: Mutex::new(Some(sender)), task: Mutex::new(Some(task)), dropped })
     }
@@ -74,11 +67,8 @@ impl Traces {
     pub async fn stop(&self, within: Duration) {
         drop(self.sender.lock().unwrap_or_else(PoisonError::into_inner).take());
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(task) = task else { return };
-        let abort = task.abort_handle();
-        if tokio::time::timeout(within, task).await.is_err() {
-            tracing::warn!("some traces were not told");
-            abort.abort();
+        if let Some(task) = task {
+            finish(task, within, WORDS.what).await;
         }
     }
 }
@@ -92,9 +82,4 @@ impl SpanSink for Traces {
             self.dropped.add(n_spans);
         }
     }
-}
-
-fn dropped(registry: &Registry, reason: &str) -> Arc<Counter> {
-    let help = "Spans that were not told to the collector, by why.";
-    registry.counter("sagebrush_dropped_spans_total", help, vec![("reason", reason.to_owned())])
 }

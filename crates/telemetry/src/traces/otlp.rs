@@ -5,26 +5,21 @@
 use bytes::Bytes;
 use sagebrush_core::trace::{Kind, Span, SpanContext, Value};
 use serde::Serialize;
-use serde::ser::{SerializeMap as _, Serializer};
 use serde_json::json;
 
-use super::Destination;
+use crate::otlp::Destination;
+use crate::otlp::json::{Attribute, Is, resource, scope};
 
 /// The code of `Status` for what failed.
 const FAILED: u8 = 2;
 
 /// The body of a request that tells `spans`.
 pub(super) fn request(destination: &Destination, spans: &[Span]) -> Bytes {
-    let attribute = |key, text| Attribute { key, value: Is::Text(text) };
-    let attributes = [
-        attribute("service.name", &destination.service),
-        attribute("service.version", destination.version),
-    ];
     let spans: Vec<_> = spans.iter().map(Written::of).collect();
     let body = json!({"resourceSpans": [{
-        "resource": {"attributes": attributes},
+        "resource": resource(destination),
         "scopeSpans": [{
-            "scope": {"name": "sagebrush", "version": destination.version},
+            "scope": scope(destination),
             "spans": spans,
         }],
     }]});
@@ -67,7 +62,7 @@ impl<'s> Written<'s> {
     fn of(span: &'s Span) -> Self {
         let took = u64::try_from(span.took.as_nanos()).unwrap_or(u64::MAX);
         let attribute =
-            |(key, value): &'s (&'static str, Value)| Attribute { key, value: Is::of(value) };
+            |(key, value): &'s (&'static str, Value)| Attribute { key, value: is(value) };
         Self {
             trace_id: span.context.trace.to_string(),
             span_id: span.context.span.to_string(),
@@ -94,36 +89,11 @@ impl Link {
     }
 }
 
-#[derive(Serialize)]
-struct Attribute<'s> {
-    key: &'s str,
-    value: Is<'s>,
-}
-
-enum Is<'s> {
-    Text(&'s str),
-    Number(i64),
-    Bool(bool),
-}
-
-impl<'s> Is<'s> {
-    fn of(value: &'s Value) -> Self {
-        match value {
-            Value::Text(text) => Self::Text(text),
-            Value::Number(number) => Self::Number(*number),
-            Value::Bool(value) => Self::Bool(*value),
-        }
-    }
-}
-
-impl Serialize for Is<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(1))?;
-        match self {
-            Self::Text(text) => map.serialize_entry("stringValue", text)?,
-            Self::Number(number) => map.serialize_entry("intValue", &number.to_string())?,
-            Self::Bool(value) => map.serialize_entry("boolValue", value)?,
-        }
-        map.end()
+/// The value of an attribute, as OTLP has it.
+fn is(value: &Value) -> Is<'_> {
+    match value {
+        Value::Text(text) => Is::Text(text),
+        Value::Number(number) => Is::Number(*number),
+        Value::Bool(value) => Is::Bool(*value),
     }
 }

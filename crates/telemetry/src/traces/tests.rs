@@ -1,36 +1,14 @@
 //! Spans on their way to a collector.
 
-use std::sync::Mutex;
-
-use async_trait::async_trait;
-use bytes::Bytes;
+use http::{HeaderMap, Uri};
 use sagebrush_core::Timestamp;
 use sagebrush_core::clock::FakeClock;
 use sagebrush_core::trace::{Kind, Tracer};
 use serde_json::Value;
 
-use super::collector::Untold;
 use super::*;
-
-/// A collector that answers as it is told, and else takes everything.
-#[derive(Default)]
-struct FakeCollector {
-    answers: Mutex<Vec<Untold>>,
-    taken: Mutex<Vec<Value>>,
-    asked: Mutex<usize>,
-}
-
-#[async_trait]
-impl Collector for FakeCollector {
-    async fn post(&self, body: Bytes) -> Result<(), Untold> {
-        *self.asked.lock().unwrap() += 1;
-        if let Some(untold) = self.answers.lock().unwrap().pop() {
-            return Err(untold);
-        }
-        self.taken.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
-        Ok(())
-    }
-}
+use crate::otlp::Untold;
+use crate::otlp::testing::FakeCollector;
 
 struct World {
     collector: Arc<FakeCollector>,
@@ -46,10 +24,9 @@ fn world(answers: Vec<Untold>) -> World {
         headers: HeaderMap::new(),
         service: "mine".to_owned(),
         version: "1",
-        delay: Duration::from_secs(5),
     };
     let registry = Registry::default();
-    let traces = Traces::to(collector.clone(), destination, &registry);
+    let traces = Traces::to(collector.clone(), (destination, Duration::from_secs(5)), &registry);
     let clock = Arc::new(FakeClock::at(Timestamp(1000)));
     let tracer = Tracer::new(1.0, || 1, clock, traces.clone());
     World { collector, traces, tracer, registry }
