@@ -164,7 +164,7 @@ async fn many_series_are_told_in_several_requests() {
     let n_points = |request: &Value| -> usize {
         let metrics = &request["resourceMetrics"][0]["scopeMetrics"][0]["metrics"];
         let points = |metric: &Value| {
-            let data = metric.get("sum").or(metric.get("gauge")).unwrap();
+            let data = metric.get("sum").or_else(|| metric.get("gauge")).unwrap();
             data["dataPoints"].as_array().unwrap().len()
         };
         metrics.as_array().unwrap().iter().map(points).sum()
