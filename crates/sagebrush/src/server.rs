@@ -1,6 +1,7 @@
 //! Listens, serves connections, and ends in good order.
 
 pub(crate) mod asked;
+mod burst;
 mod connection;
 mod forwarded;
 pub(crate) mod limits;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::burst;
 use super::pace::Pace;
 
 /// What a connection does, for those who look from outside.
@@ -72,12 +73,25 @@ pub(super) struct Socket<S> {
     pace: Pace,
     /// Whether the client has said that nothing more comes.
     pub(super) is_ended: bool,
+    /// Whether the bytes that are being written had their turn before.
+    had_turn: bool,
 }
 
 impl<S> Socket<S> {
     pub(super) fn new(stream: S, grace: Duration) -> Self {
         let (read, doing) = (Bytes::new(), Arc::default());
-        Self { stream, read, doing, pace: Pace::new(grace), is_ended: false }
+        Self { stream, read, doing, pace: Pace::new(grace), is_ended: false, had_turn: false }
+    }
+
+    /// Pending once for each reply of a busy thread, so that others are computed first.
+    fn poll_turn(&mut self, context: &Context<'_>) -> Poll<()> {
+        let waits = !self.had_turn && burst::lets_others_go(Arc::as_ptr(&self.doing).addr());
+        self.had_turn = true;
+        if waits {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 
     /// What a write came to; the client's time runs while it takes nothing.
@@ -128,6 +142,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(context));
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.wrote(context, written)
     }
@@ -137,6 +152,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(context));
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
         self.wrote(context, written)
     }
@@ -149,6 +165,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.doing.has_unsent.store(false, Ordering::Relaxed);
         self.pace.reset();
+        self.had_turn = false;
         Poll::Ready(Ok(()))
     }
 
@@ -159,8 +176,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
-    use tokio::time::Instant;
+    use std::future::poll_fn;
+    use std::pin::pin;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::time::{Instant, advance};
 
     use super::*;
 
@@ -189,6 +209,32 @@ mod tests {
         assert!(!socket.doing.is_nothing());
         socket.flush().await.unwrap();
         assert!(socket.doing.is_nothing());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replies_of_several_clients_let_others_go_first() {
+        let (server, mut clients) = duplex(64);
+        let mut one = Socket::new(server, GRACE);
+        let (server, _other) = duplex(64);
+        let mut two = Socket::new(server, GRACE);
+        let at_once = async |socket: &mut Socket<DuplexStream>, after: u64| {
+            advance(Duration::from_micros(after)).await;
+            let mut write = pin!(socket.write_all(b"reply"));
+            let first = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
+            if first.is_pending() {
+                write.await.unwrap();
+            }
+            socket.flush().await.unwrap();
+            first.is_ready()
+        };
+        assert!(at_once(&mut one, 0).await);
+        assert!(at_once(&mut one, 1).await, "nobody else is there");
+        assert!(!at_once(&mut two, 1).await);
+        assert!(!at_once(&mut one, 100).await);
+        assert!(at_once(&mut two, 1000).await, "long after the other's");
+        let mut replies = [0; 15];
+        clients.read_exact(&mut replies).await.unwrap();
+        assert_eq!(&replies, b"replyreplyreply");
     }
 
     #[tokio::test]
