@@ -20,6 +20,14 @@ pub(crate) struct Wanted {
     pub(crate) created_after: Option<wire::Timestamp>,
 }
 
+/// Those that only lists of what changes have.
+pub(crate) struct Changed {
+    pub(crate) before: Option<wire::Timestamp>,
+    pub(crate) after: Option<wire::Timestamp>,
+    /// `StatusEquals`.
+    pub(crate) status: Option<&'static str>,
+}
+
 impl Wanted {
     /// The query of one page in `region`.
     pub(crate) fn query(self, region: &Region) -> Query {
@@ -34,6 +42,16 @@ impl Wanted {
             descending: self.order != Some(OrderKey::Ascending),
             limit: usize::try_from(limit).unwrap_or(0),
             ..Query::default()
+        }
+    }
+
+    /// The same of those that changed as it is wanted.
+    pub(crate) fn changed(self, region: &Region, changed: Changed) -> Query {
+        Query {
+            modified_before: changed.before.map(from_wire),
+            modified_after: changed.after.map(from_wire),
+            status: changed.status.map(str::to_owned),
+            ..self.query(region)
         }
     }
 }

@@ -17,7 +17,7 @@ use super::deploy::resolve;
 use super::rollout::Rollout;
 use super::{Endpoint, EndpointSpec, EndpointState, describe};
 use crate::Control;
-use crate::list::{self, from_wire};
+use crate::list;
 use crate::resources::{
     already_existing, arn, create_error, described, found, stored_request, tag_map,
 };
@@ -161,10 +161,12 @@ pub(crate) async fn list(
         created_before: input.creation_time_before,
         created_after: input.creation_time_after,
     };
-    let mut query = wanted.query(&ctx.region);
-    query.modified_before = input.last_modified_time_before.map(from_wire);
-    query.modified_after = input.last_modified_time_after.map(from_wire);
-    query.status = input.status_equals.map(|status| status.as_str().to_owned());
+    let changed = list::Changed {
+        before: input.last_modified_time_before,
+        after: input.last_modified_time_after,
+        status: input.status_equals.map(|status| status.as_str()),
+    };
+    let query = wanted.changed(&ctx.region, changed);
     let query = list::after::<Endpoint>(query, token.as_deref())?;
     let (endpoints, next) = control.endpoints.list(&query).await?;
     Ok(wire::ListEndpointsOutput {

@@ -16,7 +16,7 @@ use super::{InferenceExperiment, InferenceExperimentSpec, Outcome, State, Stop, 
 use super::{reconcile, request};
 use crate::Control;
 use crate::endpoint::{Endpoint, shortened};
-use crate::list::{self, from_wire};
+use crate::list;
 use crate::resources::{arn, tag_map};
 
 pub(crate) async fn create(
@@ -80,10 +80,12 @@ pub(crate) async fn list(
         created_before: input.creation_time_before,
         created_after: input.creation_time_after,
     };
-    let mut query = wanted.query(&ctx.region);
-    query.modified_before = input.last_modified_time_before.map(from_wire);
-    query.modified_after = input.last_modified_time_after.map(from_wire);
-    query.status = input.status_equals.map(|status| status.as_str().to_owned());
+    let changed = list::Changed {
+        before: input.last_modified_time_before,
+        after: input.last_modified_time_after,
+        status: input.status_equals.map(|status| status.as_str()),
+    };
+    let query = wanted.changed(&ctx.region, changed);
     // There is one Type only, which all of them have.
     let query = list::after::<InferenceExperiment>(query, token.as_deref())?;
     let (experiments, next) = control.inference_experiments.list(&query).await?;

@@ -10,7 +10,7 @@ use sagebrush_wire::Empty;
 use sagebrush_wire::sagemaker as wire;
 
 use super::{State, TransformJob, describe, events, request};
-use crate::list::{self, from_wire};
+use crate::list;
 use crate::resources::{already_existing, arn, create_error, found, tag_map};
 use crate::{Control, model};
 
@@ -75,10 +75,12 @@ pub(crate) async fn list(
         created_before: input.creation_time_before,
         created_after: input.creation_time_after,
     };
-    let mut query = wanted.query(&ctx.region);
-    query.modified_before = input.last_modified_time_before.map(from_wire);
-    query.modified_after = input.last_modified_time_after.map(from_wire);
-    query.status = input.status_equals.map(|status| status.as_str().to_owned());
+    let changed = list::Changed {
+        before: input.last_modified_time_before,
+        after: input.last_modified_time_after,
+        status: input.status_equals.map(|status| status.as_str()),
+    };
+    let query = wanted.changed(&ctx.region, changed);
     let query = list::after::<TransformJob>(query, token.as_deref())?;
     let (jobs, next) = control.transform_jobs.list(&query).await?;
     Ok(wire::ListTransformJobsResponse {
