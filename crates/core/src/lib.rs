@@ -12,6 +12,7 @@
 //! - [`capture`]: what an endpoint keeps of its calls; [`access`]: who may do what.
 //! - [`cloudwatch`], [`sketch`], [`alarms`], [`events`]: what is measured, watched and told;
 //!   [`varint`] for files of it.
+//! - [`shards`]: what many threads write without waiting for each other.
 //! - [`clock`], [`task`], [`logs`], [`trace`], [`audit`]: time, tasks, log lines, the traces of
 //!   calls and who did what; [`glob`] for patterns with stars, [`network`] for addresses.
 
@@ -38,6 +39,7 @@ pub mod per_model;
 pub mod resource;
 pub mod route;
 pub mod sample;
+pub mod shards;
 pub mod sketch;
 pub mod store;
 pub mod task;

@@ -1,7 +1,7 @@
 //! Counters, gauges and histograms, rendered as Prometheus text.
 //!
-//! A label set is resolved once to a handle; from then on a count costs an atomic add, and no
-//! allocation.
+//! A label set is resolved once to a handle; from then on a count costs an atomic add to memory of
+//! the thread's own ([`crate::shards`]), and no allocation.
 
 mod snapshot;
 
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::shards::{Count, Shards};
 use crate::sketch::{Recorder, Sketch};
 
 pub use snapshot::{Metric, Point};
@@ -79,16 +80,16 @@ enum Series {
 
 /// A count that only grows.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+pub struct Counter(Count);
 
 impl Counter {
     pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
+        self.0.add(n);
     }
 
     #[must_use]
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.get()
     }
 }
 
@@ -111,12 +112,22 @@ impl Gauge {
 #[derive(Debug)]
 pub struct Histogram {
     bounds: &'static [Nanos],
+    /// Of one whose percentiles are told elsewhere: its unit.
+    recorded_in: Option<Duration>,
+    observed: Shards<Observed>,
+}
+
+/// What one thread observed.
+#[derive(Debug)]
+struct Observed {
     /// One for each bound, and one for what is above the last.
-    buckets: Vec<AtomicU64>,
+    buckets: [AtomicU64; MOST_BUCKETS],
     sum_nanos: AtomicU64,
-    /// Of one whose percentiles are told elsewhere.
     recorder: Option<Recorder>,
 }
+
+const MOST_BUCKETS: usize = LATENCY_BOUNDS.len() + 1;
+const _: () = assert!(SIZE_BOUNDS.len() < MOST_BUCKETS);
 
 /// How a series stands, for those who write it elsewhere.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,21 +141,21 @@ pub enum Reading {
 
 impl Histogram {
     fn new(bounds: &'static [Nanos]) -> Self {
-        let buckets = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self { bounds, buckets, sum_nanos: AtomicU64::new(0), recorder: None }
+        Self { bounds, recorded_in: None, observed: Shards::default() }
     }
 
     pub fn observe(&self, took: Duration) {
         let nanos = took.as_secs().saturating_mul(SECOND) + u64::from(took.subsec_nanos());
         // Most are short: they are found sooner from below than by halving.
         let bucket = self.bounds.iter().position(|bound| nanos <= *bound);
-        if let Some(bucket) = self.buckets.get(bucket.unwrap_or(self.bounds.len())) {
+        let observed = self.observed.mine(|| Observed::new(self.recorded_in));
+        if let Some(bucket) = observed.buckets.get(bucket.unwrap_or(self.bounds.len())) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
         if nanos > 0 {
-            self.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
+            observed.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
         }
-        if let Some(recorder) = &self.recorder {
+        if let Some(recorder) = &observed.recorder {
             recorder.record(took);
         }
     }
@@ -152,6 +163,37 @@ impl Histogram {
     /// A count, of a histogram of counts: one counts as a second does in one of durations.
     pub fn observe_count(&self, n: usize) {
         self.observe(Duration::from_secs(u64::try_from(n).unwrap_or(u64::MAX)));
+    }
+
+    /// How many were counted in each bucket: one for each bound, and one for what is above.
+    fn buckets(&self) -> impl Iterator<Item = u64> {
+        let of_all = |bucket: usize| {
+            let all = self.observed.iter().filter_map(move |it| it.buckets.get(bucket));
+            all.map(|count| count.load(Ordering::Relaxed)).sum()
+        };
+        (0..=self.bounds.len()).map(of_all)
+    }
+
+    fn sum(&self) -> Duration {
+        let all = self.observed.iter().map(|it| it.sum_nanos.load(Ordering::Relaxed));
+        Duration::from_nanos(all.sum())
+    }
+
+    /// The times since the last reading, if they are recorded.
+    fn drain(&self) -> Option<Sketch> {
+        self.recorded_in?;
+        let mut all = Sketch::default();
+        for recorder in self.observed.iter().filter_map(|it| it.recorder.as_ref()) {
+            recorder.drain_into(&mut all);
+        }
+        Some(all)
+    }
+}
+
+impl Observed {
+    fn new(recorded_in: Option<Duration>) -> Self {
+        let recorder = recorded_in.map(Recorder::new);
+        Self { buckets: Default::default(), sum_nanos: AtomicU64::new(0), recorder }
     }
 }
 
@@ -203,8 +245,7 @@ impl Registry {
         labels: Labels,
         unit: Duration,
     ) -> Arc<Histogram> {
-        let recorder = || Some(Recorder::new(unit));
-        let new = || Histogram { recorder: recorder(), ..Histogram::new(LATENCY_BOUNDS) };
+        let new = || Histogram { recorded_in: Some(unit), ..Histogram::new(LATENCY_BOUNDS) };
         self.with_bounds((name, help), labels, new)
     }
 
@@ -260,9 +301,7 @@ impl Registry {
                     Reading::Counter(counter.get())
                 }
                 Series::Gauge(gauge) => Reading::Gauge(gauge.0.load(Ordering::Relaxed)),
-                Series::Histogram(histogram) => {
-                    Reading::Times(histogram.recorder.as_ref()?.drain())
-                }
+                Series::Histogram(histogram) => Reading::Times(histogram.drain()?),
             };
             Some((labels.clone(), reading))
         };
@@ -332,11 +371,11 @@ fn render_histogram(text: &mut String, name: &str, labels: &Labels, histogram: &
     let seconds = |nanos: &Nanos| Duration::from_nanos(*nanos).as_secs_f64().to_string();
     let bounds = histogram.bounds.iter().map(seconds).chain(["+Inf".to_owned()]);
     let mut n_calls = 0;
-    for (bound, bucket) in bounds.zip(&histogram.buckets) {
-        n_calls += bucket.load(Ordering::Relaxed);
+    for (bound, n) in bounds.zip(histogram.buckets()) {
+        n_calls += n;
         line(text, &format!("{name}_bucket{} {n_calls}", braced(labels, Some(&bound))));
     }
-    let sum = Duration::from_nanos(histogram.sum_nanos.load(Ordering::Relaxed)).as_secs_f64();
+    let sum = histogram.sum().as_secs_f64();
     line(text, &format!("{name}_sum{} {sum}", braced(labels, None)));
     line(text, &format!("{name}_count{} {n_calls}", braced(labels, None)));
 }

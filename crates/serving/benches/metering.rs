@@ -1,7 +1,9 @@
 //! What the metrics of a call cost it: `cargo bench --package sagebrush-serving`.
 
 use std::hint::black_box;
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -84,4 +86,12 @@ fn main() {
         "a call: {call:?} for {METRICS} metrics, {} allocations in {CALLS} calls",
         allocations.count_total
     );
+    let n_threads = available_parallelism().map_or(1, NonZero::get);
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..n_threads {
+            scope.spawn(|| (0..CALLS).for_each(count));
+        }
+    });
+    println!("a call on each of {n_threads} threads at once: {:?}", began.elapsed() / CALLS);
 }

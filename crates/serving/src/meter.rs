@@ -97,7 +97,15 @@ impl Meters {
 
     /// Counts a call that a worker answered, well or not.
     pub fn invoked(&self, target: &Target, invoked: &Invoked, spent: &Spent) {
-        let meter = self.meter(target, &invoked.variant);
+        let tree = self.tree.load();
+        let new;
+        let meter = match find(&tree, target, &invoked.variant) {
+            Some(meter) => meter,
+            None => {
+                new = self.new_meter(target, &invoked.variant);
+                &new
+            }
+        };
         meter.invocations.add(1);
         meter.model_latency.observe(spent.model_latency);
         meter.overhead_latency.observe(spent.overhead());
@@ -113,7 +121,7 @@ impl Meters {
         if let Some(error) = error {
             meter.failed(error);
         }
-        self.of_instance(&meter, (target, &invoked.variant), &invoked.instance, |instance| {
+        self.of_instance(meter, (target, &invoked.variant), &invoked.instance, |instance| {
             instance.count(error, Some(spent));
         });
     }
@@ -219,18 +227,13 @@ impl Meters {
 
     fn meter(&self, target: &Target, variant: &VariantId) -> Arc<Meter> {
         let tree = self.tree.load();
-        let endpoints = tree.get(&target.region);
-        let variants = endpoints.and_then(|endpoints| endpoints.get(&target.endpoint));
-        let found = variants.into_iter().flatten().find(|(id, _)| id == variant);
-        match found {
-            Some((_, meter)) => meter.clone(),
-            None => self.new_meter(target, variant),
-        }
+        let found = find(&tree, target, variant);
+        found.cloned().unwrap_or_else(|| self.new_meter(target, variant))
     }
 
     fn new_meter(&self, target: &Target, variant: &VariantId) -> Arc<Meter> {
         let is_enhanced = self.routes.as_ref().is_some_and(|routes| {
-            let table = routes.borrow();
+            let table = routes.look();
             let route = table.find(&target.region, &target.endpoint);
             let variants = route.into_iter().flat_map(|route| &route.variants);
             variants.filter(|it| it.id() == *variant).any(|it| it.metrics.is_enhanced)
@@ -247,6 +250,11 @@ impl Meters {
         });
         new
     }
+}
+
+fn find<'t>(tree: &'t Tree, target: &Target, variant: &VariantId) -> Option<&'t Arc<Meter>> {
+    let variants = tree.get(&target.region)?.get(&target.endpoint)?;
+    variants.iter().find(|(id, _)| id == variant).map(|(_, meter)| meter)
 }
 
 /// Drops the oldest of the variants that the route does not have any more.

@@ -58,8 +58,8 @@ fn point(series: &Series) -> Point {
 fn of_histogram(histogram: &Histogram) -> Point {
     Point::Histogram {
         bounds: histogram.bounds.iter().copied().map(seconds).collect(),
-        counts: histogram.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect(),
-        sum: seconds(histogram.sum_nanos.load(Ordering::Relaxed)),
+        counts: histogram.buckets().collect(),
+        sum: histogram.sum().as_secs_f64(),
     }
 }
 

@@ -43,33 +43,38 @@ impl Recorder {
         let place = usize::try_from(bin - FIRST).ok().and_then(|at| self.bins.get(at));
         place.unwrap_or(&self.zeros).fetch_add(1, Ordering::Relaxed);
         self.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
-        self.min.fetch_min(nanos, Ordering::Relaxed);
-        self.max.fetch_max(nanos, Ordering::Relaxed);
+        // Few are beyond those before: to look is cheaper than to write.
+        if nanos < self.min.load(Ordering::Relaxed) {
+            self.min.fetch_min(nanos, Ordering::Relaxed);
+        }
+        if nanos > self.max.load(Ordering::Relaxed) {
+            self.max.fetch_max(nanos, Ordering::Relaxed);
+        }
     }
 
-    /// Takes all that was recorded since the last time. What comes in meanwhile is in this sketch
-    /// or in the next; its sum may be in the one and its count in the other.
-    #[must_use]
-    pub fn drain(&self) -> Sketch {
-        let mut sketch = Sketch::default();
+    /// Takes all that was recorded since the last time and adds it to `sketch`. What comes in
+    /// meanwhile is in this one or in the next; its sum may be in the one and its count in the
+    /// other.
+    pub fn drain_into(&self, sketch: &mut Sketch) {
         let units = |nanos: u64| nanos as f64 / self.unit_nanos;
         let (min, max) =
             (self.min.swap(u64::MAX, Ordering::Relaxed), self.max.swap(0, Ordering::Relaxed));
-        sketch.zeros = f64::from(self.zeros.swap(0, Ordering::Relaxed));
-        sketch.count = sketch.zeros;
+        let zeros = f64::from(self.zeros.swap(0, Ordering::Relaxed));
+        let mut count = zeros;
         for (bin, place) in (FIRST..).zip(&self.bins) {
             // Most are empty: to look is cheaper than to swap.
             if place.load(Ordering::Relaxed) > 0 {
-                let count = f64::from(place.swap(0, Ordering::Relaxed));
-                sketch.positive.insert(bin, count);
-                sketch.count += count;
+                let of_bin = f64::from(place.swap(0, Ordering::Relaxed));
+                *sketch.positive.entry(bin).or_default() += of_bin;
+                count += of_bin;
             }
         }
-        sketch.sum = units(self.sum_nanos.swap(0, Ordering::Relaxed));
-        if sketch.count > 0.0 {
-            (sketch.min, sketch.max) = (units(min.min(max)), units(max));
+        if count > 0.0 {
+            sketch.bound(units(min.min(max)), units(max));
         }
-        sketch
+        sketch.zeros += zeros;
+        sketch.count += count;
+        sketch.sum += units(self.sum_nanos.swap(0, Ordering::Relaxed));
     }
 }
 
@@ -84,6 +89,12 @@ mod tests {
     use super::{FIRST, LAST, Recorder};
     use crate::sketch::{Sketch, bin};
 
+    fn drained(recorder: &Recorder) -> Sketch {
+        let mut sketch = Sketch::default();
+        recorder.drain_into(&mut sketch);
+        sketch
+    }
+
     #[test]
     fn what_is_recorded_is_drained_once() {
         let recorder = Recorder::new(Duration::from_micros(1));
@@ -92,9 +103,11 @@ mod tests {
             recorder.record(Duration::from_micros(micros));
             wanted.add(micros as f64, 1.0);
         }
-        let drained = recorder.drain();
-        assert_eq!(drained, wanted);
-        assert!(recorder.drain().is_empty());
+        assert_eq!(drained(&recorder), wanted);
+        assert!(drained(&recorder).is_empty());
+        recorder.record(Duration::from_micros(10));
+        recorder.drain_into(&mut wanted);
+        assert_eq!((wanted.count(), wanted.min()), (7.0, Some(1.0)), "it is added");
     }
 
     #[test]
@@ -103,7 +116,7 @@ mod tests {
         let recorder = Recorder::new(Duration::from_millis(1));
         recorder.record(Duration::ZERO);
         recorder.record(Duration::from_hours(9999));
-        let drained = recorder.drain();
+        let drained = drained(&recorder);
         assert_eq!(
             (drained.count(), drained.min(), drained.max()),
             (2.0, Some(0.0), Some(3.59964e10))
