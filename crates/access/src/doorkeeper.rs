@@ -16,7 +16,7 @@ impl Credentials for Access {
         access_key: &str,
         token: Option<&str>,
         now: Timestamp,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<Grant<'_>, Refusal> {
         if access_key == self.root {
             return self.fixed.secret(access_key, token, now);
         }
@@ -25,7 +25,7 @@ impl Credentials for Access {
         }
         let book = self.book.load();
         let key = book.key(access_key).filter(|_| token.is_none()).ok_or(Refusal::Unknown)?;
-        Ok(Grant { secret: key.secret.clone(), session: None })
+        Ok(Grant { secret: Cow::Owned(key.secret.to_string()), session: None })
     }
 }
 

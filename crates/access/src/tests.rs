@@ -135,7 +135,9 @@ async fn deny_wins_and_changes_are_seen_at_once() {
 async fn keys_are_good_while_they_are_active() {
     let fixture = Fixture::new().await;
     let key = fixture.user("ann").await;
-    let secret = |access: &Access| access.secret(&key, None, NOW).ok().map(|grant| grant.secret);
+    let secret = |access: &Access| {
+        access.secret(&key, None, NOW).ok().map(|grant| grant.secret.into_owned())
+    };
     let first = secret(&fixture.access).unwrap();
     assert_eq!(first.len(), 40);
     assert!(fixture.access.secret(&key, Some("token"), NOW).is_err());

@@ -89,7 +89,7 @@ where
         if data.len() > limit - n_kept {
             return Err(BodyError::TooLarge { limit });
         }
-        held.grow_to(n_kept + data.len())?;
+        held.grow_to(n_kept + data.len(), memory)?;
         if let Some(hash) = &mut hash {
             hash.update(&data); // Now, while it is in the cache.
         }

@@ -119,7 +119,7 @@ impl Door {
         let terms = Terms { limit, deadline, memory: &self.memory, is_signed: signs_body(&parts) };
         let mut body = read_body(body, terms).await?;
         // What is signed is the body as it came in.
-        let unpacked = body.unpacked(&parts.headers)?;
+        let unpacked = body.unpacked(&parts.headers, &self.memory)?;
         let call = self.read(target, &parts, &unpacked)?;
         let caller = if call.is_open {
             nobody()

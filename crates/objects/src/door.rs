@@ -33,7 +33,7 @@ use crate::front::Front;
 pub(crate) use self::call::Asker;
 
 /// What is known of an access key, if it may sign; the second argument is the session token.
-pub type GrantOf = Arc<dyn Fn(&str, Option<&str>) -> Option<Grant> + Send + Sync>;
+pub type GrantOf = Arc<dyn Fn(&str, Option<&str>) -> Option<Grant<'static>> + Send + Sync>;
 
 /// The most that a body of XML may have. A `DeleteObjects` of 1,000 keys of 1 KB has half of it.
 const MAX_XML: usize = 2 << 20;

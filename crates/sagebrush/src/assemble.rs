@@ -21,7 +21,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use sagebrush_artifacts::ArtifactCache;
 use sagebrush_aws::demux::OperationsPage;
-use sagebrush_aws::sigv4::Credentials as _;
+use sagebrush_aws::sigv4::{Credentials as _, Grant};
 use sagebrush_aws::{InvokeKind, Target};
 use sagebrush_control::autoscaling::Autoscaler;
 use sagebrush_control::instance::{Launcher, LocalFleet};
@@ -207,7 +207,7 @@ impl App {
                 (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned())
             }
             // Before the first table, endpoints that are there would not be found.
-            OperationsPage::Ready if !self.routes.has_changed().unwrap_or(true) => {
+            OperationsPage::Ready if !self.routes.has_changed() => {
                 (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned())
             }
             OperationsPage::Ready => (StatusCode::OK, "ready\n".to_owned()),
@@ -323,7 +323,7 @@ fn s3_door(config: &Config, shared: &Shared) -> S3Door {
     };
     let (keys, clock) = (access.clone(), ground.clock.clone());
     let grant_of = move |access_key: &str, token: Option<&str>| {
-        keys.secret(access_key, token, clock.now()).ok()
+        keys.secret(access_key, token, clock.now()).ok().map(Grant::into_owned)
     };
     S3Door::new(ground.objects.clone(), door, Arc::new(grant_of), access.clone())
         .traced(tracer.clone())
@@ -333,8 +333,7 @@ fn s3_door(config: &Config, shared: &Shared) -> S3Door {
 /// Drops the metrics of endpoints that are gone.
 async fn forget_deleted(mut routes: Routes, meters: Arc<Meters>) {
     while routes.changed().await.is_ok() {
-        let table = routes.borrow_and_update().clone();
-        meters.retain(&table);
+        meters.retain(&routes.look());
     }
 }
 

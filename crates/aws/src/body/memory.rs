@@ -13,12 +13,23 @@ pub struct BodyMemory(Arc<Room>);
 #[derive(Debug)]
 struct Room {
     n_max: usize,
+    /// A body that is no longer is not counted.
+    n_small: usize,
     n_held: AtomicUsize,
 }
 
+/// Small bodies lie in the buffers that their connections have anyway; to count them would have
+/// all threads write to the same place with each call.
+const SMALL: usize = 4096;
+/// So many of them take no more than the room itself.
+const MANY: usize = 1 << 16;
+
 /// The room of one body.
 #[derive(Debug)]
-pub struct Held {
+pub struct Held(Option<Taken>);
+
+#[derive(Debug)]
+struct Taken {
     memory: BodyMemory,
     n_bytes: usize,
 }
@@ -27,7 +38,8 @@ impl BodyMemory {
     /// Room for `n_max` bytes.
     #[must_use]
     pub fn new(n_max: usize) -> Self {
-        Self(Arc::new(Room { n_max, n_held: AtomicUsize::new(0) }))
+        let n_small = SMALL.min(n_max / MANY);
+        Self(Arc::new(Room { n_max, n_small, n_held: AtomicUsize::new(0) }))
     }
 
     /// How many bytes are held.
@@ -38,8 +50,8 @@ impl BodyMemory {
 
     /// Takes room for `n_bytes`, or says at once that there is none.
     pub(super) fn hold(&self, n_bytes: usize) -> Result<Held, BodyError> {
-        let mut held = Held { memory: self.clone(), n_bytes: 0 };
-        held.grow_to(n_bytes)?;
+        let mut held = Held(None);
+        held.grow_to(n_bytes, self)?;
         Ok(held)
     }
 
@@ -58,18 +70,22 @@ impl BodyMemory {
 }
 
 impl Held {
-    /// Takes what is missing to `n_bytes`.
-    pub(super) fn grow_to(&mut self, n_bytes: usize) -> Result<(), BodyError> {
-        let missing = n_bytes.saturating_sub(self.n_bytes);
+    /// Takes what is missing to `n_bytes` of `memory`.
+    pub(super) fn grow_to(&mut self, n_bytes: usize, memory: &BodyMemory) -> Result<(), BodyError> {
+        if n_bytes <= memory.0.n_small {
+            return Ok(());
+        }
+        let taken = self.0.get_or_insert_with(|| Taken { memory: memory.clone(), n_bytes: 0 });
+        let missing = n_bytes.saturating_sub(taken.n_bytes);
         if missing > 0 {
-            self.memory.take(missing)?;
-            self.n_bytes += missing;
+            memory.take(missing)?;
+            taken.n_bytes += missing;
         }
         Ok(())
     }
 }
 
-impl Drop for Held {
+impl Drop for Taken {
     fn drop(&mut self) {
         self.memory.give_back(self.n_bytes);
     }

@@ -80,3 +80,15 @@ async fn what_is_announced_is_held_before_it_comes() {
     let body = http_body_util::Full::new(Bytes::from_static(b"nine char"));
     assert!(matches!(read_body(body, terms).await, Err(BodyError::NoRoom)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn small_bodies_are_not_counted_and_others_are_whole() {
+    let memory = BodyMemory::new(1 << 28);
+    let small = read_with(&memory, &["small"], 1 << 20, false).await.unwrap();
+    assert_eq!((small.bytes.len(), memory.held()), (5, 0));
+    let most: &'static str = "x".repeat(4096).leak();
+    let large = read_with(&memory, &[most, "y"], 1 << 20, false).await.unwrap();
+    assert_eq!(memory.held(), 4097);
+    drop(large);
+    assert_eq!(memory.held(), 0);
+}

@@ -37,7 +37,7 @@ pub(super) struct Canonical<'a> {
     pub(super) headers: &'a HeaderMap,
     /// Lower case, separated by `;`.
     pub(super) signed_headers: &'a str,
-    pub(super) payload_hash: &'a str,
+    pub(super) payload_hash: &'a [u8],
     pub(super) path_rule: PathRule,
 }
 
@@ -60,14 +60,15 @@ impl Canonical<'_> {
         text.push(b'\n');
         text.extend_from_slice(self.signed_headers.as_bytes());
         text.push(b'\n');
-        text.extend_from_slice(self.payload_hash.as_bytes());
+        text.extend_from_slice(self.payload_hash);
         text
     }
 
     /// The signature: `scope` is `20150830/us-east-1/sts/aws4_request`.
     pub(super) fn signature(&self, key: &SigningKey, at: &str, scope: &str) -> Hex {
         let hash = hash(&self.text());
-        key.sign(&[super::ALGORITHM, "\n", at, "\n", scope, "\n", hash.as_str()])
+        let parts = [super::ALGORITHM, "\n", at, "\n", scope, "\n"].map(str::as_bytes);
+        key.sign(parts.into_iter().chain([hash.as_bytes()]))
     }
 }
 
@@ -88,6 +89,10 @@ impl Hex {
         let mut hex = [0; 64];
         hex.copy_from_slice(pairs.as_flattened());
         Self(hex)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     pub(super) fn as_str(&self) -> &str {

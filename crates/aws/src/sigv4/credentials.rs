@@ -1,5 +1,6 @@
 //! Where secrets come from.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -18,15 +19,23 @@ pub trait Credentials: Send + Sync + 'static {
         access_key: &str,
         token: Option<&str>,
         now: Timestamp,
-    ) -> Result<Grant, Refusal>;
+    ) -> Result<Grant<'_>, Refusal>;
 }
 
 /// A secret and whom it makes its owner.
 #[derive(Clone)]
-pub struct Grant {
-    pub secret: Arc<str>,
+pub struct Grant<'a> {
+    pub secret: Cow<'a, str>,
     /// Set for temporary keys.
     pub session: Option<Arc<Session>>,
+}
+
+impl Grant<'_> {
+    /// The same, with a secret of its own.
+    #[must_use]
+    pub fn into_owned(self) -> Grant<'static> {
+        Grant { secret: Cow::Owned(self.secret.into_owned()), session: self.session }
+    }
 }
 
 /// Why there is no secret.
@@ -53,14 +62,14 @@ pub struct StaticKeys(HashMap<String, StaticKey>);
 
 #[derive(Clone)]
 struct StaticKey {
-    secret: Arc<str>,
+    secret: String,
     token: Option<String>,
 }
 
 impl StaticKeys {
     #[must_use]
     pub fn with(mut self, access_key: &str, secret: &str) -> Self {
-        let key = StaticKey { secret: secret.into(), token: None };
+        let key = StaticKey { secret: secret.to_owned(), token: None };
         self.0.insert(access_key.to_owned(), key);
         self
     }
@@ -68,7 +77,7 @@ impl StaticKeys {
     /// A key that is good only with its session token.
     #[must_use]
     pub fn with_token(mut self, access_key: &str, secret: &str, token: &str) -> Self {
-        let key = StaticKey { secret: secret.into(), token: Some(token.to_owned()) };
+        let key = StaticKey { secret: secret.to_owned(), token: Some(token.to_owned()) };
         self.0.insert(access_key.to_owned(), key);
         self
     }
@@ -80,7 +89,7 @@ impl Credentials for StaticKeys {
         access_key: &str,
         token: Option<&str>,
         _: Timestamp,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<Grant<'_>, Refusal> {
         let key = self.0.get(access_key).ok_or(Refusal::Unknown)?;
         let token_fits = match (&key.token, token) {
             (None, None) => true,
@@ -90,7 +99,7 @@ impl Credentials for StaticKeys {
         if !token_fits {
             return Err(Refusal::Unknown);
         }
-        Ok(Grant { secret: key.secret.clone(), session: None })
+        Ok(Grant { secret: Cow::Borrowed(&key.secret), session: None })
     }
 }
 
@@ -106,7 +115,7 @@ impl Credentials for Keys {
         access_key: &str,
         token: Option<&str>,
         now: Timestamp,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<Grant<'_>, Refusal> {
         if access_key.starts_with(temporary::PREFIX) && !self.fixed.0.contains_key(access_key) {
             return self.temporary.secret(access_key, token, now);
         }

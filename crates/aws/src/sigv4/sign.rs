@@ -113,7 +113,7 @@ impl Signer<'_> {
             uri: &parts.uri,
             headers: &parts.headers,
             signed_headers,
-            payload_hash,
+            payload_hash: payload_hash.as_bytes(),
             path_rule,
         };
         let date = at.get(..8).unwrap_or_default();

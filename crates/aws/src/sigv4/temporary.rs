@@ -1,6 +1,7 @@
 //! Keys that `AssumeRole` gives. Nothing of them is stored: the token says what they are good
 //! for, and the secret follows from it, so they outlive a restart.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -87,7 +88,7 @@ impl Credentials for TemporaryKeys {
         access_key: &str,
         token: Option<&str>,
         now: Timestamp,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<Grant<'_>, Refusal> {
         let token = token.filter(|token| token.len() <= MAX_TOKEN).ok_or(Refusal::Unknown)?;
         let token = URL_SAFE_NO_PAD.decode(token).map_err(|_| Refusal::Unknown)?;
         let (claims, seal) = token.split_last_chunk::<32>().ok_or(Refusal::Unknown)?;
@@ -100,7 +101,7 @@ impl Credentials for TemporaryKeys {
         if Timestamp(expires_at) <= now {
             return Err(Refusal::Expired);
         }
-        let secret = self.secret_of(access_key, claims).into();
+        let secret = Cow::Owned(self.secret_of(access_key, claims));
         Ok(Grant { secret, session: Some(Arc::new(Session { role_arn, name, policy })) })
     }
 }

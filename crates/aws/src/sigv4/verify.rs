@@ -90,14 +90,14 @@ impl Verifier {
             uri: &parts.uri,
             headers: &parts.headers,
             signed_headers: &claim.signed_headers,
-            payload_hash: payload_hash.as_str(),
+            payload_hash: payload_hash.as_bytes(),
             path_rule,
         };
         let cached = self.keys.get(&claim.credential, &grant.secret);
         let is_new = cached.is_none();
         let known = cached.unwrap_or_else(|| Arc::new(Known::derive(&scope, &grant.secret)));
         let signature = canonical.signature(&known.key, &claim.signed_at, claim.scope_text(&scope));
-        let same: bool = signature.as_str().as_bytes().ct_eq(claim.signature.as_bytes()).into();
+        let same: bool = signature.as_bytes().ct_eq(claim.signature.as_bytes()).into();
         if !same {
             return Err(AuthError::Mismatch);
         }
@@ -199,7 +199,10 @@ fn check_scope(scope: &Scope<'_>, claim: &Claim<'_>, service: &str) -> Result<()
 
 /// The host and all `x-amz-*` headers must be signed, or somebody could add them on the way.
 fn check_coverage(parts: &Parts, claim: &Claim<'_>) -> Result<(), AuthError> {
-    let is_signed = |name: &str| claim.signed_headers.split(';').any(|signed| signed == name);
+    // By bytes: the search for a character is made for longer texts.
+    let signed = claim.signed_headers.as_bytes();
+    let is_signed =
+        |name: &str| signed.split(|byte| *byte == b';').any(|signed| signed == name.as_bytes());
     if !is_signed("host") {
         let message = "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.";
         return Err(AuthError::OutOfScope(message.to_owned()));
@@ -216,10 +219,10 @@ enum PayloadHash {
 }
 
 impl PayloadHash {
-    fn as_str(&self) -> &str {
+    fn as_bytes(&self) -> &[u8] {
         match self {
-            Self::Unsigned => UNSIGNED_PAYLOAD,
-            Self::Of(hash) => hash.as_str(),
+            Self::Unsigned => UNSIGNED_PAYLOAD.as_bytes(),
+            Self::Of(hash) => hash.as_bytes(),
         }
     }
 }
@@ -236,7 +239,7 @@ fn payload_hash(
         return Ok(PayloadHash::Unsigned);
     }
     let hash = body_hash();
-    if header.is_some_and(|header| header != hash.as_str().as_bytes()) {
+    if header.is_some_and(|header| header != hash.as_bytes()) {
         return Err(AuthError::OtherPayload);
     }
     Ok(PayloadHash::Of(hash))

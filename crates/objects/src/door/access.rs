@@ -290,7 +290,7 @@ impl Gate {
         Ok(())
     }
 
-    fn grant(&self, access_key: &str) -> S3Result<sagebrush_aws::sigv4::Grant> {
+    fn grant(&self, access_key: &str) -> S3Result<sagebrush_aws::sigv4::Grant<'static>> {
         let token = CALL.try_with(|call| call.session_token.clone()).ok().flatten();
         (self.grant_of)(access_key, token.as_deref())
             .ok_or_else(|| s3_error!(AccessDenied, "Access Denied"))
