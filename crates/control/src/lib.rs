@@ -33,7 +33,7 @@ use sagebrush_core::cloudwatch::{MetricMath, Metrics};
 use sagebrush_core::events::EventSink;
 use sagebrush_core::fleet::Fleet;
 use sagebrush_core::resource::Table;
-use sagebrush_core::route::{RouteTable, Routes};
+use sagebrush_core::route::{self, RouteTable, Routes};
 use sagebrush_core::store::MetaStore;
 use sagebrush_core::{AccountId, Clock};
 use tokio::sync::{Notify, watch};
@@ -97,7 +97,7 @@ impl Control {
         let endpoints = Table::new(store.clone(), clock.clone());
         let wake = Arc::new(Notify::new());
         let (settled_tx, settled) = watch::channel(0);
-        let (routes_tx, routes) = watch::channel(Arc::new(RouteTable::default()));
+        let (routes_tx, routes) = route::channel(RouteTable::default());
         let control = Self {
             watched,
             account,

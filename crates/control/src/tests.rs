@@ -111,7 +111,7 @@ async fn the_first_describe_says_in_service() {
     for unset in ["FailureReason", "DataCaptureConfig", "PendingDeploymentSummary"] {
         assert!(described.get(unset).is_none(), "{unset}");
     }
-    let table = platform.routes.borrow().clone();
+    let table = platform.routes.newest();
     let route = table.find(&Region::new("us-east-1"), &"Digits".parse().unwrap()).unwrap();
     assert_eq!(route.variants[0].instances.len(), 2);
 }
@@ -334,7 +334,7 @@ async fn an_endpoint_of_several_containers_and_models() {
     assert_eq!(images[0]["ResolvedImage"], "fake@sha256:1");
     assert_eq!(images[1]["SpecifiedImage"], "fake:2");
     assert_eq!(images[1]["ResolvedImage"], "fake:2", "what does not know runs as it was given");
-    let table = platform.routes.borrow().clone();
+    let table = platform.routes.newest();
     let route = table.find(&Region::new("us-east-1"), &"e".parse().unwrap()).unwrap();
     let targets = route.variants[0].targets;
     assert!(targets.model && targets.container);

@@ -1,10 +1,11 @@
 //! What the data plane reads: an immutable table of endpoints, made anew with each change.
 
 use std::collections::HashMap;
-use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, iter};
 
+use arc_swap::{ArcSwap, Guard};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -12,16 +13,104 @@ use crate::capture::CaptureConfig;
 use crate::demand::Demand;
 use crate::instance::Instance;
 use crate::sample::Sample;
+use crate::shards::Shards;
 use crate::{Region, ResourceName};
 
-/// Control makes a new table with each change; serving only reads the newest.
-pub type Routes = watch::Receiver<Arc<RouteTable>>;
+/// Makes what a table is published by, and what it is read by.
+#[must_use]
+pub fn channel(first: impl Into<Arc<RouteTable>>) -> (RoutesSender, Routes) {
+    let newest = Arc::new(ArcSwap::new(first.into()));
+    let (news, changes) = watch::channel(());
+    (RoutesSender { newest: newest.clone(), news }, Routes { newest, changes })
+}
+
+/// Control makes a new table with each change.
+#[derive(Debug)]
+pub struct RoutesSender {
+    newest: Arc<ArcSwap<RouteTable>>,
+    news: watch::Sender<()>,
+}
+
+impl RoutesSender {
+    /// Replaces the table.
+    pub fn publish(&self, table: impl Into<Arc<RouteTable>>) {
+        self.newest.store(table.into());
+        self.news.send_replace(());
+    }
+}
+
+/// Serving only reads the newest table, and writes nothing to do so: all threads can at once.
+#[derive(Debug, Clone)]
+pub struct Routes {
+    newest: Arc<ArcSwap<RouteTable>>,
+    changes: watch::Receiver<()>,
+}
+
+/// There will be no other table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoMoreRoutes;
+
+impl Routes {
+    /// The newest table, for a look at it.
+    #[must_use]
+    pub fn look(&self) -> Guard<Arc<RouteTable>> {
+        self.newest.load()
+    }
+
+    /// The newest table, to keep.
+    #[must_use]
+    pub fn newest(&self) -> Arc<RouteTable> {
+        self.newest.load_full()
+    }
+
+    /// Counts the newest table as seen, so that [`Self::changed`] waits for another one.
+    pub fn mark_seen(&mut self) {
+        self.changes.mark_unchanged();
+    }
+
+    /// Whether there is a table that was not seen.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.changes.has_changed().unwrap_or(true)
+    }
+
+    /// Returns when there is a table that was not seen, and counts it as seen.
+    ///
+    /// # Errors
+    /// When there will be none.
+    pub async fn changed(&mut self) -> Result<(), NoMoreRoutes> {
+        self.changes.changed().await.map_err(|_| NoMoreRoutes)
+    }
+
+    /// Returns when a table is as it is wanted.
+    ///
+    /// # Errors
+    /// When there will be none.
+    pub async fn wait_for(
+        &mut self,
+        is_wanted: impl Fn(&RouteTable) -> bool,
+    ) -> Result<(), NoMoreRoutes> {
+        loop {
+            self.mark_seen(); // Before the look: no change is missed.
+            if is_wanted(&self.look()) {
+                return Ok(());
+            }
+            self.changed().await?;
+        }
+    }
+}
 
 /// All endpoints that take calls.
 #[derive(Default)]
 pub struct RouteTable {
     /// By region, then by name.
     regions: HashMap<Region, HashMap<ResourceName, Arc<EndpointRoute>>>,
+}
+
+impl fmt::Debug for RouteTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter().map(|route| &route.name)).finish()
+    }
 }
 
 impl RouteTable {
@@ -123,7 +212,13 @@ pub struct VariantRoute {
     pub is_resting: bool,
     pub metrics: MetricsConfig,
     pub instances: Vec<Arc<Instance>>,
+    /// Its names once more for each thread: calls count who refers to them.
+    pub ids: VariantIds,
 }
+
+/// A variant's names, for each thread that asked for them.
+#[derive(Debug, Default)]
+pub struct VariantIds(Shards<VariantId>);
 
 impl VariantRoute {
     /// A variant that takes its calls by one fleet, in the ordinary way.
@@ -144,6 +239,7 @@ impl VariantRoute {
             is_resting: false,
             metrics: MetricsConfig::default(),
             instances,
+            ids: VariantIds::default(),
         }
     }
 
@@ -155,7 +251,8 @@ impl VariantRoute {
 
     #[must_use]
     pub fn id(&self) -> VariantId {
-        VariantId { name: self.name.clone(), config: self.config.clone() }
+        let copy = || VariantId { name: Arc::from(&*self.name), config: Arc::from(&*self.config) };
+        self.ids.0.mine(copy).clone()
     }
 }
 
@@ -189,4 +286,79 @@ pub struct Targets {
     pub model: bool,
     /// `TargetContainerHostname`: its containers are called directly.
     pub container: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn};
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use super::*;
+
+    fn table(names: &[&str]) -> RouteTable {
+        let mut table = RouteTable::default();
+        for name in names {
+            table.insert(Arc::new(EndpointRoute {
+                region: Region::new("eu-west-1"),
+                name: name.parse().unwrap(),
+                closed: None,
+                asynchronous: None,
+                variants: Vec::new(),
+            }));
+        }
+        table
+    }
+
+    fn has(table: &RouteTable, name: &str) -> bool {
+        table.find(&Region::new("eu-west-1"), &name.parse().unwrap()).is_some()
+    }
+
+    #[tokio::test]
+    async fn who_looks_sees_the_newest_table_and_who_waits_hears_of_it() {
+        let (sender, mut routes) = channel(table(&["a"]));
+        assert!(!routes.has_changed() && has(&routes.look(), "a"));
+        sender.publish(table(&["b"]));
+        assert!(routes.has_changed() && !has(&routes.newest(), "a"));
+        assert_eq!(routes.changed().await, Ok(()), "at once");
+        {
+            let mut waits = pin!(routes.changed());
+            let looks = poll_fn(|context| Poll::Ready(waits.as_mut().poll(context).is_pending()));
+            assert!(looks.await, "it was seen");
+            sender.publish(table(&["c"]));
+            assert_eq!(waits.await, Ok(()));
+        }
+        drop(sender);
+        assert_eq!(routes.changed().await, Err(NoMoreRoutes));
+        assert!(has(&routes.look(), "c"), "the last one stays");
+    }
+
+    #[tokio::test]
+    async fn a_table_that_was_there_before_is_not_waited_for() {
+        let (sender, mut routes) = channel(table(&["a"]));
+        sender.publish(table(&["b"]));
+        assert_eq!(routes.wait_for(|table| has(table, "b")).await, Ok(()));
+        let late = async {
+            sender.publish(table(&["c"]));
+            sender.publish(table(&["d"]));
+            pending::<()>().await;
+        };
+        tokio::select! {
+            found = routes.wait_for(|table| has(table, "d")) => assert_eq!(found, Ok(())),
+            () = late => {}
+        }
+    }
+
+    #[test]
+    fn each_thread_counts_by_names_of_its_own() {
+        let route = VariantRoute::new("v", "c".into(), Vec::new());
+        let here = route.id();
+        assert_eq!((&*here.name, &*here.config), ("v", "c"));
+        assert!(Arc::ptr_eq(&here.name, &route.id().name));
+        let there = std::thread::scope(|scope| {
+            let all = (0..200).map(|_| scope.spawn(|| route.id()));
+            all.collect::<Vec<_>>().into_iter().map(|it| it.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert!(there.iter().all(|id| *id == here));
+    }
 }

@@ -120,7 +120,7 @@ impl Books {
         let Some((access_key, region)) = signer(&entry.asked) else { return };
         let region = Region::new(region);
         let name = entry.asked.endpoint.parse().ok();
-        let is_there = name.is_some_and(|name| self.routes.borrow().find(&region, &name).is_some());
+        let is_there = name.is_some_and(|name| self.routes.look().find(&region, &name).is_some());
         if entry.status == StatusCode::FORBIDDEN || !is_there {
             return;
         }
@@ -230,8 +230,7 @@ mod tests {
     use sagebrush_core::clock::FakeClock;
     use sagebrush_core::logs::MemoryLog;
     use sagebrush_core::metrics::Registry;
-    use sagebrush_core::route::{EndpointRoute, RouteTable};
-    use tokio::sync::watch;
+    use sagebrush_core::route::{self, EndpointRoute, RouteTable};
     use tokio::time::sleep;
 
     use super::*;
@@ -263,7 +262,7 @@ mod tests {
             asynchronous: None,
             variants: Vec::new(),
         }));
-        watch::channel(Arc::new(table)).1
+        route::channel(table).1
     }
 
     fn call(access: &AccessLog, endpoint: &str, key: Option<&str>, status: u16) {

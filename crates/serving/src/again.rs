@@ -151,7 +151,7 @@ async fn gone(tries: &mut Tries, routes: &mut Routes, ended: &Ended<'_>) -> bool
     let Some(wait) = GONE_WAITS.get(tries.n_gone) else { return false };
     tries.n_gone += 1;
     let until = ended.call.deadline.min(Instant::now() + *wait);
-    let is_out = |table: &Arc<RouteTable>| !has(table, ended.target, ended.instance);
+    let is_out = |table: &RouteTable| !has(table, ended.target, ended.instance);
     drop(timeout_at(until, routes.wait_for(is_out)).await);
     true
 }

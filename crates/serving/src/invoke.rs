@@ -113,7 +113,7 @@ impl Invoker {
     /// # Errors
     /// When the call reached no worker; what a worker says is in `Invoked::outcome`.
     pub async fn invoke(&self, target: &Target, call: Call) -> Result<Invoked, InvokeError> {
-        let mut routes = self.routes.clone();
+        let mut routes = None;
         let mut tries = Tries::default();
         let mut counted = Counted::default();
         loop {
@@ -125,15 +125,15 @@ impl Invoker {
             };
             let Answered { outcome, queued, gathered, took, batch, traced } = answered
                 .map_err(|NoTurn { retry_after }| overloaded(target, &variant, retry_after))?;
-            let instance = admitted.instance().clone();
-            drop(admitted);
+            let instance = admitted.leave();
             let worker_died = outcome.as_ref().is_err_and(again::has_ended);
             if let Err(error) = &outcome
                 && worker_died
             {
                 let (call, variant, instance) = (&call, &variant, &instance);
                 let ended = Ended { target, call, variant, instance, may_repeat, error };
-                if Box::pin(self.retries.again(&mut tries, &mut routes, ended)).await {
+                let routes = routes.get_or_insert_with(|| self.routes.clone());
+                if Box::pin(self.retries.again(&mut tries, routes, ended)).await {
                     continue;
                 }
             }
@@ -170,7 +170,7 @@ impl Invoker {
             let why = "A session is created by InvokeEndpoint, not by a reply in parts.";
             return Err(InvokeError::Invalid(why.to_owned()));
         }
-        let mut routes = self.routes.clone();
+        let mut routes = None;
         let mut tries = Tries::default();
         let mut counted = Counted::default();
         loop {
@@ -185,7 +185,8 @@ impl Invoker {
             {
                 let (call, variant, instance) = (&call, &variant, &instance);
                 let ended = Ended { target, call, variant, instance, may_repeat, error };
-                if Box::pin(self.retries.again(&mut tries, &mut routes, ended)).await {
+                let routes = routes.get_or_insert_with(|| self.routes.clone());
+                if Box::pin(self.retries.again(&mut tries, routes, ended)).await {
                     continue;
                 }
             }
@@ -218,75 +219,99 @@ impl Invoker {
     /// # Errors
     /// When it takes no asynchronous calls, or none at all.
     pub fn asynchronous(&self, target: &Target) -> Result<Arc<AsyncConfig>, InvokeError> {
-        let table = self.routes.borrow().clone();
+        let table = self.routes.look();
         let route = self.route(&table, target)?;
         let endpoint = || target.endpoint.to_string();
         let config = route.asynchronous.clone();
         config.ok_or_else(|| InvokeError::NotAsynchronous { endpoint: endpoint() })
     }
 
-    /// A place on an instance of the newest route; held until there is one.
+    /// A place on an instance of the newest route; held until there is one. `routes` is made when
+    /// it has to be waited for.
     async fn place(
         &self,
-        routes: &mut Routes,
+        routes: &mut Option<Routes>,
         target: &Target,
         call: &Call,
         counted: &mut Counted,
         tries: &Tries,
     ) -> Result<Place, InvokeError> {
-        let began = Instant::now();
+        let mut hold_until = None;
         loop {
-            let table = routes.borrow_and_update().clone();
-            let route = self.route(&table, target)?;
-            let named = target.variant.as_deref();
-            let holder = self.sessions.holder(target, call)?;
-            let variant = match &holder {
-                None => choose_variant(route, named, self.turn(route))?,
-                Some(holder) => sessions::variant_of(route, holder, named)
-                    .ok_or_else(|| sessions::gone(target, call))?,
-            };
-            check_targets(variant, &target.endpoint, call)?;
-            let max_payload = counted.count(variant, target, call)?;
-            let held_until = match counted.0 {
-                Some(_) => call.deadline, // An instance is on its way.
-                None if tries.is_second() => call.deadline,
-                None => call.deadline.min(began + HOLD),
-            };
-            let admitted = match &holder {
-                None => admit(variant, call, (self.chance)(), tries.left()),
-                Some(holder) => Some(holder.admit(call.payload.body.len(), call.deadline)),
-            };
-            match admitted {
-                Some(Ok(admitted)) => {
-                    let chosen = Chosen::of(variant, call, self.chance);
-                    // What a session was is lost with its worker; a backlog has tries of its own.
-                    let may_repeat =
-                        variant.retries_after_death && holder.is_none() && !target.is_asynchronous;
-                    let variant = variant.id();
-                    return Ok(Place { admitted, variant, max_payload, may_repeat, chosen });
-                }
-                Some(Err(Refused::Full { retry_after })) => {
-                    return Err(overloaded(target, &variant.id(), retry_after));
-                }
-                Some(Err(Refused::Closed)) if holder.is_some() => {
-                    return Err(sessions::gone(target, call));
-                }
-                // The route is stale or has no instance yet: a newer one comes.
-                Some(Err(Refused::Closed)) => {}
-                None if variant.is_resting => return Err(no_capacity(target, variant)),
-                None => {
-                    if let Some(reason) = variant.demand.as_ref().and_then(|it| it.trouble()) {
-                        let (status, message) = (503, reason.to_string());
-                        let error = WorkerError::Model { status, message, content_type: None };
-                        return Err(explain(&self.account, &target.endpoint, PRIMARY, error));
-                    }
-                }
+            if let Some(routes) = &mut *routes {
+                routes.mark_seen(); // Before the look: no change is missed.
             }
-            let newer = tokio::time::timeout_at(held_until, routes.changed()).await;
+            let (until, why_none) = match self.look_for_place(target, call, counted, tries)? {
+                Found::Place(place) => return Ok(place),
+                Found::None { until, why } => (until, why),
+            };
+            let Some(routes) = routes else {
+                *routes = Some(self.routes.clone());
+                continue;
+            };
+            let hold_until = *hold_until.get_or_insert_with(|| Instant::now() + HOLD);
+            let until = until.unwrap_or(hold_until).min(call.deadline);
+            let newer = tokio::time::timeout_at(until, routes.changed()).await;
             if !matches!(newer, Ok(Ok(()))) {
-                return Err(no_capacity(target, variant));
+                return Err(why_none);
             }
         }
+    }
+
+    /// A place on an instance, if one has room now.
+    fn look_for_place(
+        &self,
+        target: &Target,
+        call: &Call,
+        counted: &mut Counted,
+        tries: &Tries,
+    ) -> Result<Found, InvokeError> {
+        let table = self.routes.look();
+        let route = self.route(&table, target)?;
+        let named = target.variant.as_deref();
+        let holder = self.sessions.holder(target, call)?;
+        let variant = match &holder {
+            None => choose_variant(route, named, self.turn(route))?,
+            Some(holder) => sessions::variant_of(route, holder, named)
+                .ok_or_else(|| sessions::gone(target, call))?,
+        };
+        check_targets(variant, &target.endpoint, call)?;
+        let max_payload = counted.count(variant, target, call)?;
+        let admitted = match &holder {
+            None => admit(variant, call, (self.chance)(), tries.left()),
+            Some(holder) => Some(holder.admit(call.payload.body.len(), call.deadline)),
+        };
+        match admitted {
+            Some(Ok(admitted)) => {
+                let chosen = Chosen::of(variant, call, self.chance);
+                // What a session was is lost with its worker; a backlog has tries of its own.
+                let may_repeat =
+                    variant.retries_after_death && holder.is_none() && !target.is_asynchronous;
+                let variant = variant.id();
+                let place = Place { admitted, variant, max_payload, may_repeat, chosen };
+                return Ok(Found::Place(place));
+            }
+            Some(Err(Refused::Full { retry_after })) => {
+                return Err(overloaded(target, &variant.id(), retry_after));
+            }
+            Some(Err(Refused::Closed)) if holder.is_some() => {
+                return Err(sessions::gone(target, call));
+            }
+            // The route is stale or has no instance yet: a newer one comes.
+            Some(Err(Refused::Closed)) => {}
+            None if variant.is_resting => return Err(no_capacity(target, variant)),
+            None => {
+                if let Some(reason) = variant.demand.as_ref().and_then(|it| it.trouble()) {
+                    let (status, message) = (503, reason.to_string());
+                    let error = WorkerError::Model { status, message, content_type: None };
+                    return Err(explain(&self.account, &target.endpoint, PRIMARY, error));
+                }
+            }
+        }
+        // With demand an instance is on its way.
+        let is_awaited = counted.0.is_some() || tries.is_second();
+        let until = is_awaited.then_some(call.deadline);
+        Ok(Found::None { until, why: no_capacity(target, variant) })
     }
 
     /// A number in `0.0..1.0` for the choice among the variants of `route`.
@@ -313,6 +338,16 @@ impl Invoker {
             Some(status) => Err(InvokeError::NotInService { endpoint: endpoint(), status }),
         }
     }
+}
+
+/// What came of a look for a place.
+enum Found {
+    Place(Place),
+    /// None has room yet; one is waited for `until` then, or for as long as calls are held.
+    None {
+        until: Option<Instant>,
+        why: InvokeError,
+    },
 }
 
 /// Where a call is answered.

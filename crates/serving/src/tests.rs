@@ -12,10 +12,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use proptest::prelude::*;
 use sagebrush_core::instance::{Instance, Limits};
-use sagebrush_core::route::{EndpointRoute, RouteTable, Routing, Targets, VariantRoute};
+use sagebrush_core::route::{
+    self, EndpointRoute, RouteTable, RoutesSender, Routing, Targets, VariantRoute,
+};
 use sagebrush_core::worker::{Call, Payload, Reply, Timings, Worker, WorkerError};
 use sagebrush_core::{AccountId, Region, ResourceName, task};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::beside::Beside;
@@ -100,8 +101,8 @@ fn one(instance: &Arc<Instance>) -> Arc<RouteTable> {
 }
 
 /// An invoker over `first`, and the sender of newer tables.
-pub(crate) fn invoker(first: Arc<RouteTable>) -> (Invoker, watch::Sender<Arc<RouteTable>>) {
-    let (sender, routes) = watch::channel(first);
+pub(crate) fn invoker(first: Arc<RouteTable>) -> (Invoker, RoutesSender) {
+    let (sender, routes) = route::channel(first);
     (
         Invoker {
             routes,
@@ -188,7 +189,7 @@ async fn targets_that_are_not_there() {
     assert_eq!(unknown.to_string(), "Endpoint other of account 1 not found.");
     let variant = invoker.invoke(&target("e", Some("w")), call()).await.unwrap_err();
     assert_eq!(variant.to_string(), "Variant w of endpoint e not found.");
-    routes.send_replace(table(Vec::new(), Some("Creating")));
+    routes.publish(table(Vec::new(), Some("Creating")));
     let closed = ask(&invoker).await.unwrap_err();
     assert!(closed.to_string().contains("its status is Creating"), "{closed}");
 }
@@ -240,7 +241,7 @@ async fn a_call_that_meets_a_closing_instance_goes_to_the_next() {
     let (invoker, routes) = invoker(one(&old));
     let held = task::spawn("held", async move { ask(&invoker).await });
     tokio::task::yield_now().await;
-    routes.send_replace(one(&new));
+    routes.publish(one(&new));
     assert!(held.await.unwrap().unwrap().outcome.is_ok());
 }
 
@@ -527,6 +528,6 @@ async fn a_call_whose_worker_is_gone_waits_for_the_newer_table() {
     tokio::task::yield_now().await;
     old.drain().await; // As the fleet does once it has seen it.
     tokio::time::sleep(Duration::from_secs(5)).await;
-    routes.send_replace(one(&new));
+    routes.publish(one(&new));
     assert!(asked.await.unwrap().unwrap().outcome.is_ok());
 }

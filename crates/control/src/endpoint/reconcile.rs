@@ -7,7 +7,7 @@ use std::time::Duration;
 use sagebrush_core::alarms::Alarms;
 use sagebrush_core::fleet::{Fleet, FleetError, FleetView, GroupKey, Owner};
 use sagebrush_core::resource::{Stored, Table};
-use sagebrush_core::route::RouteTable;
+use sagebrush_core::route::RoutesSender;
 use sagebrush_core::store::StoreError;
 use sagebrush_core::trace::Tracer;
 use sagebrush_core::{Clock, Timestamp};
@@ -34,7 +34,7 @@ const LOOK_AFTER: Duration = Duration::from_secs(10);
 pub struct Reconciler {
     endpoints: Table<Endpoint>,
     fleet: Arc<dyn Fleet>,
-    routes: watch::Sender<Arc<RouteTable>>,
+    routes: RoutesSender,
     wake: Arc<Notify>,
     /// Counts the states written; `DescribeEndpoint` waits on it.
     settled: watch::Sender<u64>,
@@ -52,7 +52,7 @@ pub struct Reconciler {
 impl Reconciler {
     pub(crate) fn new(
         control: &Control,
-        routes: watch::Sender<Arc<RouteTable>>,
+        routes: RoutesSender,
         settled: watch::Sender<u64>,
     ) -> Self {
         let (wake, clock) = (control.wake.clone(), control.clock.clone());
@@ -137,7 +137,7 @@ impl Reconciler {
         self.samples.look(&endpoints, Instant::now());
         let (scaler, samples) = (&self.scaler, &self.samples);
         let ground = Ground { seen, probed: &probed, scaler, samples };
-        self.routes.send_replace(Arc::new(route_table(&endpoints, &ground)));
+        self.routes.publish(route_table(&endpoints, &ground));
         self.settle_fleet(&endpoints, seen, &scaled).await?;
         let look_at = look_at.map(|at| Instant::now() + at.since(self.clock.now()));
         Ok(look_at.into_iter().chain(scaled.look_at).min())

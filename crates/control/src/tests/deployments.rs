@@ -63,7 +63,7 @@ impl Stage {
     }
 
     fn route(&self) -> Arc<EndpointRoute> {
-        let table = self.platform.routes.borrow().clone();
+        let table = self.platform.routes.newest();
         table.find(&Region::new("us-east-1"), &"e".parse().unwrap()).unwrap().clone()
     }
 

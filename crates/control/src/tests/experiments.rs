@@ -122,7 +122,7 @@ impl Stage {
 
     /// The production variants and the shadows that calls are routed to.
     fn routed(&self) -> Vec<(String, Option<(String, f32)>)> {
-        let table = self.platform.routes.borrow().clone();
+        let table = self.platform.routes.newest();
         let route = table.find(&Region::new("us-east-1"), &"e".parse().unwrap()).unwrap().clone();
         let shadow = |it: &sagebrush_core::route::VariantRoute| {
             it.shadow.as_ref().map(|shadow| (shadow.variant.name.to_string(), shadow.share))

@@ -48,7 +48,7 @@ impl Platform {
     }
 
     fn route(&self) -> Arc<EndpointRoute> {
-        let table = self.routes.borrow().clone();
+        let table = self.routes.newest();
         table.find(&Region::new("us-east-1"), &"e".parse().unwrap()).unwrap().clone()
     }
 

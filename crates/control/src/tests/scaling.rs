@@ -29,7 +29,7 @@ impl Platform {
     }
 
     fn variant(&self) -> Option<(Option<Arc<Demand>>, usize)> {
-        let table = self.routes.borrow().clone();
+        let table = self.routes.newest();
         let route = table.find(&Region::new("us-east-1"), &"e".parse().unwrap())?.clone();
         let variant = route.variants.first()?;
         Some((variant.demand.clone(), variant.instances.len()))

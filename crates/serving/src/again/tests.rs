@@ -314,11 +314,11 @@ async fn tables_of_others_do_not_use_up_a_calls_tries() {
     let asked = task::spawn("asked", async move { ask(&invoker, "x").await });
     for _ in 0..20 {
         sleep(Duration::from_millis(50)).await;
-        routes.send_replace(routed(variant(&[&dead])));
+        routes.publish(routed(variant(&[&dead])));
     }
     assert!(dead_worker.n_asked() <= 3, "{}", dead_worker.n_asked());
     let before = Instant::now();
-    routes.send_replace(routed(variant(&[&new])));
+    routes.publish(routed(variant(&[&new])));
     assert!(asked.await.unwrap().outcome.is_ok());
     assert!(before.elapsed() < Duration::from_millis(100), "it goes on at once");
 }
@@ -332,9 +332,9 @@ async fn a_second_try_waits_for_an_instance_as_long_as_the_call_has_time() {
         let asked =
             task::spawn("asked", async move { invoker.invoke(&target("e", None), call()).await });
         sleep(Duration::from_millis(1)).await;
-        routes.send_replace(routed(variant(&[])));
+        routes.publish(routed(variant(&[])));
         sleep(Duration::from_secs(comes_after)).await;
-        routes.send_replace(routed(variant(&[&new])));
+        routes.publish(routed(variant(&[&new])));
         let invoked = asked.await.unwrap();
         assert_eq!(invoked.is_ok_and(|invoked| invoked.outcome.is_ok()), is_answered);
         assert_eq!((dead_worker.n_asked(), new_worker.n_asked()), (1, usize::from(is_answered)));

@@ -157,7 +157,7 @@ impl AsyncInference {
 
     /// Sets the gauges that say how things are now.
     pub fn look(&self) {
-        let table = self.0.invoker.routes.borrow().clone();
+        let table = self.0.invoker.routes.newest();
         self.0.meters.look(&table, &self.0.backlog, self.0.clock.now());
     }
 }

@@ -40,13 +40,13 @@ impl Core {
     /// Works at the calls of one endpoint, until it is gone and they are over.
     async fn work_at(self: Arc<Self>, queue: Arc<Queue>) {
         let mut routes = self.invoker.routes.clone();
-        let has_table = routes.has_changed().unwrap_or(true);
-        if !has_table && routes.changed().await.is_err() {
+        if !routes.has_changed() && routes.changed().await.is_err() {
             return; // Before the first table, endpoints that are there would not be found.
         }
         let mut held = Held::default();
         loop {
-            let table = routes.borrow_and_update().clone();
+            routes.mark_seen(); // Before the look: no change is missed.
+            let table = routes.newest();
             let now = self.clock.now();
             self.end_all(&queue, queue.take_expired(now), Failure::waited);
             match standing(table.find(&queue.region, &queue.endpoint)) {

@@ -10,10 +10,11 @@ use futures::{FutureExt as _, StreamExt as _};
 use http_body_util::BodyExt as _;
 use sagebrush_core::instance::{Instance, Limits};
 use sagebrush_core::metrics::Registry;
-use sagebrush_core::route::{EndpointRoute, RouteTable, VariantId, VariantRoute};
+use sagebrush_core::route::{
+    self, EndpointRoute, RouteTable, RoutesSender, VariantId, VariantRoute,
+};
 use sagebrush_core::worker::{Call, Payload, Reply, StreamedReply, Worker, WorkerError};
 use sagebrush_core::{AccountId, Region};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::frames::Frames;
@@ -68,7 +69,7 @@ struct Bench {
     worker: Arc<Fake>,
     meters: Meters,
     registry: Registry,
-    _routes: watch::Sender<Arc<RouteTable>>,
+    _routes: RoutesSender,
 }
 
 fn target() -> Target {
@@ -95,7 +96,7 @@ impl Bench {
         };
         let mut table = RouteTable::default();
         table.insert(Arc::new(route));
-        let (_routes, routes) = watch::channel(Arc::new(table));
+        let (_routes, routes) = route::channel(table);
         let invoker = Invoker {
             routes,
             account: AccountId("1".into()),

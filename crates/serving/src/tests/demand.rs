@@ -36,7 +36,7 @@ async fn a_first_call_is_held_until_there_is_an_instance() {
     let mut calls = demand.watch();
     calls.wait_for(|calls| *calls == 1).await.unwrap();
     sleep(Duration::from_secs(45)).await; // Longer than a call is held that none is started for.
-    routes.send_replace(scaled(&demand, vec![instance(Does::Echo, 8)]));
+    routes.publish(scaled(&demand, vec![instance(Does::Echo, 8)]));
     assert!(held.await.unwrap().unwrap().outcome.is_ok());
     assert_eq!(demand.calls(), 0);
 }
@@ -101,7 +101,7 @@ async fn calls_over_the_limit_are_throttled_at_once() {
     assert_eq!(error.code().1, 429);
     assert!(error.to_string().contains("2 calls under way, which is its MaxConcurrency"));
     assert_eq!(began.elapsed(), Duration::ZERO);
-    routes.send_replace(scaled(&demand, vec![instance(Does::Echo, 8)]));
+    routes.publish(scaled(&demand, vec![instance(Does::Echo, 8)]));
     for held in held {
         assert!(held.await.unwrap().unwrap().outcome.is_ok());
     }
@@ -152,7 +152,7 @@ async fn a_call_that_nothing_can_answer_is_told_why() {
     let mut calls = demand.watch();
     calls.wait_for(|calls| *calls == 1).await.unwrap();
     demand.set_trouble(Some("The archive is gone.".into()));
-    routes.send_replace(scaled(&demand, Vec::new()));
+    routes.publish(scaled(&demand, Vec::new()));
     let error = held.await.unwrap().unwrap_err();
     assert_eq!(error.code().0, "ModelError");
     assert!(error.to_string().contains("The archive is gone."), "{error}");
@@ -169,9 +169,9 @@ async fn a_held_call_follows_an_update_to_instances_and_back() {
     };
     let mut calls = demand.watch();
     calls.wait_for(|calls| *calls == 1).await.unwrap();
-    routes.send_replace(one(&busy));
+    routes.publish(one(&busy));
     calls.wait_for(|calls| *calls == 0).await.unwrap();
     assert!(held.await.unwrap().unwrap().outcome.is_ok());
-    routes.send_replace(scaled(&demand, vec![busy]));
+    routes.publish(scaled(&demand, vec![busy]));
     assert!(ask(&invoker).await.unwrap().outcome.is_ok());
 }

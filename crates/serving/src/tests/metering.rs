@@ -38,8 +38,8 @@ async fn calls_of_enhanced_variants_are_counted_by_instance() {
         let registry = Registry::default();
         let error = WorkerError::Model { status: 422, message: String::new(), content_type: None };
         let table = route(is_enhanced, vec![instance(Does::Fail(error), 8)]);
-        let (invoker, routes) = invoker(table.clone());
-        let meters = crate::Meters::new(registry.clone()).enhanced(routes.subscribe());
+        let (invoker, _routes) = invoker(table.clone());
+        let meters = crate::Meters::new(registry.clone()).enhanced(invoker.routes.clone());
         meters.invoked(&target("e", None), &ask(&invoker).await.unwrap(), &Spent::default());
         for (name, n) in [
             ("invocations_total", 1),

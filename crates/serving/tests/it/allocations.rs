@@ -11,14 +11,13 @@ use sagebrush_core::cloudwatch::MemoryMetrics;
 use sagebrush_core::instance::{Instance, Limits};
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::objects::{ByteStream, ObjectError, ObjectMeta, ObjectRef, ObjectStore};
-use sagebrush_core::route::{EndpointRoute, RouteTable, VariantRoute};
+use sagebrush_core::route::{self, EndpointRoute, RouteTable, VariantRoute};
 use sagebrush_core::sample::Sample;
 use sagebrush_core::worker::{Call, Payload, Reply, Timings, Worker, WorkerError};
 use sagebrush_core::{AccountId, Region, SystemClock};
 use sagebrush_serving::capture::{self, Space};
 use sagebrush_serving::invoke::{Invoker, Target};
 use sagebrush_serving::{Beside, Capture};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 struct Echo;
@@ -154,7 +153,7 @@ fn cost_of(
             ..VariantRoute::new("v", "c".into(), instances)
         }],
     }));
-    let (_table, routes) = watch::channel(Arc::new(table));
+    let (_table, routes) = route::channel(table);
     let parts = capture::Parts {
         objects: Arc::new(NoObjects),
         space: Arc::new(Plenty),

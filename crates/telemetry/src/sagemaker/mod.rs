@@ -95,8 +95,7 @@ impl SageMakerMetrics {
     }
 
     async fn of_instances(&mut self) -> Vec<(Region, MetricDatum)> {
-        let (table, fleet) =
-            (self.parts.routes.borrow().clone(), self.parts.fleet.borrow().clone());
+        let (table, fleet) = (self.parts.routes.newest(), self.parts.fleet.borrow().clone());
         let running = running(&table, &fleet);
         let gpus = match &self.parts.gpus {
             Some(gpus) if !running.is_empty() => gpus.look().await,

@@ -9,7 +9,7 @@ use sagebrush_core::clock::FakeClock;
 use sagebrush_core::cloudwatch::{MemoryMetrics, MetricId, MetricQuery, Metrics, Statistic};
 use sagebrush_core::fleet::FleetView;
 use sagebrush_core::metrics::{Labels, Registry};
-use sagebrush_core::route::RouteTable;
+use sagebrush_core::route::{self, RouteTable, RoutesSender};
 use sagebrush_core::{Region, Timestamp};
 use tokio::sync::watch;
 
@@ -19,14 +19,14 @@ struct World {
     registry: Registry,
     metrics: Arc<MemoryMetrics>,
     sagemaker: SageMakerMetrics,
-    route_table: watch::Sender<Arc<RouteTable>>,
+    route_table: RoutesSender,
     fleet_view: watch::Sender<Arc<FleetView>>,
 }
 
 fn world() -> World {
     let (registry, metrics) = (Registry::default(), Arc::new(MemoryMetrics::default()));
     let clock = Arc::new(FakeClock::at(Timestamp(60_000)));
-    let (route_table, routes) = watch::channel(Arc::default());
+    let (route_table, routes) = route::channel(RouteTable::default());
     let (fleet_view, fleet) = watch::channel(Arc::default());
     let sagemaker = SageMakerMetrics::new(Parts {
         registry: registry.clone(),

@@ -78,10 +78,10 @@ async fn a_rest_that_is_over_is_no_reason_to_hurry_while_there_is_no_room() {
     let session = world.start(&Power::on(), std::slice::from_ref(&worker)).await.unwrap();
     let accepted = accept(&session).await;
     sleep(Duration::from_millis(10)).await;
-    session.routes.send_replace(world.table(&[], None));
+    session.routes.publish(world.table(&[], None));
     sleep(Duration::from_secs(600)).await; // It would not come to an end if the queue hurried.
     assert_eq!(world.told(&accepted), (0, 0));
-    session.routes.send_replace(world.table(&[worker], None));
+    session.routes.publish(world.table(&[worker], None));
     world.is_quiet().await;
     assert!(world.objects.text(&accepted.output_location).is_some());
 }
@@ -115,7 +115,7 @@ async fn calls_wait_for_an_instance_until_they_are_too_old() {
     let text = session.metrics.render();
     let wanted = "sagebrush_async_has_backlog_without_capacity{region=\"r\",endpoint=\"e\"} 1\n";
     assert!(text.contains(wanted), "{text}");
-    session.routes.send_replace(world.table(&[worker(Does::Echo, 1)], None));
+    session.routes.publish(world.table(&[worker(Does::Echo, 1)], None));
     world.is_quiet().await;
     assert_eq!(world.told(&patient), (1, 1));
     assert!(world.objects.text(&patient.output_location).is_some());
@@ -126,13 +126,13 @@ async fn a_variant_hears_of_the_calls_that_want_it() {
     let world = World::new();
     let session = world.start(&Power::on(), &[]).await.unwrap();
     let demand = Demand::new(None);
-    session.routes.send_replace(world.table(&[], Some(demand.clone())));
+    session.routes.publish(world.table(&[], Some(demand.clone())));
     for _ in 0..3 {
         accept(&session).await;
     }
     let mut calls = demand.watch();
     calls.wait_for(|calls| *calls == 3).await.unwrap();
-    session.routes.send_replace(world.table(&[worker(Does::Echo, 1)], Some(demand.clone())));
+    session.routes.publish(world.table(&[worker(Does::Echo, 1)], Some(demand.clone())));
     calls.wait_for(|calls| *calls == 0).await.unwrap();
     world.is_quiet().await;
 }
@@ -142,7 +142,7 @@ async fn calls_of_a_deleted_endpoint_fail() {
     let world = World::new();
     let session = world.start(&Power::on(), &[]).await.unwrap();
     let calls = [accept(&session).await, accept(&session).await];
-    session.routes.send_replace(Arc::new(RouteTable::default()));
+    session.routes.publish(Arc::new(RouteTable::default()));
     world.is_quiet().await;
     for accepted in &calls {
         check_failed(&world, accepted, "Failed", "The endpoint was deleted");

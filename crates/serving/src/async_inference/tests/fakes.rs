@@ -17,7 +17,9 @@ use sagebrush_core::logs::MemoryLog;
 use sagebrush_core::messages::{Message, PublishError, Publisher};
 use sagebrush_core::metrics::Registry;
 use sagebrush_core::objects::{ByteStream, ObjectError, ObjectMeta, ObjectRef, ObjectStore};
-use sagebrush_core::route::{AsyncConfig, EndpointRoute, RouteTable, VariantRoute};
+use sagebrush_core::route::{
+    self, AsyncConfig, EndpointRoute, RouteTable, RoutesSender, VariantRoute,
+};
 use sagebrush_core::store::{MetaStore, Page, Query, Record, RecordId, StoreError};
 use sagebrush_core::trace::{MemorySpans, Tracer};
 use sagebrush_core::worker::{Call, Reply, Timings, Worker, WorkerError};
@@ -300,7 +302,7 @@ pub(super) struct World {
 /// A server, with the sender of its routes.
 pub(super) struct Session {
     pub(super) asynchronous: AsyncInference,
-    pub(super) routes: watch::Sender<Arc<RouteTable>>,
+    pub(super) routes: RoutesSender,
     pub(super) metrics: Registry,
     pub(super) log: Arc<MemoryLog>,
 }
@@ -348,7 +350,7 @@ impl World {
         power: &Arc<Power>,
         workers: &[Arc<FakeWorker>],
     ) -> Option<Session> {
-        let (sender, routes) = watch::channel(Arc::new(RouteTable::default()));
+        let (sender, routes) = route::channel(RouteTable::default());
         let invoker = Invoker {
             routes,
             account: AccountId("1".into()),
@@ -374,7 +376,7 @@ impl World {
         };
         let opened = timeout(Duration::from_secs(1), AsyncInference::open(parts)).await;
         let asynchronous = opened.ok()?.unwrap();
-        sender.send_replace(self.table(workers, None));
+        sender.publish(self.table(workers, None));
         Some(Session { asynchronous, routes: sender, metrics, log })
     }
 

@@ -68,7 +68,7 @@ impl World {
             asynchronous: None,
             variants: vec![variant],
         }));
-        self.route_table.send_replace(Arc::new(table));
+        self.route_table.publish(Arc::new(table));
         for (name, level) in [
             ("sagebrush_memory_limit_bytes", 1000),
             ("sagebrush_disk_used_bytes", 250),
