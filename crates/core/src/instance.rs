@@ -49,16 +49,23 @@ pub struct Instance {
     pub breaker: Breaker,
     limits: Limits,
     concurrency: usize,
-    /// The calls under way, waiting ones included, and [`CLOSED`] once no more are admitted.
-    outstanding: AtomicUsize,
-    /// The bytes of their payloads.
-    bytes: AtomicU64,
-    queue: Mutex<Queue>,
+    busy: Busy,
     /// Told when a call begins to wait, for a batch that waits for more.
     arrived: Notify,
     /// What a call costs.
     pace: Pace,
     idle: Notify,
+}
+
+/// What each call writes, side by side: cores that write to the same memory wait for each other, so
+/// a call is to do that at its beginning and at its end, and nowhere else.
+#[repr(align(128))]
+struct Busy {
+    /// The calls under way, waiting ones included, and [`CLOSED`] once no more are admitted.
+    outstanding: AtomicUsize,
+    /// The bytes of their payloads.
+    bytes: AtomicU64,
+    queue: Mutex<Queue>,
 }
 
 /// What an instance holds at most, so that a flood of calls ends in refusals and not in a full
@@ -137,9 +144,11 @@ impl Instance {
             breaker: Breaker::default(),
             limits,
             concurrency,
-            outstanding: AtomicUsize::new(0),
-            bytes: AtomicU64::new(0),
-            queue: Mutex::new(Queue::new(concurrency)),
+            busy: Busy {
+                outstanding: AtomicUsize::new(0),
+                bytes: AtomicU64::new(0),
+                queue: Mutex::new(Queue::new(concurrency)),
+            },
             arrived: Notify::new(),
             pace: Pace::default(),
             idle: Notify::new(),
@@ -155,7 +164,7 @@ impl Instance {
     /// How many calls wait or are being answered.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        self.outstanding.load(Ordering::Acquire) & !CLOSED
+        self.busy.outstanding.load(Ordering::Acquire) & !CLOSED
     }
 
     /// How many calls wait for a slot.
@@ -171,8 +180,8 @@ impl Instance {
     /// `deadline`.
     pub fn admit(self: &Arc<Self>, bytes: usize, deadline: Instant) -> Result<Admitted, Refused> {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let before = self.outstanding.fetch_add(1, Ordering::AcqRel);
-        let bytes_before = self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        let before = self.busy.outstanding.fetch_add(1, Ordering::AcqRel);
+        let bytes_before = self.busy.bytes.fetch_add(bytes, Ordering::AcqRel);
         let admitted = Admitted { instance: self.clone(), bytes }; // Gives all back when dropped.
         if before & CLOSED != 0 {
             return Err(Refused::Closed);
@@ -193,7 +202,7 @@ impl Instance {
 
     /// Admits no more calls, and returns when none is left.
     pub async fn drain(&self) {
-        self.outstanding.fetch_or(CLOSED, Ordering::AcqRel);
+        self.busy.outstanding.fetch_or(CLOSED, Ordering::AcqRel);
         loop {
             let idle = self.idle.notified();
             if self.outstanding() == 0 {
@@ -211,7 +220,7 @@ impl Instance {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.busy.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -237,6 +246,12 @@ impl Admitted {
     #[must_use]
     pub fn instance(&self) -> &Arc<Instance> {
         &self.instance
+    }
+
+    /// Gives the place back, and says where it was.
+    #[must_use]
+    pub fn leave(self) -> Arc<Instance> {
+        self.instance.clone()
     }
 
     /// Asks the worker when it is the call's turn. Dropping the future gives the call up: its
@@ -269,8 +284,8 @@ impl Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.instance.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-        let left = self.instance.outstanding.fetch_sub(1, Ordering::AcqRel) - 1;
+        self.instance.busy.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        let left = self.instance.busy.outstanding.fetch_sub(1, Ordering::AcqRel) - 1;
         if left == CLOSED {
             self.instance.idle.notify_waiters();
         }

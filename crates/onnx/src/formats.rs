@@ -86,6 +86,13 @@ impl Format {
     /// The format of a content type, whatever its parameters.
     #[must_use]
     pub fn of(content_type: &str) -> Option<Self> {
+        // As nearly all are written.
+        match content_type {
+            "text/csv" => return Some(Self::Csv),
+            "application/json" => return Some(Self::Json),
+            "application/x-npy" => return Some(Self::Npy),
+            _ => {}
+        }
         let media_type = media_type(content_type);
         let is = |name: &str| media_type.eq_ignore_ascii_case(name);
         [Self::Csv, Self::Json, Self::Npy].into_iter().find(|format| is(format.media_type()))

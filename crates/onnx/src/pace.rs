@@ -1,5 +1,6 @@
 //! How long small calls of a model take, so that very short ones need no change of threads.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -19,9 +20,14 @@ const SMALL_PAYLOAD: usize = 8 * 1024;
 /// one of a single row.
 const CLASSES: usize = SMALL_PAYLOAD.ilog2() as usize + 1;
 
-/// Of calls that are short, one of so many is timed; of others all are. Asking the system for a
-/// thread's time costs as much as a tenth of such a call.
-const TIMED: u64 = 32;
+/// Of calls that are short, one of so many of a thread's is timed; of others all are. Asking the
+/// system for a thread's time costs as much as a tenth of such a call. A prime, so that models that
+/// take turns all have theirs.
+const TIMED: u32 = 31;
+
+thread_local! {
+    static N_SHORT: Cell<u32> = const { Cell::new(0) };
+}
 
 /// For each class, what two of three calls do not exceed, in nanoseconds of a thread's CPU time:
 /// a call that the system interrupted has not become long, and on a busy machine many are.
@@ -31,7 +37,6 @@ const TIMED: u64 = 32;
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     classes: [AtomicU64; CLASSES],
-    n_calls: AtomicU64,
 }
 
 impl Pace {
@@ -44,10 +49,12 @@ impl Pace {
 
     /// Does the work of a call with a payload of `size` bytes, and times it now and then.
     pub(crate) fn time<T>(&self, size: usize, work: impl FnOnce() -> T) -> T {
-        if self.is_short(size)
-            && !self.n_calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED)
-        {
-            return work();
+        if self.is_short(size) {
+            let n = N_SHORT.get();
+            N_SHORT.set(n.wrapping_add(1));
+            if !n.is_multiple_of(TIMED) {
+                return work();
+            }
         }
         let began = cpu_time();
         let done = work();

@@ -2,11 +2,12 @@
 //! computed where they are.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
+use sagebrush_core::shards::{Count, Shards};
 use sagebrush_core::worker::{Call, Usage, Worker, WorkerError};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -37,16 +38,26 @@ pub(crate) struct OnnxWorker {
     n_batches: AtomicUsize,
     under_way: Arc<UnderWay>,
     /// What it has computed so far, in nanoseconds.
-    computed: Arc<AtomicU64>,
+    computed: Arc<Count>,
 }
 
 impl OnnxWorker {
     pub(crate) fn new(served: Served, pool: Arc<Pool>) -> Self {
         let served = ArcSwapOption::from_pointee(served);
-        let (pace, under_way) = (Arc::default(), Arc::default());
+        let (pace, under_way) = (Arc::default(), Arc::new(UnderWay::new()));
         let (is_short, n_batches) = (AtomicBool::new(false), AtomicUsize::new(0));
         let computed = Arc::default();
         Self { served, pool, pace, is_short, n_batches, under_way, computed }
+    }
+
+    /// Answers calls on the calling thread, and writes nothing that other threads write as well.
+    fn answer_here(&self, calls: &[Call]) -> Vec<Answer> {
+        let _here = self.under_way.enter_here();
+        let served = self.served.load();
+        let Some(served) = &*served else { return all_gone(calls) };
+        let answers = timed(&self.pace, served, calls);
+        note(&self.computed, &answers);
+        answers
     }
 
     /// Queues calls that are answered together. They are not computed if the receiver is dropped
@@ -55,7 +66,7 @@ impl OnnxWorker {
         &self,
         served: Arc<Served>,
         calls: Vec<Call>,
-        place: Place,
+        place: OnPool,
     ) -> oneshot::Receiver<Vec<Answer>> {
         let (sender, receiver) = oneshot::channel();
         let (pace, computed) = (Arc::clone(&self.pace), Arc::clone(&self.computed));
@@ -75,21 +86,17 @@ impl OnnxWorker {
 #[async_trait]
 impl Worker for OnnxWorker {
     async fn invoke(&self, calls: Vec<Call>) -> Vec<Answer> {
-        let place = Place::take(&self.under_way);
-        let Some(served) = self.served.load_full() else {
-            return calls.iter().map(|_| Err(gone())).collect();
-        };
         if let [call] = calls.as_slice() {
             let is_short = self.pace.is_short(call.payload.body.len());
             if self.is_short.load(Ordering::Relaxed) != is_short {
                 self.is_short.store(is_short, Ordering::Relaxed);
             }
             if is_short {
-                let answers = timed(&self.pace, &served, &calls);
-                note(&self.computed, &answers);
-                return answers;
+                return self.answer_here(&calls);
             }
         }
+        let place = self.under_way.enter_pool();
+        let Some(served) = self.served.load_full() else { return all_gone(&calls) };
         let n = calls.len();
         let answers = self.submit(served, calls, place);
         answers.await.unwrap_or_else(|_| (0..n).map(|_| Err(crashed())).collect())
@@ -125,7 +132,7 @@ impl Worker for OnnxWorker {
     }
 
     fn usage(&self) -> Option<Usage> {
-        let cpu = Duration::from_nanos(self.computed.load(Ordering::Relaxed));
+        let cpu = Duration::from_nanos(self.computed.get());
         Some(Usage { cpu, memory_bytes: self.memory() })
     }
 
@@ -146,12 +153,16 @@ fn timed(pace: &Pace, served: &Served, calls: &[Call]) -> Vec<Answer> {
 }
 
 /// Adds what was measured of these answers: one run of the model, and what is each call's own.
-fn note(computed: &AtomicU64, answers: &[Answer]) {
+fn note(computed: &Count, answers: &[Answer]) {
     let timings = || answers.iter().flatten().map(|reply| reply.timings);
     let run = timings().map(|timings| timings.model).max().unwrap_or_default();
     let each: Duration = timings().map(|timings| timings.pre + timings.post).sum();
     let nanos = u64::try_from((run + each).as_nanos()).unwrap_or(u64::MAX);
-    computed.fetch_add(nanos, Ordering::Relaxed);
+    computed.add(nanos);
+}
+
+fn all_gone(calls: &[Call]) -> Vec<Answer> {
+    calls.iter().map(|_| Err(gone())).collect()
 }
 
 fn gone() -> WorkerError {
@@ -159,39 +170,104 @@ fn gone() -> WorkerError {
 }
 
 /// Counts what is under way, at the cost of an addition while nobody waits for its end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct UnderWay {
-    n: AtomicUsize,
+    /// By the thread that it began on, where it also ends.
+    here: Shards<AtomicUsize>,
+    on_the_pool: AtomicUsize,
     is_awaited: AtomicBool,
     none: Notify,
 }
 
 impl UnderWay {
-    /// Returns once nothing is under way.
+    fn new() -> Self {
+        let (on_the_pool, is_awaited) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self {
+            here: Shards::made(AtomicUsize::default),
+            on_the_pool,
+            is_awaited,
+            none: Notify::new(),
+        }
+    }
+
+    /// Returns once nothing is under way that began before.
     async fn end(&self) {
-        let none = self.none.notified(); // It hears from now on.
         self.is_awaited.store(true, Ordering::SeqCst);
-        if self.n.load(Ordering::SeqCst) > 0 {
-            none.await;
+        for n in self.here.iter().chain([&self.on_the_pool]) {
+            loop {
+                let none = self.none.notified(); // It hears from now on.
+                if n.load(Ordering::SeqCst) == 0 {
+                    break;
+                }
+                none.await;
+            }
+        }
+    }
+
+    fn enter_here(&self) -> Here<'_> {
+        let n = self.here.mine(AtomicUsize::default);
+        n.fetch_add(1, Ordering::SeqCst);
+        Here { all: self, n }
+    }
+
+    fn enter_pool(self: &Arc<Self>) -> OnPool {
+        self.on_the_pool.fetch_add(1, Ordering::SeqCst);
+        OnPool(Arc::clone(self))
+    }
+
+    fn end_one(&self, n: &AtomicUsize) {
+        let was_last = n.fetch_sub(1, Ordering::SeqCst) == 1;
+        if was_last && self.is_awaited.load(Ordering::SeqCst) {
+            self.none.notify_waiters();
         }
     }
 }
 
-/// A call, or some, that are under way until this is dropped.
-struct Place(Arc<UnderWay>);
-
-impl Place {
-    fn take(under_way: &Arc<UnderWay>) -> Self {
-        under_way.n.fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(under_way))
-    }
+/// A call that is under way on this thread until this is dropped.
+struct Here<'a> {
+    all: &'a UnderWay,
+    n: &'a AtomicUsize,
 }
 
-impl Drop for Place {
+impl Drop for Here<'_> {
     fn drop(&mut self) {
-        let was_last = self.0.n.fetch_sub(1, Ordering::SeqCst) == 1;
-        if was_last && self.0.is_awaited.load(Ordering::SeqCst) {
-            self.0.none.notify_waiters();
-        }
+        self.all.end_one(self.n);
+    }
+}
+
+/// Calls that are under way elsewhere until this is dropped.
+struct OnPool(Arc<UnderWay>);
+
+impl Drop for OnPool {
+    fn drop(&mut self) {
+        self.0.end_one(&self.0.on_the_pool);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::{Pin, pin};
+    use std::sync::Arc;
+    use std::task::Poll;
+
+    use super::UnderWay;
+
+    #[tokio::test]
+    async fn the_end_is_awaited_of_what_is_here_and_of_what_is_elsewhere() {
+        let under_way = Arc::new(UnderWay::new());
+        under_way.end().await; // Nothing is under way.
+        let (here, also_here) = (under_way.enter_here(), under_way.enter_here());
+        let elsewhere = under_way.enter_pool();
+        let mut end = pin!(under_way.end());
+        assert!(is_pending(end.as_mut()).await);
+        drop((here, elsewhere));
+        assert!(is_pending(end.as_mut()).await);
+        drop(also_here);
+        end.await;
+    }
+
+    async fn is_pending(mut future: Pin<&mut impl Future<Output = ()>>) -> bool {
+        poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await
     }
 }

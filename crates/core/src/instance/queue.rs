@@ -18,7 +18,8 @@ pub(super) struct Queue {
     free: usize,
     waiting: BTreeMap<u64, Waiting>,
     next: u64,
-    sizing: Sizing,
+    /// Boxed, so that what each call writes lies close together.
+    sizing: Box<Sizing>,
 }
 
 /// A call that waits; by its number, so that it can be taken back from the middle.
@@ -48,7 +49,7 @@ pub(super) enum Fill {
 
 impl Queue {
     pub(super) fn new(free: usize) -> Self {
-        Self { free, waiting: BTreeMap::new(), next: 0, sizing: Sizing::default() }
+        Self { free, waiting: BTreeMap::new(), next: 0, sizing: Box::default() }
     }
 
     /// Takes a slot if one is free and nobody waits.

@@ -34,7 +34,7 @@ pub struct Streamed {
 pub(super) async fn stream(place: Admitted, call: Call) -> Result<Streamed, NoTurn> {
     let instance = place.instance.clone();
     let (since, deadline) = (Instant::now(), call.deadline);
-    let (slot, call) = turn(&instance, call, since).await?;
+    let (slot, call) = turn(&instance, call).await?;
     let began = Instant::now();
     let outcome = timeout_at(deadline, begin(&instance, call)).await;
     let outcome = outcome.unwrap_or(Err(WorkerError::TimedOut));
@@ -54,15 +54,11 @@ pub(super) async fn stream(place: Admitted, call: Call) -> Result<Streamed, NoTu
     Ok(Streamed { outcome, queued: began - since, took })
 }
 
-async fn turn(
-    instance: &Arc<Instance>,
-    call: Call,
-    since: Instant,
-) -> Result<(Slot, Call), NoTurn> {
+async fn turn(instance: &Arc<Instance>, call: Call) -> Result<(Slot, Call), NoTurn> {
     let deadline = call.deadline;
-    let mut waiter = match enter(instance, call, since, true) {
-        Entered::At(slot, call) => return Ok((slot, call)),
-        Entered::Waits(waiter) => waiter,
+    let mut waiter = match enter(instance, call, true) {
+        Entered::At(slot, call) => return Ok((slot.into_own(), call)),
+        Entered::Waits(waiter, _) => waiter,
     };
     match timeout_at(deadline, &mut waiter.granted).await {
         Ok(Ok(Grant::Turn { slot, call, .. })) => Ok((slot, call)),

@@ -1,5 +1,7 @@
 //! The way of a call through an instance: a slot, alone or with others, and the answer.
 
+use std::borrow::Borrow;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,22 @@ const TIMER_GRAIN: Duration = Duration::from_millis(1);
 /// A batch waits for more calls for this share of a run at most.
 const MOST_OF_A_RUN: u32 = 10;
 
+/// Of lone calls that took no longer, one in so many is noted: they are as their neighbours, and
+/// what is noted all cores write to. A prime, so that instances that take turns all have theirs.
+const SHORT: Duration = Duration::from_micros(100);
+const NOTED: u32 = 17;
+
+thread_local! {
+    static N_SHORT: Cell<u32> = const { Cell::new(0) };
+}
+
+/// True for one in [`NOTED`] calls of this thread.
+fn is_noted() -> bool {
+    let n = N_SHORT.get();
+    N_SHORT.set(n.wrapping_add(1));
+    n.is_multiple_of(NOTED)
+}
+
 /// What a waiting call gets in the end.
 pub(super) enum Grant {
     /// A slot of its own.
@@ -30,12 +48,12 @@ pub(super) async fn answer(
     call: Call,
     is_alone: bool,
 ) -> Result<Answered, NoTurn> {
-    let (since, deadline) = (Instant::now(), call.deadline);
-    let mut waiter = match enter(instance, call, since, is_alone) {
+    let deadline = call.deadline;
+    let (mut waiter, since) = match enter(instance, call, is_alone) {
         Entered::At(slot, call) => {
             return Ok(alone(slot, call, Duration::ZERO, Duration::ZERO, Left::Idle).await);
         }
-        Entered::Waits(waiter) => waiter,
+        Entered::Waits(waiter, since) => (waiter, since),
     };
     match timeout_at(deadline, &mut waiter.granted).await {
         Ok(Ok(Grant::Turn { slot, call, left, gathered })) => {
@@ -51,25 +69,21 @@ pub(super) async fn answer(
 }
 
 pub(super) enum Entered<'i> {
-    At(Slot, Call),
-    Waits(Waiter<'i>),
+    At(Slot<&'i Arc<Instance>>, Call),
+    /// Since then.
+    Waits(Waiter<'i>, Instant),
 }
 
-pub(super) fn enter(
-    instance: &Arc<Instance>,
-    call: Call,
-    since: Instant,
-    is_alone: bool,
-) -> Entered<'_> {
+pub(super) fn enter(instance: &Arc<Instance>, call: Call, is_alone: bool) -> Entered<'_> {
     let mut queue = instance.queue();
     if queue.take_free() {
-        return Entered::At(Slot(Some(instance.clone())), call);
+        return Entered::At(Slot(Some(instance)), call);
     }
-    let (grant, granted) = oneshot::channel();
+    let (since, (grant, granted)) = (Instant::now(), oneshot::channel());
     let number = queue.push(Waiting { call, since, is_alone, grant });
     drop(queue);
     instance.arrived.notify_waiters();
-    Entered::Waits(Waiter { instance, number, granted })
+    Entered::Waits(Waiter { instance, number, granted }, since)
 }
 
 /// A place in the queue, which is given up when this is dropped.
@@ -93,28 +107,34 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// One of an instance's slots. Dropped, it goes on to the calls that wait.
-pub(super) struct Slot(Option<Arc<Instance>>);
+/// One of an instance's slots, lent or owned. Dropped, it goes on to the calls that wait.
+pub(super) struct Slot<I: Borrow<Arc<Instance>> = Arc<Instance>>(Option<I>);
+
+impl Slot<&Arc<Instance>> {
+    pub(super) fn into_own(mut self) -> Slot {
+        Slot(self.0.take().cloned())
+    }
+}
 
 impl Slot {
     /// Lets the slot take calls now that waited for more of them since `freed_at`.
     fn end_of_wait(mut self, freed_at: Instant) {
         if let Some(instance) = self.0.take() {
-            pass_on(instance, Some(freed_at));
+            pass_on(&instance, Some(freed_at));
         }
     }
 }
 
-impl Drop for Slot {
+impl<I: Borrow<Arc<Instance>>> Drop for Slot<I> {
     fn drop(&mut self) {
         if let Some(instance) = self.0.take() {
-            pass_on(instance, None);
+            pass_on(instance.borrow(), None);
         }
     }
 }
 
 /// Gives a free slot to the calls that wait; `gathering_since` if it waited for more of them.
-fn pass_on(instance: Arc<Instance>, gathering_since: Option<Instant>) {
+fn pass_on(instance: &Arc<Instance>, gathering_since: Option<Instant>) {
     if instance.queue().take_back() {
         return;
     }
@@ -169,8 +189,8 @@ async fn gather(slot: Slot, wanted: usize, wait: Duration) {
 }
 
 /// Asks the worker one call.
-async fn alone(
-    slot: Slot,
+async fn alone<I: Borrow<Arc<Instance>>>(
+    slot: Slot<I>,
     call: Call,
     queued: Duration,
     gathered: Duration,
@@ -178,6 +198,7 @@ async fn alone(
 ) -> Answered {
     let batch = Batch { size: 1, left, is_first: true };
     let Some(instance) = &slot.0 else { return lost(Instant::now(), crashed()) };
+    let instance = instance.borrow();
     let (began, deadline) = (Instant::now(), call.deadline);
     let answer = timeout_at(deadline, instance.worker.invoke(vec![call])).await;
     let took = began.elapsed();
@@ -251,7 +272,7 @@ impl Instance {
             was_computed |= matches!(outcome, Ok(_) | Err(WorkerError::TimedOut));
             self.breaker.note(outcome);
         }
-        if was_computed {
+        if was_computed && (calls > 1 || took > SHORT || is_noted()) {
             self.pace.note(calls, took);
             self.queue().note(calls, took);
         }

@@ -10,6 +10,11 @@ pub(crate) fn choose(accept: Option<&str>, default: Format) -> Result<Format, Fo
     let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else {
         return Ok(default);
     };
+    if let "text/csv" | "application/json" | "application/x-npy" = accept
+        && let Some(format) = Format::of(accept)
+    {
+        return Ok(format); // The usual ones, without taking them apart.
+    }
     let mut best: Option<(Format, f32)> = None;
     for range in accept.split(',') {
         let Some(format) = format_of(media_type(range), default) else { continue };
