@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
-use sagebrush_core::task;
+use sagebrush_core::{shards, task};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
 
@@ -57,7 +57,10 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 pub fn serve(mut config: Config) -> Result<(), Failure> {
     start_logging(&config)?;
     let n_connections = limits::raise();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // Those that answer calls begin first.
+    runtime.enable_all().on_thread_start(|| _ = shards::number_thread());
+    let runtime = runtime.build()?;
     runtime.block_on(async move {
         let listener = listen(config.listen).map_err(|error| {
             Failure::Other(format!("cannot listen on {}: {error}", config.listen))
@@ -173,8 +176,9 @@ impl Entrance {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a socket without TCP_NODELAY");
         }
-        let (app, proxies, connected) =
-            (self.app.clone(), self.proxies.clone(), peer.to_canonical());
+        // In a box of the connection's own: each call counts who refers to it.
+        let app = Arc::new(self.app.clone());
+        let (proxies, connected) = (self.proxies.clone(), peer.to_canonical());
         let answer = move |mut request: Request<Asked>| {
             let app = app.clone();
             let peer = proxies.peer(connected, request.headers());

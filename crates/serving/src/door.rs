@@ -62,6 +62,12 @@ pub(crate) struct Arrived {
     pub(crate) trace: Option<Box<CallTrace>>,
 }
 
+/// When a call must be read, and when it must be answered.
+pub(crate) struct Within {
+    read_by: Instant,
+    deadline: Instant,
+}
+
 /// A call that was let in.
 pub(crate) struct LetIn {
     pub(crate) target: Target,
@@ -82,7 +88,7 @@ impl Door {
         let (routes, meters) = (self.invoker.routes.clone(), self.meters.clone());
         let asynchronous = self.asynchronous.clone();
         move || {
-            meters.look(&routes.borrow());
+            meters.look(&routes.look());
             asynchronous.look();
         }
     }
@@ -132,8 +138,8 @@ impl Door {
             // Boxed, so that other calls do not carry the room that these need.
             return Box::pin(self.accept(endpoint, request, id, arrived)).await;
         }
-        let deadline = arrived.at + CALL_TIMEOUT;
-        let let_in = self.let_in(endpoint, kind, request, id, deadline).await?;
+        let within = arrived.within(CALL_TIMEOUT);
+        let let_in = self.let_in(endpoint, kind, request, id, within).await?;
         let LetIn { target, mut call, held: _held } = let_in;
         arrived.let_in(&target, &mut call);
         let invoked = self.invoker.invoke(&target, call).await.inspect_err(|error| {
@@ -161,14 +167,13 @@ impl Door {
         kind: InvokeKind,
         request: Request<B>,
         id: &Arc<str>,
-        deadline: Instant,
+        Within { read_by, deadline }: Within,
     ) -> Result<LetIn, Refusal>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let (parts, body) = request.into_parts();
-        let read_by = deadline.min(Instant::now() + CALL_TIMEOUT);
         let limit = self.settings.max_payload;
         let (body, caller) = self.read(&parts, body, limit, read_by).await?;
         let mut headers = match kind {
@@ -255,6 +260,11 @@ impl Door {
 }
 
 impl Arrived {
+    /// For a call that may take so long.
+    pub(crate) fn within(&self, longest: Duration) -> Within {
+        Within { read_by: self.at + longest.min(CALL_TIMEOUT), deadline: self.at + longest }
+    }
+
     /// Has the trace, if there is one, go on with the call.
     pub(crate) fn let_in(&mut self, target: &Target, call: &mut Call) {
         if let Some(trace) = &mut self.trace {

@@ -68,6 +68,9 @@ pub fn success(
         Some("text/csv") => {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/csv"));
         }
+        Some("text/csv; charset=utf-8") => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
+        }
         Some(other) => set(headers, CONTENT_TYPE, other),
     }
     set(headers, HeaderName::from_static(INVOKED_VARIANT), variant);

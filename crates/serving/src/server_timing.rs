@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::HeaderValue;
+use smallvec::SmallVec;
 
 use crate::reply::Spent;
+
+/// Room for times of up to an hour each.
+type Text = SmallVec<[u8; 192]>;
 
 /// The header's value. The batch is described by its size. Written on every call, so without the
 /// machinery of `format!`.
 pub(crate) fn value(spent: &Spent) -> HeaderValue {
-    let mut text = Vec::with_capacity(160);
+    let mut text = Text::new();
     part(&mut text, "queue;dur=", spent.queued);
     part(&mut text, ", batch;dur=", spent.gathered);
     text.extend_from_slice(b";desc=");
@@ -20,12 +23,11 @@ pub(crate) fn value(spent: &Spent) -> HeaderValue {
     part(&mut text, ", post;dur=", spent.timings.post);
     part(&mut text, ", overhead;dur=", spent.overhead());
     part(&mut text, ", total;dur=", spent.total);
-    HeaderValue::from_maybe_shared(Bytes::from(text))
-        .unwrap_or_else(|_| HeaderValue::from_static(""))
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// Milliseconds with three digits.
-fn part(text: &mut Vec<u8>, name: &str, took: Duration) {
+fn part(text: &mut Text, name: &str, took: Duration) {
     text.extend_from_slice(name.as_bytes());
     let micros = took.as_secs().saturating_mul(1_000_000) + u64::from(took.subsec_micros());
     number(text, micros / 1000);
@@ -35,7 +37,7 @@ fn part(text: &mut Vec<u8>, name: &str, took: Duration) {
     }
 }
 
-fn number(text: &mut Vec<u8>, n: u64) {
+fn number(text: &mut Text, n: u64) {
     if n >= 10 {
         number(text, n / 10);
     }

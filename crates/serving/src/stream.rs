@@ -57,8 +57,8 @@ impl Door {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let deadline = arrived.at + STREAM_TIMEOUT;
-        let let_in = self.let_in(endpoint, InvokeKind::Stream, request, id, deadline).await?;
+        let within = arrived.within(STREAM_TIMEOUT);
+        let let_in = self.let_in(endpoint, InvokeKind::Stream, request, id, within).await?;
         // The body is with the model when the first part is there, and its room is free then.
         let LetIn { target, mut call, held: _held } = let_in;
         arrived.let_in(&target, &mut call);

@@ -240,7 +240,9 @@ where
     F: Future<Output = Response<B>>,
 {
     let begun = doing.begin();
-    let reply = answer(request.map(|body| Asked::new(body, doing.clone())));
+    // Boxed: the library would move it into a place of the connection's, and there as many are
+    // cold as there are connections. A box that was just given back is warm.
+    let reply = Box::pin(answer(request.map(|body| Asked::new(body, doing.clone()))));
     async move { Ok(reply.await.map(|body| Counted { body, _begun: begun })) }
 }
 
