@@ -86,16 +86,21 @@ impl Format {
     /// The format of a content type, whatever its parameters.
     #[must_use]
     pub fn of(content_type: &str) -> Option<Self> {
-        // As nearly all are written.
+        Self::plain(content_type).or_else(|| {
+            let media_type = media_type(content_type);
+            let is = |name: &str| media_type.eq_ignore_ascii_case(name);
+            [Self::Csv, Self::Json, Self::Npy].into_iter().find(|format| is(format.media_type()))
+        })
+    }
+
+    /// The format of a content type that is written as nearly all are: it is not taken apart.
+    pub(crate) fn plain(content_type: &str) -> Option<Self> {
         match content_type {
-            "text/csv" => return Some(Self::Csv),
-            "application/json" => return Some(Self::Json),
-            "application/x-npy" => return Some(Self::Npy),
-            _ => {}
+            "text/csv" => Some(Self::Csv),
+            "application/json" => Some(Self::Json),
+            "application/x-npy" => Some(Self::Npy),
+            _ => None,
         }
-        let media_type = media_type(content_type);
-        let is = |name: &str| media_type.eq_ignore_ascii_case(name);
-        [Self::Csv, Self::Json, Self::Npy].into_iter().find(|format| is(format.media_type()))
     }
 
     fn media_type(self) -> &'static str {

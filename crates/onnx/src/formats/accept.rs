@@ -10,10 +10,8 @@ pub(crate) fn choose(accept: Option<&str>, default: Format) -> Result<Format, Fo
     let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else {
         return Ok(default);
     };
-    if let "text/csv" | "application/json" | "application/x-npy" = accept
-        && let Some(format) = Format::of(accept)
-    {
-        return Ok(format); // The usual ones, without taking them apart.
+    if let Some(format) = Format::plain(accept) {
+        return Ok(format);
     }
     let mut best: Option<(Format, f32)> = None;
     for range in accept.split(',') {
