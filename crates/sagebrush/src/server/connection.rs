@@ -277,17 +277,24 @@ struct Looks {
     doing: Arc<Doing>,
     every: Duration,
     timer: Pin<Box<Sleep>>,
+    /// The timer wakes the connection's task: until its time is over it need not be polled, as it
+    /// would be some times for each call.
+    is_set: bool,
     n_calls: usize,
 }
 
 impl Looks {
     fn new(doing: Arc<Doing>, every: Duration) -> Self {
         let n_calls = doing.n_calls();
-        Self { doing, every, timer: Box::pin(sleep(every)), n_calls }
+        Self { doing, every, timer: Box::pin(sleep(every)), is_set: false, n_calls }
     }
 
     /// Ready when nothing was asked since the last look, and all replies are with the system.
+    /// Always called in the same task.
     fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.is_set && !self.timer.is_elapsed() {
+            return Poll::Pending;
+        }
         while self.timer.as_mut().poll(context).is_ready() {
             let n_calls = self.doing.n_calls();
             if n_calls == self.n_calls && self.doing.is_nothing() {
@@ -296,6 +303,7 @@ impl Looks {
             self.n_calls = n_calls;
             self.timer.as_mut().reset(Instant::now() + self.every);
         }
+        self.is_set = true;
         Poll::Pending
     }
 }
