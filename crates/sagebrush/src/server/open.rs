@@ -104,9 +104,12 @@ impl Seat {
 
     pub(super) fn rest(&self) -> Rest<'_> {
         let mut all = self.open.all();
+        // One that has not asked anything yet has rested since it came.
+        if all.resting.contains_key(&self.id) {
+            return Rest { open: &self.open, id: self.id };
+        }
         let id = all.next_id;
         all.next_id += 1;
-        all.resting.remove(&self.id);
         all.resting.insert(id, self.leave.clone());
         Rest { open: &self.open, id }
     }
@@ -148,6 +151,18 @@ mod tests {
         assert!(open.seat().await.is_none(), "nobody rests any more");
         drop(one);
         assert!(open.seat().await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_came_first_rests_longest_whoever_begins_first() {
+        let open = Open::new(2, Arc::default());
+        let (one, two) = (open.seat().await.unwrap(), open.seat().await.unwrap());
+        let _rests = (two.rest(), one.rest());
+        assert!(open.evict());
+        tokio::select! {
+            () = one.left() => {}
+            () = two.left() => panic!("it came later"),
+        }
     }
 
     #[tokio::test(start_paused = true)]
