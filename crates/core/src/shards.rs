@@ -1,8 +1,7 @@
 //! What many threads write, in a piece for each of them.
 //!
-//! Cores that write to the same memory wait for each other, some hundred cycles each time: a dozen
-//! shared counts on the way of a call cost it more than its model. What only one thread writes
-//! costs a few, and whoever reads it all adds the pieces up.
+//! Cores that write to the same memory wait for each other, some hundred cycles each time. What
+//! only one thread writes costs a few, and whoever reads it all adds the pieces up.
 
 use std::cell::Cell;
 use std::fmt;
@@ -12,11 +11,11 @@ use std::thread::available_parallelism;
 
 /// Pieces of a `T`: one for each thread that works all the time, and some for the others. A piece
 /// takes memory once its thread writes to it.
-pub struct Shards<T>(Box<[Piece<T>]>);
+pub struct Shards<T>(Box<[OnceLock<Box<Piece<T>>>]>);
 
 /// Two cache lines: the processor fetches them in pairs.
 #[repr(align(128))]
-struct Piece<T>(OnceLock<T>);
+struct Piece<T>(T);
 
 /// Threads get their numbers in the order in which they ask. More than this many, and more than
 /// twice the cores, share pieces: all pieces must bear that.
@@ -46,7 +45,7 @@ impl<T> Shards<T> {
     /// With all pieces made, for one that is read while others begin to write.
     pub fn made(make: impl Fn() -> T) -> Self {
         let all = Self::default();
-        all.0.iter().for_each(|piece| drop(piece.0.set(make())));
+        all.0.iter().for_each(|piece| _ = piece.get_or_init(|| Box::new(Piece(make()))));
         all
     }
 
@@ -54,18 +53,18 @@ impl<T> Shards<T> {
     pub fn mine(&self, make: impl FnOnce() -> T) -> &T {
         // The number of pieces is a power of two.
         let at = number_thread() & (self.0.len() - 1);
-        self.0[at].0.get_or_init(make)
+        &self.0[at].get_or_init(|| Box::new(Piece(make()))).0
     }
 
     /// The pieces that there are.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().filter_map(|piece| piece.0.get())
+        self.0.iter().filter_map(|piece| piece.get()).map(|piece| &piece.0)
     }
 }
 
 impl<T> Default for Shards<T> {
     fn default() -> Self {
-        Self((0..*N_PIECES).map(|_| Piece(OnceLock::new())).collect())
+        Self((0..*N_PIECES).map(|_| OnceLock::new()).collect())
     }
 }
 
